@@ -1,0 +1,1 @@
+"""Relevo: failover runbooks and the record of every run."""
