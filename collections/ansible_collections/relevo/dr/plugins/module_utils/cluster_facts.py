@@ -1,0 +1,219 @@
+# Copyright: the Relevo maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What a database host says about itself. Reads only."""
+
+from __future__ import annotations
+
+import glob
+import os
+import platform
+import subprocess
+from dataclasses import asdict, dataclass
+from typing import Any, Optional
+
+from ansible_collections.relevo.dr.plugins.module_utils import clock, host_files
+from ansible_collections.relevo.dr.plugins.module_utils.postgresql import (
+    PostgresqlError,
+    Psql,
+    controldata,
+    postmaster_pid,
+)
+
+# Promoting beside one of these would start a fight over who is primary.
+HA_MANAGERS = ("patroni", "repmgrd", "pg_autoctl", "stolon-keeper", "stolon-sentinel", "edb-efm", "pacemakerd", "pg_auto_failover")
+
+SETTINGS = (
+    "archive_mode",
+    "archive_command",
+    "archive_timeout",
+    "autovacuum_freeze_max_age",
+    "data_checksums",
+    "fsync",
+    "full_page_writes",
+    "hot_standby",
+    "max_connections",
+    "max_locks_per_transaction",
+    "max_prepared_transactions",
+    "max_wal_senders",
+    "max_worker_processes",
+    "primary_conninfo",
+    "primary_slot_name",
+    "recovery_min_apply_delay",
+    "restore_command",
+    "server_version_num",
+    "ssl",
+    "synchronous_commit",
+    "synchronous_standby_names",
+    "wal_level",
+    "wal_segment_size",
+)
+
+_SERVER = """
+select pg_is_in_recovery() as in_recovery,
+       (select system_identifier::text from pg_control_system()) as system_identifier,
+       (select timeline_id from pg_control_checkpoint()) as checkpoint_timeline,
+       to_char(pg_postmaster_start_time() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as started_at,
+       (select sum(pg_database_size(oid)) from pg_database)::bigint as size_bytes
+"""
+
+_PRIMARY = """
+select pg_current_wal_flush_lsn()::text as flush_lsn,
+       ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int as timeline,
+       (select coalesce(json_agg(s), '[]') from (
+          select application_name, client_addr::text, state, sync_state, replay_lsn::text,
+                 (pg_current_wal_flush_lsn() - replay_lsn)::bigint as lag_bytes
+          from pg_stat_replication) s) as senders,
+       (select coalesce(json_agg(s), '[]') from (
+          select slot_name, slot_type, active, wal_status, (pg_current_wal_lsn() - restart_lsn)::bigint as kept_bytes
+          from pg_replication_slots) s) as slots,
+       (select count(*) from pg_prepared_xacts) as prepared_transactions,
+       (select row_to_json(a) from (
+          select last_archived_wal, extract(epoch from now() - last_archived_time)::float as last_archived_age_seconds, last_failed_wal,
+                 coalesce(last_failed_time > last_archived_time, last_failed_time is not null) as failing
+          from pg_stat_archiver) a) as archiver
+"""
+
+_STANDBY = """
+select pg_last_wal_receive_lsn()::text as receive_lsn,
+       pg_last_wal_replay_lsn()::text as replay_lsn,
+       pg_is_wal_replay_paused() as replay_paused,
+       to_char(pg_last_xact_replay_timestamp() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as last_replayed_at,
+       extract(epoch from clock_timestamp() - pg_last_xact_replay_timestamp())::float as last_replayed_age_seconds,
+       (select row_to_json(r) from (
+          select status, sender_host, received_tli as timeline, latest_end_lsn::text,
+                 extract(epoch from clock_timestamp() - last_msg_receipt_time)::float as last_message_age_seconds
+          from pg_stat_wal_receiver) r) as receiver
+"""
+
+_EXTENSIONS = "select extname as name, extversion as version from pg_extension order by extname"
+_AVAILABLE = "select name, version from pg_available_extension_versions order by name, version"
+_COLLATIONS = """
+select datname as name, datcollversion as recorded, pg_database_collation_actual_version(oid) as actual
+from pg_database where datallowconn order by datname
+"""
+
+
+@dataclass(frozen=True)
+class ClusterLocation:
+    """Where a cluster is on its host."""
+
+    unit: str
+    data_directory: str
+    bin_directory: str
+    port: int
+    database: str
+
+
+def cluster_facts(location: ClusterLocation) -> dict[str, Any]:
+    """State, role and everything a gate compares; see the RETURN of ``cluster_info``."""
+    facts: dict[str, Any] = {"state": "absent", "role": "none", "version_num": None, "system_identifier": None, "timeline": None}
+    if not os.path.exists(os.path.join(location.data_directory, "PG_VERSION")):
+        return facts
+    try:
+        facts["control"] = control = controldata(location.bin_directory, location.data_directory)
+        facts["system_identifier"] = control.get("Database system identifier")
+        facts["timeline"] = int(control.get("Latest checkpoint's TimeLineID", "0")) or None
+    except PostgresqlError as error:
+        facts["control_error"] = str(error)
+    facts["standby_signal"] = os.path.exists(os.path.join(location.data_directory, "standby.signal"))
+    facts["timelines"] = timeline_history(location.data_directory)
+    if postmaster_pid(location.data_directory) is None:
+        facts["state"] = "stopped"
+        return facts
+    try:
+        with Psql(location.bin_directory, location.port, location.database, timeout_seconds=5) as session:
+            facts.update(_running_facts(session))
+    except PostgresqlError as error:
+        facts.update(state="unresponsive", error=str(error))
+    return facts
+
+
+def _running_facts(session: Psql) -> dict[str, Any]:
+    facts = session.row(_SERVER)
+    settings = session.query("select name, setting from pg_settings where name in (%s)" % ", ".join("'%s'" % name for name in SETTINGS))
+    facts["settings"] = {row["name"]: row["setting"] for row in settings}
+    facts["version_num"] = int(facts["settings"]["server_version_num"])
+    if facts["in_recovery"]:
+        facts.update(role="standby", standby=session.row(_STANDBY))
+        receiver = facts["standby"]["receiver"] or {}
+        facts["timeline"] = receiver.get("timeline") or facts["checkpoint_timeline"]
+    else:
+        primary = session.row(_PRIMARY)
+        facts.update(role="primary", timeline=primary.pop("timeline"), primary=primary)
+    facts["extensions"] = session.query(_EXTENSIONS)
+    facts["available_extensions"] = session.query(_AVAILABLE)
+    facts["collations"] = session.query(_COLLATIONS)
+    facts["tablespaces"] = session.query("select spcname as name, pg_tablespace_location(oid) as path from pg_tablespace where pg_tablespace_location(oid) <> ''")
+    facts["state"] = "running"
+    return facts
+
+
+def timeline_history(data_directory: str) -> list[int]:
+    """Timelines whose history files are in pg_wal: the ancestors that this server knows."""
+    names = glob.glob(os.path.join(data_directory, "pg_wal", "*.history"))
+    return sorted(int(os.path.basename(name)[:8], 16) for name in names)
+
+
+def host_facts(location: Optional[ClusterLocation] = None) -> dict[str, Any]:
+    """Clock, Relevo's files and what else a gate wants to know of any host."""
+    lock = host_files.read_lock()
+    facts: dict[str, Any] = {
+        "wall_at": clock.utc_now(),
+        "boottime": clock.boottime_seconds(),
+        "boot_id": clock.boot_id(),
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "lock": asdict(lock) if lock else None,
+        "lock_expired": lock.expired(clock.boottime_seconds(), clock.boot_id()) if lock else None,
+        "actor": host_files.actor_alive(),
+        "fence": host_files.read_fence(),
+        "open_phases": host_files.open_phases(host_files.read_journal()),
+        "ha_managers": ha_managers(),
+        "temporary_free_bytes": free_bytes("/tmp"),
+        "allowed_signers": _first_lines("/etc/relevo/allowed_signers"),
+    }
+    if location is not None:
+        facts["unit"] = unit_state(location.unit)
+        facts["data_free_bytes"] = free_bytes(location.data_directory)
+        facts["wal_free_bytes"] = free_bytes(os.path.join(location.data_directory, "pg_wal"))
+    return facts
+
+
+def ha_managers() -> list[str]:
+    """High-availability managers that run here, by the names of their processes."""
+    found = set()
+    for path in glob.glob("/proc/[0-9]*/cmdline"):
+        try:
+            with open(path, "rb") as source:
+                words = source.read().decode(errors="replace").split("\0")
+        except OSError:
+            continue
+        names = {os.path.basename(word) for word in words[:3]}
+        found.update(manager for manager in HA_MANAGERS if manager in names)
+    return sorted(found)
+
+
+def unit_state(unit: str) -> dict[str, str]:
+    """ActiveState, UnitFileState and friends of a systemd unit."""
+    wanted = "ActiveState,SubState,UnitFileState,LoadState,MainPID"
+    done = subprocess.run(
+        ["systemctl", "show", "--property=" + wanted, "--", unit], capture_output=True, text=True, check=False, timeout=10
+    )
+    return dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
+
+
+def free_bytes(path: str) -> Optional[int]:
+    """Bytes that are free for an unprivileged user on the volume of path; None when there is no such path."""
+    try:
+        volume = os.statvfs(path)
+    except OSError:
+        return None
+    return volume.f_bavail * volume.f_frsize
+
+
+def _first_lines(path: str, most: int = 20) -> list[str]:
+    try:
+        with open(path, encoding="utf-8") as source:
+            return [line.strip() for line in source][:most]
+    except OSError:
+        return []

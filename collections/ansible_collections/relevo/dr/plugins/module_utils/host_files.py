@@ -1,0 +1,240 @@
+# Copyright: the Relevo maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Relevo's own files on a host: the run lock, the actor's flock, the phase journal and the fence mark."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any, Optional
+
+from ansible_collections.relevo.dr.plugins.module_utils import clock
+
+STATE_DIRECTORY = "/var/lib/relevo"
+
+
+class LockError(Exception):
+    """The lock of this cluster is held by somebody else, or is no longer ours; the message is a sentence."""
+
+
+@dataclass(frozen=True)
+class Lock:
+    """Who may act on this cluster. The lease is in seconds of this host's CLOCK_BOOTTIME, valid within one boot."""
+
+    run_id: str
+    owner: str
+    controller: str
+    controller_boot_id: str
+    controller_pid: int
+    controller_pid_started: str
+    since: str
+    lease_until_boottime: float
+    boot_id: str
+
+    def expired(self, boottime: float, boot_id: str) -> bool:
+        """Whether the lease has run out; a lease of an earlier boot has."""
+        return boot_id != self.boot_id or boottime > self.lease_until_boottime
+
+
+def _path(name: str) -> str:
+    return os.path.join(STATE_DIRECTORY, name)
+
+
+def write_atomically(path: str, content: str, mode: int = 0o600) -> None:
+    """Replace a file as a whole, on disk before it is visible."""
+    directory = os.path.dirname(path)
+    os.makedirs(directory, mode=0o700, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=directory, prefix=".relevo-")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as target:
+            os.fchmod(target.fileno(), mode)
+            target.write(content)
+            target.flush()
+            os.fsync(target.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+    sync_directory(directory)
+
+
+def sync_directory(directory: str) -> None:
+    """Make names in a directory durable."""
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _read_json(name: str) -> Optional[dict[str, Any]]:
+    try:
+        with open(_path(name), encoding="utf-8") as source:
+            value: dict[str, Any] = json.load(source)
+            return value
+    except (OSError, ValueError):
+        return None
+
+
+def read_lock() -> Optional[Lock]:
+    """The lock as it is on disk, or None."""
+    value = _read_json("lock.json")
+    try:
+        return Lock(**value) if value else None
+    except TypeError:
+        return None
+
+
+def acquire_lock(wanted: Lock) -> None:
+    """Make the lock file; LockError when there is one of another run."""
+    os.makedirs(STATE_DIRECTORY, mode=0o700, exist_ok=True)
+    try:
+        handle = os.open(_path("lock.json"), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        held = read_lock()
+        if held is not None and held.run_id == wanted.run_id:
+            extend_lock(wanted.run_id, wanted.lease_until_boottime - clock.boottime_seconds())
+            return
+        raise LockError(describe(held)) from None
+    with os.fdopen(handle, "w", encoding="utf-8") as target:
+        json.dump(asdict(wanted), target)
+        target.flush()
+        os.fsync(target.fileno())
+    sync_directory(STATE_DIRECTORY)
+
+
+def remove_lock(run_id: str) -> bool:
+    """Remove the lock of this run; anybody else's stays. True when there was one."""
+    held = read_lock()
+    if held is None or held.run_id != run_id:
+        return False
+    os.unlink(_path("lock.json"))
+    sync_directory(STATE_DIRECTORY)
+    return True
+
+
+def describe(lock: Optional[Lock]) -> str:
+    """Who holds the lock, for a person."""
+    if lock is None:
+        return "the lock file /var/lib/relevo/lock.json is there but cannot be read"
+    return "the cluster is locked by run %s of %s on %s since %s" % (lock.run_id, lock.owner, lock.controller, lock.since)
+
+
+def extend_lock(run_id: str, seconds: float) -> None:
+    """Prove that this run still holds the lock and give it that many seconds from now; LockError otherwise."""
+    held = read_lock()
+    if held is None or held.run_id != run_id:
+        raise LockError("this run no longer holds the lock: %s" % (describe(held) if held else "there is no lock"))
+    extended = asdict(held)
+    extended.update(lease_until_boottime=clock.boottime_seconds() + seconds, boot_id=clock.boot_id())
+    write_atomically(_path("lock.json"), json.dumps(extended))
+
+
+@contextlib.contextmanager
+def acting(run_id: str, wait_seconds: float = 0.0) -> Iterator[None]:
+    """Hold the actor's flock for as long as a module changes this host, so that an orphan of a killed run can be seen."""
+    os.makedirs(STATE_DIRECTORY, mode=0o700, exist_ok=True)
+    with open(_path("actor.lock"), "a+", encoding="utf-8") as handle:
+        deadline = clock.boottime_seconds() + wait_seconds
+        while True:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if clock.boottime_seconds() >= deadline:
+                    handle.seek(0)
+                    raise LockError("a task of run %s is still at work on this host" % (handle.read().strip() or "?")) from None
+                time.sleep(0.05)
+        handle.seek(0)
+        handle.truncate()
+        handle.write(run_id)
+        handle.flush()
+        yield
+
+
+def actor_alive() -> Optional[str]:
+    """The run id of a module that is at work here right now, or None."""
+    try:
+        with open(_path("actor.lock"), encoding="utf-8") as handle:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return handle.read().strip() or "?"
+    except OSError:
+        return None
+    return None
+
+
+
+
+def write_journal(run_id: str, phase: str, kind: str, **detail: Any) -> None:
+    """Append one line, durable before it returns. kind: intent | result."""
+    os.makedirs(STATE_DIRECTORY, mode=0o700, exist_ok=True)
+    line = {"run_id": run_id, "phase": phase, "kind": kind, "at": clock.utc_now(), "boottime": clock.boottime_seconds(), "boot_id": clock.boot_id()}
+    line.update(detail)
+    with open(_path("journal.jsonl"), "a", encoding="utf-8") as target:
+        os.fchmod(target.fileno(), 0o600)
+        target.write(json.dumps(line) + "\n")
+        target.flush()
+        os.fsync(target.fileno())
+
+
+def read_journal(tail_bytes: int = 65536) -> list[dict[str, Any]]:
+    """The newest lines of the journal, oldest first; a torn last line is left out."""
+    try:
+        with open(_path("journal.jsonl"), "rb") as source:
+            size = source.seek(0, os.SEEK_END)
+            source.seek(max(0, size - tail_bytes))
+            lines = source.read().splitlines()
+    except OSError:
+        return []
+    entries = []
+    for line in lines[1:] if size > tail_bytes else lines:
+        with contextlib.suppress(ValueError):
+            entries.append(json.loads(line))
+    return entries
+
+
+def open_phases(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Intents that no result followed."""
+    pending: dict[tuple[str, str], dict[str, Any]] = {}
+    for entry in entries:
+        key = (str(entry.get("run_id")), str(entry.get("phase")))
+        if entry.get("kind") == "intent":
+            pending[key] = entry
+        else:
+            pending.pop(key, None)
+    return list(pending.values())
+
+
+def read_fence() -> Optional[dict[str, Any]]:
+    """The fence mark of this host, or None."""
+    return _read_json("fence.json")
+
+
+def write_fence(mark: dict[str, Any]) -> None:
+    """Mark this host as fenced; the boot guard keeps it from starting writable until the mark is lifted."""
+    write_atomically(_path("fence.json"), json.dumps(mark))
+
+
+def write_challenge(challenge: dict[str, Any]) -> None:
+    """Keep the nonce that a token must carry."""
+    write_atomically(_path("challenge.json"), json.dumps(challenge))
+
+
+def read_challenge() -> Optional[dict[str, Any]]:
+    """The nonce of this host's last challenge, or None."""
+    return _read_json("challenge.json")
+
+
+def drop_challenge() -> None:
+    """A token is used once."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(_path("challenge.json"))

@@ -1,0 +1,68 @@
+#!/usr/bin/python
+# Copyright: the Relevo maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: cluster_info
+short_description: What one database host says about its PostgreSQL and about Relevo's own files
+description:
+  - Reads the running server over its local socket, C(pg_controldata), the systemd unit, and the lock, fence mark and journal of Relevo.
+  - Never changes anything and never fails because PostgreSQL is down; an answer that could not be had is absent.
+options:
+  unit: {description: The systemd unit of the cluster., type: str, required: true}
+  data_directory: {description: PGDATA., type: path, required: true}
+  bin_directory: {description: Directory of psql and pg_controldata., type: path, required: true}
+  port: {description: Port of the server., type: int, default: 5432}
+  database: {description: Database of the application., type: str, default: postgres}
+attributes:
+  check_mode: {support: full, description: Only reads.}
+author: The Relevo maintainers (@relevo)
+"""
+
+EXAMPLES = r"""
+- name: Read the database host
+  relevo.dr.cluster_info:
+    unit: postgresql@17-main.service
+    data_directory: /var/lib/postgresql/17/main
+    bin_directory: /usr/lib/postgresql/17/bin
+    database: minimarket
+  register: __dr_cluster_info
+"""
+
+RETURN = r"""
+cluster:
+  description: >-
+    state (running, stopped, absent, unresponsive), role (primary, standby, none), system_identifier, timeline, version_num, control (pg_controldata),
+    settings, replication, standby, archiver, extensions, collations, in_recovery; times are UTC, sizes are bytes.
+  returned: always
+  type: dict
+host:
+  description: Clock, boot id, free space, unit state, Relevo's lock, fence mark and open phases, running high-availability managers.
+  returned: always
+  type: dict
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.relevo.dr.plugins.module_utils.cluster_facts import ClusterLocation, cluster_facts, host_facts
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "unit": {"type": "str", "required": True},
+            "data_directory": {"type": "path", "required": True},
+            "bin_directory": {"type": "path", "required": True},
+            "port": {"type": "int", "default": 5432},
+            "database": {"type": "str", "default": "postgres"},
+        },
+        supports_check_mode=True,
+    )
+    location = ClusterLocation(**module.params)
+    module.exit_json(changed=False, cluster=cluster_facts(location), host=host_facts(location))
+
+
+if __name__ == "__main__":
+    main()
