@@ -1,0 +1,147 @@
+# Copyright: the Relevo maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What an operator may say with ``-e``, and nothing else. Values are read as they were typed, never as templates."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Optional
+
+from ansible_collections.relevo.dr.plugins.module_utils.clock import parse_utc
+from ansible_collections.relevo.dr.plugins.module_utils.refusal import Refusal
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+_TEMPLATE = re.compile(r"\{\{|\{%|\{#")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_SECRET = re.compile(r"password|passphrase|secret|token|private_key", re.IGNORECASE)
+_NUMBER = re.compile(r"\d{1,9}(\.\d{1,6})?")
+_GATES = re.compile(r"[A-Z][A-Z0-9]{1,15}(,[A-Z][A-Z0-9]{1,15})*")
+_PROSE = re.compile(r"[^-].{0,499}")
+_FLAG = re.compile(r"(?i)true|false|yes|no")
+
+MODES = ("drill", "disaster")
+SCOPES = ("database", "site")
+
+# Every name that -e may carry: anything else would override what the inventory or a role says of a host.
+SCHEMA: dict[str, re.Pattern[str]] = {
+    "dr_mode": re.compile("|".join(MODES)),
+    "dr_scope": re.compile("|".join(SCOPES)),
+    "dr_target_site": _NAME,
+    "dr_confirm": re.compile(r"[a-z0-9][a-z0-9 -]{0,199}"),
+    "dr_accept_loss_seconds": _NUMBER,
+    "dr_accept_loss_transactions": re.compile(r"\d{1,9}"),
+    "dr_accept_unknown": _GATES,
+    "dr_attest_dead": re.compile(r"[a-z0-9][a-z0-9.,-]{0,499}"),
+    "dr_attested_by": _PROSE,
+    "dr_failed_at": re.compile(r"[0-9TZ:.+-]{20,40}"),
+    "dr_reason": _PROSE,
+    "dr_approver": _PROSE,
+    "dr_allow_restart": _FLAG,
+}
+
+ACCEPTS_BY_NAME = "an entry of dr_accept_unknown with dr_reason"
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """One operator's wish. accept_unknown: gate ids; attest_dead: hosts that a person declares dead (with attested_by)."""
+
+    mode: str
+    scope: str
+    target_site: str
+    confirm: str = ""
+    accept_loss_seconds: Optional[float] = None
+    accept_loss_transactions: Optional[int] = None
+    accept_unknown: tuple[str, ...] = ()
+    attest_dead: tuple[str, ...] = ()
+    attested_by: str = ""
+    failed_at: Optional[str] = None
+    reason: str = ""
+    approver: str = ""
+    given: tuple[str, ...] = field(default=())
+
+
+def _refuse(name: str, observed: str, expected: str) -> Refusal:
+    return Refusal("INPUT", "controller", "%s %s" % (name, observed), expected, "give -e %s=... as docs/runbooks/failover.md shows" % name)
+
+
+def check_extra_variables(extra: Mapping[str, Any]) -> dict[str, str]:
+    """The operator's variables as text. Raises Refusal for an unknown name or a value of the wrong shape."""
+    checked = {}
+    for name, value in extra.items():
+        if name not in SCHEMA:
+            hint = "secrets are files, never variables" if _SECRET.search(str(name)) else "one of %s" % ", ".join(sorted(SCHEMA))
+            raise Refusal("INPUT", "controller", "-e %s" % name, hint, "remove it; what hosts are for belongs in the inventory")
+        checked[name] = check_value(name, value)
+    return checked
+
+
+def check_value(name: str, value: Any) -> str:
+    """One value against the schema; templates and control characters are refused before anything reads them."""
+    text = str(value)
+    if _TEMPLATE.search(text):
+        raise _refuse(name, "holds a template", "plain text: values are never evaluated")
+    if _CONTROL.search(text):
+        raise _refuse(name, "holds control characters", "plain text on one line")
+    if not SCHEMA[name].fullmatch(text):
+        raise _refuse(name, "is %r" % text[:80], "the form %s" % SCHEMA[name].pattern)
+    return text
+
+
+def confirmation(mode: str, cluster: str, target_site: str) -> str:
+    """What the operator must type: a drill on production really moves production, and says so."""
+    return "%s %s to %s" % ("drill production" if mode == "drill" else "failover", cluster, target_site)
+
+
+def read_inputs(variables: Mapping[str, str]) -> Inputs:
+    """A complete wish for a failover. Raises Refusal for what is missing."""
+    for name, expected in (
+        ("dr_mode", "drill or disaster; it has no default"),
+        ("dr_scope", "database (same application hosts) or site (the other site's); it has no default"),
+        ("dr_target_site", "the site that shall serve afterwards"),
+    ):
+        if not variables.get(name):
+            raise _refuse(name, "is missing", expected)
+    failed_at = variables.get("dr_failed_at")
+    if failed_at:
+        try:
+            parse_utc(failed_at)
+        except ValueError:
+            raise _refuse("dr_failed_at", "is %r" % failed_at, "ISO 8601 with an offset, such as 2026-11-24T03:12:00Z") from None
+    accepts = tuple(variables.get("dr_accept_unknown", "").split(",")) if variables.get("dr_accept_unknown") else ()
+    if accepts and not variables.get("dr_reason"):
+        raise _refuse("dr_reason", "is missing", "the reason why %s may stay unknown" % ", ".join(accepts))
+    attested = tuple(variables.get("dr_attest_dead", "").split(",")) if variables.get("dr_attest_dead") else ()
+    if attested and not variables.get("dr_attested_by"):
+        raise _refuse("dr_attested_by", "is missing", "who saw that %s is dead, and how" % ", ".join(attested))
+    seconds, transactions = variables.get("dr_accept_loss_seconds"), variables.get("dr_accept_loss_transactions")
+    return Inputs(
+        mode=variables["dr_mode"],
+        scope=variables["dr_scope"],
+        target_site=variables["dr_target_site"],
+        confirm=variables.get("dr_confirm", ""),
+        accept_loss_seconds=float(seconds) if seconds else None,
+        accept_loss_transactions=int(transactions) if transactions else None,
+        accept_unknown=accepts,
+        attest_dead=attested,
+        attested_by=variables.get("dr_attested_by", ""),
+        failed_at=failed_at,
+        reason=variables.get("dr_reason", ""),
+        approver=variables.get("dr_approver", ""),
+        given=tuple(sorted(variables)),
+    )
+
+
+def check_confirmation(inputs: Inputs, cluster: str) -> None:
+    """Raises Refusal unless the typed words name mode, cluster and site."""
+    wanted = confirmation(inputs.mode, cluster, inputs.target_site)
+    if inputs.confirm != wanted:
+        raise Refusal(
+            "CONFIRM",
+            "controller",
+            "dr_confirm %r" % inputs.confirm if inputs.confirm else "no dr_confirm",
+            "the words %r" % wanted,
+            'if that is what you mean, give -e dr_confirm="%s"' % wanted,
+        )

@@ -1,0 +1,131 @@
+# Copyright: the Relevo maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Drain and promote a standby, on its own host."""
+
+from __future__ import annotations
+
+import glob
+import os
+import subprocess
+import tempfile
+import time
+from dataclasses import dataclass
+from typing import Any, Optional
+
+from ansible_collections.relevo.dr.plugins.module_utils.postgresql import Psql, lsn_bytes, owner_switch
+
+_POSITION = """
+select pg_is_in_recovery() as in_recovery, pg_last_wal_receive_lsn()::text as receive_lsn, pg_last_wal_replay_lsn()::text as replay_lsn,
+       pg_is_wal_replay_paused() as paused, (select pid from pg_stat_wal_receiver) as receiver_pid,
+       to_char(pg_last_xact_replay_timestamp() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as last_replayed_at
+"""
+
+
+class DrainError(Exception):
+    """Replay did not come to its end; the message is a sentence."""
+
+
+@dataclass(frozen=True)
+class Archive:
+    """Where the standby's tail may be: a pgBackRest stanza. segment_bytes: size of a WAL segment."""
+
+    stanza: str
+    segment_bytes: int
+    timeline: int
+    timeout_seconds: float
+
+
+def segment_name(timeline: int, lsn: str, segment_bytes: int) -> str:
+    """The WAL segment that holds a location."""
+    number = lsn_bytes(lsn) // segment_bytes
+    per_log = 0x100000000 // segment_bytes
+    return "%08X%08X%08X" % (timeline, number // per_log, number % per_log)
+
+
+def archived(archive: Archive, lsn: str, owner: str = "postgres") -> Optional[bool]:
+    """Whether the archive holds the segment that comes next; None when the archive did not answer in time."""
+    directory = tempfile.mkdtemp(prefix="relevo-archive-")
+    os.chmod(directory, 0o777)
+    target = os.path.join(directory, "segment")
+    try:
+        done = subprocess.run(
+            [
+                "pgbackrest",
+                "--stanza=%s" % archive.stanza,
+                "--no-archive-async",
+                "--log-level-console=off",
+                "--log-level-file=off",
+                "--io-timeout=%g" % archive.timeout_seconds,
+                "archive-get",
+                segment_name(archive.timeline, lsn, archive.segment_bytes),
+                target,
+            ],
+            capture_output=True,
+            check=False,
+            timeout=archive.timeout_seconds * 2 + 1,
+            cwd="/",
+            **owner_switch(owner),
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    finally:
+        for name in os.listdir(directory):
+            os.unlink(os.path.join(directory, name))
+        os.rmdir(directory)
+    # pgBackRest: 0 found, 1 not in the archive, anything else is an error.
+    return {0: True, 1: False}.get(done.returncode)
+
+
+def drain(session: Psql, archive: Optional[Archive], replay_target_lsn: Optional[str], timeout_seconds: float) -> dict[str, Any]:
+    """Wait until everything received and everything archived is replayed. Raises DrainError when replay is paused or stuck.
+
+    Returns the position and ``archive_replayed`` (True, or None when the archive could not be asked) and ``target_replayed``.
+    """
+    deadline = time.monotonic() + timeout_seconds
+    asked_at: Optional[str] = None
+    answer: Optional[bool] = None
+    while True:
+        position = session.row(_POSITION)
+        if not position["in_recovery"]:
+            return {**position, "archive_replayed": None, "target_replayed": None}
+        if position["paused"]:
+            raise DrainError("replay is paused; expected it to run; run select pg_wal_replay_resume() on the standby and start again")
+        replayed = lsn_bytes(position["replay_lsn"])
+        behind = position["receive_lsn"] is not None and replayed < lsn_bytes(position["receive_lsn"])
+        reached = replay_target_lsn is None or replayed > lsn_bytes(replay_target_lsn)
+        if not behind and archive is not None and asked_at != position["replay_lsn"]:
+            asked_at, answer = position["replay_lsn"], archived(archive, position["replay_lsn"])
+            if answer and position["receiver_pid"]:
+                # A receiver that waits for a dead sender keeps the startup process away from the archive.
+                session.execute("select pg_terminate_backend(%d)" % position["receiver_pid"])
+            continue
+        if not behind and reached and not answer:
+            return {**position, "archive_replayed": None if answer is None else True, "target_replayed": None if replay_target_lsn is None else True}
+        if time.monotonic() > deadline:
+            if behind or answer:
+                raise DrainError(
+                    "replay stands at %s after %g s; expected everything received (%s) and archived to be replayed"
+                    % (position["replay_lsn"], timeout_seconds, position["receive_lsn"])
+                )
+            return {**position, "archive_replayed": answer is False or None, "target_replayed": False}
+        time.sleep(0.005)
+
+
+def promote(session: Psql, timeout_seconds: float) -> None:
+    """Ask for promotion and wait until the server is writable, polling by ourselves (pg_promote waits in steps of 100 ms)."""
+    session.execute("select pg_promote(wait => false)")
+    deadline = time.monotonic() + timeout_seconds
+    while session.execute("select pg_is_in_recovery()") != "f":
+        if time.monotonic() > deadline:
+            raise DrainError("the standby was told to promote %g s ago and is still in recovery; look at its server log" % timeout_seconds)
+        time.sleep(0.003)
+
+
+def fork(data_directory: str) -> dict[str, Any]:
+    """The newest timeline of this server and the location at which it left its parent."""
+    names = sorted(glob.glob(os.path.join(data_directory, "pg_wal", "*.history")))
+    if not names:
+        return {"timeline": 1, "fork_lsn": None}
+    with open(names[-1], encoding="utf-8") as source:
+        lines = [line.split() for line in source if line.strip() and not line.startswith("#")]
+    return {"timeline": int(os.path.basename(names[-1])[:8], 16), "fork_lsn": lines[-1][1] if lines else None}

@@ -1,0 +1,82 @@
+#!/usr/bin/python
+# Copyright: the Relevo maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: server_fence
+short_description: Stop a PostgreSQL server for good and prove it
+description:
+  - Marks the host as fenced, puts C(standby.signal) in place, stops the postmaster (fast, then immediate, then kill), masks the unit, and proves the result.
+  - Acts only while this host's lock is held by the run. A host that is fenced already is proven again and not changed.
+options:
+  run_id: {description: The run., type: str, required: true}
+  host: {description: Inventory name of this host., type: str, required: true}
+  unit: {description: The systemd unit., type: str, required: true}
+  data_directory: {description: PGDATA., type: path, required: true}
+  bin_directory: {description: Directory of pg_controldata., type: path, required: true}
+  port: {description: Port of the server., type: int, default: 5432}
+  fast_seconds: {description: How long the fast stop may take before the immediate one., type: float, default: 10}
+  immediate_seconds: {description: How long the immediate stop may take before SIGKILL., type: float, default: 5}
+attributes:
+  check_mode: {support: full, description: Says whether the host is fenced.}
+author: The Relevo maintainers (@relevo)
+"""
+
+EXAMPLES = r"""
+- name: Fence this database host
+  relevo.dr.server_fence:
+    run_id: 20261124T121530Z-failover-1f3a
+    host: a-db1
+    unit: postgresql@17-main.service
+    data_directory: /var/lib/postgresql/17/main
+    bin_directory: /usr/lib/postgresql/17/bin
+"""
+
+RETURN = r"""
+proof: {description: "class, cluster_state, shutdown_lsn (null after an immediate stop), timeline, system_identifier and probes.", returned: success, type: dict}
+"""
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.relevo.dr.plugins.module_utils import host_files
+from ansible_collections.relevo.dr.plugins.module_utils.milestone import Milestone
+from ansible_collections.relevo.dr.plugins.module_utils.server_stop import FenceError, Server, fenced, proof, stop_for_good
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "run_id": {"type": "str", "required": True},
+            "host": {"type": "str", "required": True},
+            "unit": {"type": "str", "required": True},
+            "data_directory": {"type": "path", "required": True},
+            "bin_directory": {"type": "path", "required": True},
+            "port": {"type": "int", "default": 5432},
+            "fast_seconds": {"type": "float", "default": 10},
+            "immediate_seconds": {"type": "float", "default": 5},
+        },
+        supports_check_mode=True,
+    )
+    p = module.params
+    server = Server(p["unit"], p["data_directory"], p["bin_directory"], p["port"])
+    phase = Milestone("FENCE", p["host"])
+    changed = not fenced(server)
+    if module.check_mode:
+        module.exit_json(changed=changed)
+    try:
+        with host_files.acting(p["run_id"]):
+            host_files.extend_lock(p["run_id"], p["fast_seconds"] + p["immediate_seconds"] + 60)
+            host_files.write_journal(p["run_id"], "FENCE", "intent")
+            if changed:
+                stop_for_good(server, p["run_id"], p["fast_seconds"], p["immediate_seconds"])
+            evidence = proof(server, p["host"])
+            host_files.write_journal(p["run_id"], "FENCE", "result", outcome="ok", proof=evidence)
+    except (FenceError, host_files.LockError) as error:
+        module.fail_json(msg="FENCE on %s: %s" % (p["host"], error), phase=phase.ended("failed", str(error)))
+    module.exit_json(changed=changed, proof=evidence, phase=phase.ended(detail="stopped, masked, %s" % evidence["cluster_state"]))
+
+
+if __name__ == "__main__":
+    main()

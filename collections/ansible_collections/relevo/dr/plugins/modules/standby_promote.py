@@ -1,0 +1,217 @@
+#!/usr/bin/python
+# Copyright: the Relevo maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: standby_promote
+short_description: Drain a standby and, with a token that proves the fence, promote it
+description:
+  - O(step=drain) waits until everything received and archived is replayed, and writes the challenge that a token must answer.
+  - >-
+    O(step=promote) verifies the token's signature, its answer to this host's challenge and the age of the challenge, probes every old database host again,
+    compares the ledger's newest acknowledged references with this database, and only then promotes. A server that is a primary already is left as it is.
+  - Acts only while this host's lock is held by the run.
+options:
+  step: {description: What to do., type: str, required: true, choices: [drain, promote]}
+  run_id: {description: The run., type: str, required: true}
+  host: {description: Inventory name of this host., type: str, required: true}
+  data_directory: {description: PGDATA., type: path, required: true}
+  bin_directory: {description: Directory of psql., type: path, required: true}
+  port: {description: Port of the server., type: int, default: 5432}
+  database: {description: Database of the application., type: str, required: true}
+  stanza: {description: pgBackRest stanza; empty when there is no archive., type: str, default: ''}
+  old_hosts: {description: "Every other database host: host, address, port.", type: list, elements: dict, required: true}
+  replay_target_lsn: {description: Shutdown checkpoint of the old primary, when it was stopped cleanly., type: str, default: ''}
+  timeout_seconds: {description: Limit of this step., type: float, default: 60}
+  token: {description: The token's canonical text., type: str, default: '', no_log: false}
+  signature: {description: Its OpenSSH signature., type: str, default: ''}
+  token_limit_seconds: {description: Greatest age of the challenge., type: float, default: 300, no_log: false}
+  ledger_tail: {description: "The newest acknowledged ledger entries, oldest first: n, reference, at; null when there is no ledger.", type: list, elements: dict}
+  ledger_present_sql: {description: A query with one column C(reference) of the references that are present., type: str, default: ''}
+  accept_loss_seconds: {description: Accepted loss in seconds., type: float}
+  accept_loss_transactions: {description: Accepted loss in ledger transactions., type: int}
+  accept_unmeasured: {description: Whether a loss that cannot be measured was accepted by name., type: bool, default: false}
+  allowed_signers: {description: Controllers that this host believes., type: path, default: /etc/relevo/allowed_signers}
+attributes:
+  check_mode: {support: none, description: Preflight and C(playbooks/check.yml) are the safe way to ask.}
+author: The Relevo maintainers (@relevo)
+"""
+
+EXAMPLES = r"""
+- name: Drain this standby
+  relevo.dr.standby_promote:
+    step: drain
+    run_id: 20261124T121530Z-failover-1f3a
+    host: b-db1
+    data_directory: /var/lib/postgresql/17/main
+    bin_directory: /usr/lib/postgresql/17/bin
+    database: minimarket
+    old_hosts: [{host: a-db1, address: 192.0.2.11, port: 5432}]
+"""
+
+RETURN = r"""
+position: {description: Replay position after the drain., returned: step is drain, type: dict}
+nonce: {description: The challenge., returned: step is drain, type: str}
+promotion: {description: "already, timeline, fork_lsn, promoted_at, system_identifier.", returned: step is promote, type: dict}
+loss: {description: "What the ledger's tail shows as missing: transactions, seconds, numbers; null when not measured.", returned: step is promote, type: dict}
+"""
+
+import secrets
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Optional
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ansible_collections.relevo.dr.plugins.module_utils import clock, host_files, promotion_token, standby
+from ansible_collections.relevo.dr.plugins.module_utils.loss import Loss, measure, within
+from ansible_collections.relevo.dr.plugins.module_utils.milestone import Milestone
+from ansible_collections.relevo.dr.plugins.module_utils.postgresql import PostgresqlError, Psql
+from ansible_collections.relevo.dr.plugins.module_utils.probe import probe
+
+_SERVER = """
+select pg_is_in_recovery() as in_recovery, (select system_identifier::text from pg_control_system()) as system_identifier,
+       (select timeline_id from pg_control_checkpoint()) as timeline, (select setting::bigint from pg_settings where name = 'wal_segment_size') as segment_bytes
+"""
+
+
+class Stop(Exception):
+    """Not promoted; the message is a sentence. loss: what was measured, when that is the reason."""
+
+    def __init__(self, message: str, loss: Optional[Loss] = None) -> None:
+        super().__init__(message)
+        self.loss = loss
+
+
+def drain(p: dict[str, Any], session: Psql) -> dict[str, Any]:
+    server = session.row(_SERVER)
+    archive = None
+    if p["stanza"] and server["in_recovery"]:
+        receiver = session.query("select received_tli from pg_stat_wal_receiver")
+        timeline = receiver[0]["received_tli"] if receiver else server["timeline"]
+        archive = standby.Archive(p["stanza"], server["segment_bytes"], timeline, 2.0)
+    position = standby.drain(session, archive, p["replay_target_lsn"] or None, p["timeout_seconds"])
+    nonce = secrets.token_hex(16)
+    challenge = {
+        "nonce": nonce,
+        "run_id": p["run_id"],
+        "boottime": clock.boottime_seconds(),
+        "boot_id": clock.boot_id(),
+        "old_hosts": sorted(old["host"] for old in p["old_hosts"]),
+    }
+    host_files.write_challenge(challenge)
+    return {"position": position, "nonce": nonce, "system_identifier": server["system_identifier"], "in_recovery": server["in_recovery"]}
+
+
+def check_token(p: dict[str, Any], system_identifier: str) -> None:
+    """Raises TokenError; the challenge's age is judged by this host's own clock within one boot."""
+    challenge = host_files.read_challenge()
+    if challenge is None or challenge.get("boot_id") != clock.boot_id():
+        raise promotion_token.TokenError("this host made no challenge since it was started")
+    promotion_token.verify_signature(p["token"], p["signature"], p["allowed_signers"])
+    token = promotion_token.parse(p["token"])
+    age_seconds = clock.boottime_seconds() - float(challenge["boottime"])
+    promotion_token.check(token, p["run_id"], p["host"], system_identifier, challenge, age_seconds, p["token_limit_seconds"])
+
+
+def probe_old_hosts(p: dict[str, Any]) -> list[dict[str, Any]]:
+    with ThreadPoolExecutor(max_workers=max(1, len(p["old_hosts"]))) as pool:
+        return list(pool.map(lambda old: probe(p["host"], old["host"], old["address"], int(old["port"])), p["old_hosts"]))
+
+
+def check_loss(p: dict[str, Any], session: Psql) -> Optional[Loss]:
+    """Raises Stop when more is missing than was accepted, or when nothing could be measured and that was not accepted by name."""
+    if p["ledger_tail"] is None or not p["ledger_present_sql"]:
+        if p["accept_unmeasured"]:
+            return None
+        raise Stop(
+            "the loss cannot be measured: the ledger of the witness was not read. Next: bring the witness back, or start again with"
+            " -e dr_accept_unknown=LOSS and -e dr_reason=..."
+        )
+    references = ", ".join("'%s'" % entry["reference"].replace("'", "''") for entry in p["ledger_tail"])
+    rows = session.query("select reference from (%s) ledger where reference in (%s)" % (p["ledger_present_sql"], references)) if references else []
+    loss = measure(p["ledger_tail"], {row["reference"] for row in rows})
+    if not within(loss, p["accept_loss_seconds"], p["accept_loss_transactions"]):
+        raise Stop(
+            "%d acknowledged ledger transactions (%.3f s) are missing on this standby, more than was accepted. Next: bring the old primary's WAL here, or"
+            " start again with -e dr_accept_loss_transactions=%d -e dr_accept_loss_seconds=%.3f"
+            % (loss.transactions, loss.seconds, loss.transactions, loss.seconds),
+            loss,
+        )
+    return loss
+
+
+def promote(p: dict[str, Any], session: Psql) -> dict[str, Any]:
+    server = session.row(_SERVER)
+    already = not server["in_recovery"]
+    loss = None
+    probes: list[dict[str, Any]] = []
+    if not already:
+        check_token(p, server["system_identifier"])
+        probes = probe_old_hosts(p)
+        answering = [found["address"] for found in probes if found["result"] == "answers"]
+        if answering:
+            raise Stop("%s still answers from here although it was fenced. Next: find out what runs there; nothing was promoted" % ", ".join(answering))
+        loss = check_loss(p, session)
+        host_files.write_journal(p["run_id"], "PROMOTE", "intent", token=p["token"], signature=p["signature"])
+        standby.promote(session, p["timeout_seconds"])
+        # The first write: proves that a commit is possible, and leaves the run's id in the WAL.
+        session.execute("select pg_logical_emit_message(true, 'relevo', 'promoted by %s')" % p["run_id"].replace("'", "''"))
+        host_files.drop_challenge()
+    promotion = {"already": already, "promoted_at": clock.utc_now(), "system_identifier": server["system_identifier"], **standby.fork(p["data_directory"])}
+    host_files.write_journal(p["run_id"], "PROMOTE", "result", outcome="ok", promotion=promotion)
+    return {"promotion": promotion, "loss": loss.as_dict() if loss else None, "probes": probes}
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "step": {"type": "str", "required": True, "choices": ["drain", "promote"]},
+            "run_id": {"type": "str", "required": True},
+            "host": {"type": "str", "required": True},
+            "data_directory": {"type": "path", "required": True},
+            "bin_directory": {"type": "path", "required": True},
+            "port": {"type": "int", "default": 5432},
+            "database": {"type": "str", "required": True},
+            "stanza": {"type": "str", "default": ""},
+            "old_hosts": {"type": "list", "elements": "dict", "required": True},
+            "replay_target_lsn": {"type": "str", "default": ""},
+            "timeout_seconds": {"type": "float", "default": 60},
+            "token": {"type": "str", "default": "", "no_log": False},
+            "signature": {"type": "str", "default": ""},
+            "token_limit_seconds": {"type": "float", "default": 300, "no_log": False},
+            "ledger_tail": {"type": "list", "elements": "dict"},
+            "ledger_present_sql": {"type": "str", "default": ""},
+            "accept_loss_seconds": {"type": "float"},
+            "accept_loss_transactions": {"type": "int"},
+            "accept_unmeasured": {"type": "bool", "default": False},
+            "allowed_signers": {"type": "path", "default": "/etc/relevo/allowed_signers"},
+        },
+        supports_check_mode=False,
+    )
+    p = module.params
+    name = p["step"].upper()
+    phase = Milestone(name, p["host"])
+    try:
+        with host_files.acting(p["run_id"]), Psql(p["bin_directory"], p["port"], p["database"]) as session:
+            host_files.extend_lock(p["run_id"], p["timeout_seconds"] + 60)
+            if p["step"] == "drain":
+                host_files.write_journal(p["run_id"], name, "intent")
+                result = drain(p, session)
+                host_files.write_journal(p["run_id"], name, "result", outcome="ok", position=result["position"])
+                detail = "replayed to %s" % result["position"]["replay_lsn"] if result["in_recovery"] else "is primary already"
+            else:
+                result = promote(p, session)
+                detail = "was primary already" if result["promotion"]["already"] else "timeline %d" % result["promotion"]["timeline"]
+    except (PostgresqlError, standby.DrainError, promotion_token.TokenError, host_files.LockError, Stop) as error:
+        loss = getattr(error, "loss", None)
+        module.fail_json(
+            msg="%s on %s: %s" % (name, p["host"], error), phase=phase.ended("failed", str(error)), loss=loss.as_dict() if loss else None
+        )
+    changed = p["step"] == "promote" and not result["promotion"]["already"]
+    module.exit_json(changed=changed, phase=phase.ended(detail=detail), **result)
+
+
+if __name__ == "__main__":
+    main()
