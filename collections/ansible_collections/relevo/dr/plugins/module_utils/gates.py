@@ -1,0 +1,331 @@
+# Copyright: the Relevo maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The gates of PREFLIGHT as pure functions: what was observed, what is expected, and what to do when they differ."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Optional
+
+from ansible_collections.relevo.dr.plugins.module_utils.inputs import ACCEPTS_BY_NAME, Inputs
+from ansible_collections.relevo.dr.plugins.module_utils.plan import Landscape, Plan
+from ansible_collections.relevo.dr.plugins.module_utils.postgresql import lsn_bytes
+
+PASS, FAIL, UNKNOWN, ACCEPTED, NOT_APPLICABLE = "pass", "fail", "unknown", "accepted", "not_applicable"
+
+# A gate whose answer may be missing when a person takes it over by name; all others must be observed.
+ACCEPTABLE = frozenset({"G03", "G05", "G06", "G12", "G16", "G17", "LOSS"})
+
+SETTINGS_AT_LEAST = ("max_connections", "max_worker_processes", "max_wal_senders", "max_prepared_transactions", "max_locks_per_transaction")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What is still good enough. Bytes and seconds."""
+
+    lag_bytes: int = 64 * 1024 * 1024
+    clock_offset_seconds: float = 2.0
+    free_bytes: int = 512 * 1024 * 1024
+    backup_age_seconds: float = 26 * 3600
+    archive_age_seconds: float = 3600
+    observation_age_seconds: float = 15.0
+
+
+@dataclass(frozen=True)
+class Gate:
+    """One check on one host. verdict: pass | fail | unknown | accepted | not_applicable."""
+
+    id: str
+    title: str
+    host: str
+    observed: str
+    expected: str
+    verdict: str
+    next_action: str = ""
+    phase: str = "PREFLIGHT"
+
+    def as_dict(self) -> dict[str, str]:
+        """For the record."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Controller:
+    """What the controller knows of itself. public_key: type and base64 of its signing key."""
+
+    forks: int
+    public_key: str
+    free_bytes: int
+
+
+def verdict(ok: Optional[bool]) -> str:
+    """None is unknown, and unknown never passes by itself."""
+    return UNKNOWN if ok is None else PASS if ok else FAIL
+
+
+def evaluate(plan: Plan, landscape: Landscape, inputs: Inputs, limits: Limits, controller: Controller) -> list[Gate]:
+    """Every gate that can be evaluated; a host that did not answer makes its gates unknown or, where a fence answers instead, not applicable."""
+    gates: list[Gate] = []
+    for check in (_reach, _identity, _lock, _managers, _fence, _lag, _lineage, _parity, _durability, _archive, _capacity, _clocks, _access, _site, _trust):
+        gates.extend(check(plan, landscape, inputs, limits))
+    gates.append(_forks(plan, controller))
+    gates.append(_signer(plan, landscape, controller))
+    gates.append(
+        Gate("G22", "room for the record", "controller", "%d MiB free" % (controller.free_bytes >> 20), "64 MiB", verdict(controller.free_bytes >= 64 << 20), "free space in the state directory")
+    )
+    return [_accept(gate, inputs) for gate in gates]
+
+
+def blocking(gates: list[Gate]) -> list[Gate]:
+    """Gates that keep a run from going on."""
+    return [gate for gate in gates if gate.verdict in (FAIL, UNKNOWN)]
+
+
+def _accept(gate: Gate, inputs: Inputs) -> Gate:
+    if gate.verdict == UNKNOWN and gate.id in ACCEPTABLE:
+        if gate.id in inputs.accept_unknown:
+            return replace(gate, verdict=ACCEPTED)
+        return replace(gate, next_action="%s, or %s" % (gate.next_action, ACCEPTS_BY_NAME))
+    return gate
+
+
+def _answer(entry: Mapping[str, Any]) -> str:
+    return "answers" if entry.get("reachable") else str(entry.get("error") or "was not asked")
+
+
+def _host_facts(landscape: Landscape, host: str) -> dict[str, Any]:
+    for kind in (landscape.database, landscape.application, landscape.witness, landscape.observer):
+        facts: dict[str, Any] = kind.get(host, {}).get("facts", {}).get("host", {})
+        if facts:
+            return facts
+    return {}
+
+
+def _reach(plan: Plan, landscape: Landscape, inputs: Inputs, limits: Limits) -> Iterator[Gate]:
+    title, fix = "reachable and become works", "try: ansible -i INVENTORY %s -b -m ping"
+    needed = [(plan.promote, landscape.database), *((host, landscape.application) for host in plan.cutover), *((host, landscape.witness) for host in plan.witness)]
+    for host, kind in needed:
+        entry = kind.get(host, {})
+        lenient = host in plan.witness and "LOSS" in inputs.accept_unknown
+        ok = bool(entry.get("reachable"))
+        yield Gate("REACH", title, host, _answer(entry), "answers", NOT_APPLICABLE if lenient and not ok else verdict(ok), fix % host)
+    for host in plan.fence:
+        entry = landscape.database.get(host, {})
+        if entry.get("denied"):
+            # A host that is alive and does not let us in is not dead: fencing it from outside would hide a mistake of ours.
+            yield Gate("REACH", title, host, _answer(entry), "answers, or is silent", FAIL, "mend keys, host keys or sudo on %s" % host)
+
+
+def _identity(plan: Plan, landscape: Landscape, inputs: Inputs, limits: Limits) -> Iterator[Gate]:
+    title = "one cluster: the same system identifier"
+    expected = plan.system_identifier
+    seen = {host: landscape.cluster(host).get("system_identifier") for host in plan.fence if landscape.cluster(host).get("system_identifier")}
+    for host, observed in seen.items():
+        yield Gate("G01", title, host, "system %s" % observed, "system %s, as on %s" % (expected, plan.promote), verdict(observed == expected), "is this host in the right inventory?")
+    if not seen:
+        last = _last_observed(plan, landscape)
+        identifiers = sorted({str(event["system_identifier"]) for event in last if event.get("system_identifier")})
+        ok = None if not identifiers else identifiers == [expected]
+        yield Gate("G01", title, plan.promote, "system %s; last seen on the old primary: %s" % (expected, ", ".join(identifiers) or "nothing"), "the same", verdict(ok), "run playbooks/check.yml while the primary is alive, so that the observers know it")
+
+
+def _last_observed(plan: Plan, landscape: Landscape) -> list[dict[str, Any]]:
+    """The newest accepted write on each old database host, per observer."""
+    found = []
+    for entry in landscape.observer.values():
+        for host in plan.fence:
+            event = entry.get("facts", {}).get("last_accepted", {}).get(host)
+            if event:
+                found.append(event)
+    return found
+
+
+def _lock(plan: Plan, landscape: Landscape, inputs: Inputs, limits: Limits) -> Iterator[Gate]:
+    title = "no other run at work"
+    for host, entry in landscape.database.items():
+        facts = _host_facts(landscape, host)
+        if not entry.get("reachable"):
+            continue
+        lock = facts.get("lock")
+        free = lock is None or facts.get("lock_expired") or entry.get("lock_owner_dead")
+        observed = "no lock" if lock is None else "run %s of %s on %s since %s%s" % (lock["run_id"], lock["owner"], lock["controller"], lock["since"], " (dead)" if free else "")
+        yield Gate("G10", title, host, observed, "no lock of a living run", verdict(bool(free)), "wait for that run, or for its lease to end")
+
+
+def _managers(plan: Plan, landscape: Landscape, inputs: Inputs, limits: Limits) -> Iterator[Gate]:
+    for host in (plan.promote, *plan.fence):
+        managers = _host_facts(landscape, host).get("ha_managers")
+        if managers is None:
+            continue
+        yield Gate("HA", "no high-availability manager would act by itself", host, ", ".join(managers) or "none", "none", verdict(not managers), "stop and disable it, or let it do the failover: there is no provider for it")
+
+
+def _fence(plan: Plan, landscape: Landscape, inputs: Inputs, limits: Limits) -> Iterator[Gate]:
+    title = "the old primary can be fenced"
+    for host in plan.fence:
+        entry, fence = landscape.database.get(host, {}), landscape.fence.get(host, {})
+        expected = "a way to a proof: service, command, or a person's word accepted by name"
+        if entry.get("reachable"):
+            yield Gate("G07", title, host, "answers: stop, mask and proof on the host", expected, PASS)
+            continue
+        fresh = [
+            event
+            for observer in landscape.observer.values()
+            for event in [observer.get("facts", {}).get("last_accepted", {}).get(host)]
+            if event and event["age_seconds"] <= limits.observation_age_seconds and not fence.get("power") == "off"
+        ]
+        still = [event for event in fresh if event["outcome"] == "accepted"]
+        if still:
+            yield Gate(
+                "G07",
+                "the old primary is seen alike from everywhere",
+                host,
+                "%s from the controller, but %s accepted a write %.0f s ago" % (_answer(entry), still[0]["observer"], still[0]["age_seconds"]),
+                "the same from the controller and from the witness",
+                FAIL,
+                "mend the controller's way to %s, or run from where it can be reached; it is alive" % host,
+            )
+        if fence.get("power") in ("on", "off"):
+            yield Gate("G07", title, host, "power is %s, by command" % fence["power"], expected, PASS)
+        elif host in inputs.attest_dead:
+            yield Gate("G07", title, host, "attested dead by %s" % inputs.attested_by, expected, ACCEPTED)
+        else:
+            yield Gate("G07", title, host, "%s; no power command answers (%s)" % (_answer(entry), fence.get("error") or "none is configured"), expected, FAIL, "set dr_fence_command_off and dr_fence_command_status, or, after somebody saw it dead, -e dr_attest_dead=%s -e dr_attested_by=..." % host)
+
+
+def _lag(plan: Plan, landscape: Landscape, inputs: Inputs, limits: Limits) -> Iterator[Gate]:
+    standby = landscape.cluster(plan.promote).get("standby")
+    if standby is None:
+        yield Gate("G08", "the standby is complete", plan.promote, "is primary already", "a standby, or done", NOT_APPLICABLE)
+        return
+    yield Gate("G08", "replay runs", plan.promote, "paused" if standby["replay_paused"] else "running", "running", verdict(not standby["replay_paused"]), "select pg_wal_replay_resume()")
+    receiver = standby.get("receiver")
+    title = "the standby is close to its primary"
+    primary = next((host for host in plan.fence if landscape.role(host) == "primary"), None)
+    if primary is not None:
+        lag = lsn_bytes(landscape.cluster(primary)["primary"]["flush_lsn"]) - lsn_bytes(standby["replay_lsn"])
+        streaming = bool(receiver and receiver["status"] == "streaming")
+        observed = "%s, %d bytes behind %s" % ("streaming" if streaming else "not streaming", max(lag, 0), primary)
+        yield Gate("G08", title, plan.promote, observed, "streaming, at most %d bytes behind" % limits.lag_bytes, verdict(streaming and lag <= limits.lag_bytes), "wait, or find out why it does not follow: journalctl on %s" % plan.promote)
+        return
+    yield _loss(plan, landscape, inputs, standby)
+
+
+def _loss(plan: Plan, landscape: Landscape, inputs: Inputs, standby: Mapping[str, Any]) -> Gate:
+    """With no primary to compare with, the witness's last acknowledgement is what the standby must have."""
+    title = "the loss, as far as it shows before the drain"
+    acknowledged = max((float(entry["facts"]["last_acknowledged_age_seconds"]) * -1 for entry in landscape.witness.values() if entry.get("facts", {}).get("last_acknowledged_age_seconds") is not None), default=None)
+    replayed = standby.get("last_replayed_age_seconds")
+    if acknowledged is None or replayed is None:
+        return Gate("LOSS", title, plan.promote, "no acknowledgement on the witness, or nothing replayed yet", "both", UNKNOWN, "start the ledger with playbooks/protect.yml")
+    behind = max(0.0, replayed + acknowledged)
+    # One ledger period is no loss: the tail is compared number by number once the standby is drained.
+    accepted = max(inputs.accept_loss_seconds or 0.0, 5.0)
+    return Gate("LOSS", title, plan.promote, "last replayed transaction %.1f s older than the last acknowledged one" % behind, "at most %.1f s" % accepted, verdict(behind <= accepted), "if that loss is acceptable, give -e dr_accept_loss_seconds=%.0f" % (behind + 1))
+
+
+def _lineage(plan: Plan, landscape: Landscape, inputs: Inputs, limits: Limits) -> Iterator[Gate]:
+    cluster = landscape.cluster(plan.promote)
+    if cluster.get("role") != "standby":
+        return
+    ours = cluster.get("timeline")
+    theirs = [landscape.cluster(host)["timeline"] for host in plan.fence if landscape.cluster(host).get("timeline")] or [
+        event["timeline"] for event in _last_observed(plan, landscape) if event.get("timeline")
+    ]
+    ok = None if not theirs or ours is None else all(timeline == ours for timeline in theirs)
+    yield Gate("G09", "the standby is on the primary's timeline", plan.promote, "timeline %s; primary %s" % (ours, ", ".join(map(str, sorted(set(theirs)))) or "not seen"), "the same", verdict(ok), "rebuild the standby with playbooks/protect.yml")
+
+
+def _parity(plan: Plan, landscape: Landscape, inputs: Inputs, limits: Limits) -> Iterator[Gate]:
+    target = landscape.cluster(plan.promote)
+    stale = [row["name"] for row in target.get("collations", []) if row["recorded"] and row["actual"] and row["recorded"] != row["actual"]]
+    yield Gate("G06", "collation versions", plan.promote, "differ in %s" % ", ".join(stale) if stale else "as recorded", "as recorded", verdict(not stale), "plan a reindex of text indexes, then alter database ... refresh collation version")
+    available = {(row["name"], row["version"]) for row in target.get("available_extensions", [])}
+    missing = ["%s %s" % (row["name"], row["version"]) for row in target.get("extensions", []) if (row["name"], row["version"]) not in available]
+    yield Gate("G06", "extensions are installed", plan.promote, "missing: %s" % ", ".join(missing) if missing else "all %d" % len(target.get("extensions", [])), "the versions that the database uses", verdict(not missing), "install the packages on %s" % plan.promote)
+    for host in plan.fence:
+        source = landscape.cluster(host)
+        if source.get("state") != "running":
+            yield Gate("G06", "same release and settings", plan.promote, "%s cannot be compared" % host, "last evidence", NOT_APPLICABLE)
+            continue
+        ours, theirs = target["settings"], source["settings"]
+        yield Gate("G06", "same major release", plan.promote, str(target["version_num"]), "as on %s: %s" % (host, source["version_num"]), verdict(target["version_num"] // 10000 == source["version_num"] // 10000), "install the same major release")
+        low = ["%s %s < %s" % (name, ours[name], theirs[name]) for name in SETTINGS_AT_LEAST if int(ours[name]) < int(theirs[name])]
+        yield Gate("G06", "settings not lower than the primary's", plan.promote, ", ".join(low) or "none is lower", "none is lower", verdict(not low), "run playbooks/protect.yml")
+
+
+def _durability(plan: Plan, landscape: Landscape, inputs: Inputs, limits: Limits) -> Iterator[Gate]:
+    for host in (plan.promote, *plan.fence):
+        settings = landscape.cluster(host).get("settings")
+        if not settings:
+            continue
+        off = [name for name in ("fsync", "full_page_writes") if settings[name] != "on"] + (["synchronous_commit"] if settings["synchronous_commit"] == "off" else [])
+        yield Gate("G16", "commits are durable", host, "off: %s" % ", ".join(off) if off else "fsync, full_page_writes and synchronous_commit are on", "on", verdict(not off), "an acknowledgement means nothing otherwise: switch it on")
+    names = landscape.cluster(plan.promote).get("settings", {}).get("synchronous_standby_names", "")
+    yield Gate("G16", "no commit would wait for a dead standby", plan.promote, names or "no synchronous_standby_names", "none", verdict(not names), "reset synchronous_standby_names on %s" % plan.promote)
+
+
+def _archive(plan: Plan, landscape: Landscape, inputs: Inputs, limits: Limits) -> Iterator[Gate]:
+    backup = landscape.database.get(plan.promote, {}).get("facts", {}).get("repository", {})
+    age = backup.get("newest_backup_age_seconds")
+    ok = None if age is None else age <= limits.backup_age_seconds and not backup.get("newest_backup_error")
+    observed = backup.get("error") or ("%s, %.1f h old%s" % (backup["newest_backup"], age / 3600, ", flagged with errors" if backup.get("newest_backup_error") else "") if age is not None else "no backup")
+    yield Gate("G05", "a recent backup", plan.promote, observed, "at most %.0f h old, without errors" % (limits.backup_age_seconds / 3600), verdict(ok), "run playbooks/protect.yml, or see why %s cannot read the repository" % plan.promote)
+    for host in plan.fence:
+        archiver = landscape.cluster(host).get("primary", {}).get("archiver")
+        if archiver is None:
+            continue
+        archived_age = archiver["last_archived_age_seconds"]
+        ok = archived_age is not None and archived_age <= limits.archive_age_seconds and not archiver["failing"]
+        observed = "failing on %s" % archiver["last_failed_wal"] if archiver["failing"] else "last segment %s" % ("never" if archived_age is None else "%.0f s ago" % archived_age)
+        yield Gate("G03", "WAL archiving works", host, observed, "within %.0f s, not failing" % limits.archive_age_seconds, verdict(ok), "see the log of %s; playbooks/protect.yml probes it end to end" % host)
+
+
+def _capacity(plan: Plan, landscape: Landscape, inputs: Inputs, limits: Limits) -> Iterator[Gate]:
+    facts = _host_facts(landscape, plan.promote)
+    for name, title in (("data_free_bytes", "room for data"), ("wal_free_bytes", "room for WAL")):
+        free = facts.get(name)
+        yield Gate("G12", title, plan.promote, "not seen" if free is None else "%d MiB free" % (free >> 20), "%d MiB" % (limits.free_bytes >> 20), verdict(None if free is None else free >= limits.free_bytes), "free space on %s" % plan.promote)
+
+
+def _clocks(plan: Plan, landscape: Landscape, inputs: Inputs, limits: Limits) -> Iterator[Gate]:
+    for kind in (landscape.database, landscape.application, landscape.witness):
+        for host, entry in kind.items():
+            offset = entry.get("clock_offset_seconds")
+            if offset is not None:
+                yield Gate("G17", "clocks agree", host, "%+.3f s from the controller" % offset, "within %.1f s" % limits.clock_offset_seconds, verdict(abs(offset) <= limits.clock_offset_seconds), "mend time synchronisation on %s" % host)
+
+
+def _access(plan: Plan, landscape: Landscape, inputs: Inputs, limits: Limits) -> Iterator[Gate]:
+    """G11 from each application host that will serve: TCP, TLS, HBA, role, database and a read on the new primary."""
+    for host in plan.cutover:
+        answer = landscape.application.get(host, {}).get("facts", {}).get("application", {}).get("database", {})
+        if not answer:
+            continue
+        wrong_system = answer.get("ok") and answer["system_identifier"] != plan.system_identifier
+        observed = answer.get("error") or ("system %s" % answer["system_identifier"] if wrong_system else "logged in%s" % (" over TLS" if answer.get("tls") else " WITHOUT TLS"))
+        ok = bool(answer.get("ok") and answer.get("tls") and not wrong_system)
+        yield Gate("G11", "the application can log in on the new side", host, observed, "a login over verified TLS on %s" % plan.promote, verdict(ok), "compare pg_hba.conf, roles and certificates with the old side")
+
+
+def _site(plan: Plan, landscape: Landscape, inputs: Inputs, limits: Limits) -> Iterator[Gate]:
+    repositories = landscape.database.get(plan.promote, {}).get("settings", {}).get("repository_hosts") or []
+    left = [host for host in repositories if landscape.sites.get(host) in plan.source_site.split(",")]
+    if repositories:
+        yield Gate("G19", "nothing of the site being left is needed", plan.promote, "repositories on %s" % ", ".join(repositories), "at least one outside site %s" % plan.source_site, verdict(len(left) < len(repositories)), "add a repository at another site")
+
+
+def _trust(plan: Plan, landscape: Landscape, inputs: Inputs, limits: Limits) -> Iterator[Gate]:
+    yield Gate("G18", "exactly these hosts", "controller", "fence %s; promote %s; serve from %s" % (", ".join(plan.fence), plan.promote, ", ".join(plan.cutover)), "the hosts of one cluster", PASS)
+
+
+def _forks(plan: Plan, controller: Controller) -> Gate:
+    need = len(plan.hosts())
+    return Gate("FORKS", "every host can act at once", "controller", "forks %d" % controller.forks, "at least %d" % need, verdict(controller.forks >= need), "start again with --forks %d or more: with fewer the hand-over would wait for itself" % need)
+
+
+def _signer(plan: Plan, landscape: Landscape, controller: Controller) -> Gate:
+    lines = _host_facts(landscape, plan.promote).get("allowed_signers") or []
+    known = any(controller.public_key in line for line in lines)
+    return Gate("SIGNER", "the promoting host believes this controller", plan.promote, "key is known" if known else "key is not in /etc/relevo/allowed_signers", "known", verdict(known), "run playbooks/protect.yml from this controller")

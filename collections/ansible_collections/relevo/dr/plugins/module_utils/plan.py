@@ -1,0 +1,142 @@
+# Copyright: the Relevo maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""From what was discovered and what is wanted to who does what. Pure: no host, no clock, no variable is read here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Optional
+
+from ansible_collections.relevo.dr.plugins.module_utils.refusal import Refusal
+
+
+@dataclass(frozen=True)
+class Landscape:
+    """Everything that was discovered.
+
+    groups: inventory group to host names. sites: host to site. database, application, witness, observer, fence: host to
+    ``{reachable, error, denied, settings, facts, clock_offset_seconds}`` as the discover tasks kept it.
+    """
+
+    groups: Mapping[str, list[str]]
+    sites: Mapping[str, str]
+    database: Mapping[str, dict[str, Any]]
+    application: Mapping[str, dict[str, Any]]
+    witness: Mapping[str, dict[str, Any]]
+    observer: Mapping[str, dict[str, Any]]
+    fence: Mapping[str, dict[str, Any]]
+
+    def cluster(self, host: str) -> dict[str, Any]:
+        """The PostgreSQL facts of a host; empty when it did not answer."""
+        facts: dict[str, Any] = self.database.get(host, {}).get("facts", {}).get("cluster", {})
+        return facts
+
+    def role(self, host: str) -> str:
+        """primary | standby | none."""
+        return str(self.cluster(host).get("role", "none"))
+
+    def primaries(self) -> list[str]:
+        """Database hosts that say of themselves that they are writable."""
+        return [host for host in self.database if self.role(host) == "primary"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Who does what. done: the target serves already; resume: an earlier run was interrupted and this one goes on."""
+
+    source_site: str
+    target_site: str
+    scope: str
+    promote: str
+    fence: tuple[str, ...]
+    quiesce: tuple[str, ...]
+    cutover: tuple[str, ...]
+    witness: tuple[str, ...]
+    system_identifier: str
+    done: bool
+    resume: bool
+    parent_run_id: Optional[str]
+
+    def hosts(self) -> list[str]:
+        """Every host with a part, once, the database hosts first."""
+        return list(dict.fromkeys([self.promote, *self.fence, *self.quiesce, *self.cutover, *self.witness]))
+
+    def as_dict(self) -> dict[str, Any]:
+        """For the run's directory and the record."""
+        return asdict(self)
+
+
+def read_plan(value: Mapping[str, Any]) -> Plan:
+    """The inverse of ``as_dict`` after JSON."""
+    lists = {"fence", "quiesce", "cutover", "witness"}
+    return Plan(**{name: tuple(part) if name in lists else part for name, part in value.items()})
+
+
+def check_groups(groups: Mapping[str, list[str]], sites: Mapping[str, str], target_site: str) -> None:
+    """Refuse an inventory in which a part has nobody to play it: an empty or misspelt group must never be skipped over."""
+    for name in ("dr_database", "dr_application", "dr_witness", "dr_observer"):
+        if not groups.get(name):
+            raise Refusal(
+                "G18", "inventory", "no host in the group %s" % name, "at least one", "mend the inventory: is the group misspelt or commented out?"
+            )
+    for host in {host for name in ("dr_database", "dr_application") for host in groups[name]}:
+        if not sites.get(host):
+            raise Refusal("G18", host, "no dr_site", "the site of every host", "set dr_site in the group vars of its site")
+    known = sorted({sites[host] for host in groups["dr_database"]})
+    if target_site not in known:
+        raise Refusal("G18", "inventory", "dr_target_site %r" % target_site, "one of %s" % ", ".join(known), "give the site that shall serve")
+    if len(known) < 2:
+        raise Refusal("G18", "inventory", "database hosts only in site %s" % known[0], "two sites", "add the other site's database host")
+    if not [host for host in groups["dr_application"] if sites[host] == target_site]:
+        raise Refusal("G18", "inventory", "no application host in site %s" % target_site, "at least one", "add it to dr_application")
+
+
+def make_plan(landscape: Landscape, target_site: str, scope: str) -> Plan:
+    """Raises Refusal when no single standby of the target site can be named, or when two hosts are primaries."""
+    check_groups(landscape.groups, landscape.sites, target_site)
+    candidates = [host for host in landscape.groups["dr_database"] if landscape.sites[host] == target_site]
+    old = tuple(host for host in landscape.groups["dr_database"] if host not in candidates)
+    primaries = landscape.primaries()
+    if len(primaries) > 1:
+        raise Refusal(
+            "G07",
+            ", ".join(primaries),
+            "%d writable primaries" % len(primaries),
+            "at most one",
+            "stop: decide which one the application used, fence the other by hand, and salvage its transactions",
+        )
+    promoted = [host for host in candidates if host in primaries]
+    standbys = [host for host in candidates if landscape.role(host) == "standby"]
+    if not promoted and len(standbys) != 1:
+        states = ", ".join("%s is %s" % (host, _state(landscape, host)) for host in candidates)
+        raise Refusal("G08", ", ".join(candidates), states, "exactly one running standby in site %s" % target_site, "run playbooks/protect.yml")
+    target = (promoted or standbys)[0]
+    lock = landscape.database[target].get("facts", {}).get("host", {}).get("lock")
+    unfinished = bool(lock) or any(landscape.database[host].get("facts", {}).get("host", {}).get("lock") for host in old)
+    applications = landscape.groups["dr_application"]
+    here = [host for host in applications if landscape.sites[host] == target_site]
+    there = [host for host in applications if landscape.sites[host] != target_site]
+    source_sites = sorted({landscape.sites[host] for host in old})
+    return Plan(
+        source_site=",".join(source_sites),
+        target_site=target_site,
+        scope=scope,
+        promote=target,
+        fence=old,
+        quiesce=tuple(there),
+        cutover=tuple(here if scope == "site" else there),
+        witness=tuple(landscape.groups["dr_witness"]),
+        system_identifier=str(landscape.cluster(target).get("system_identifier")),
+        done=bool(promoted) and not unfinished,
+        resume=unfinished,
+        parent_run_id=lock["run_id"] if lock else None,
+    )
+
+
+def _state(landscape: Landscape, host: str) -> str:
+    answer = landscape.database.get(host, {})
+    if not answer.get("reachable"):
+        return "unreachable (%s)" % answer.get("error", "not asked")
+    cluster = landscape.cluster(host)
+    return "%s, %s" % (cluster.get("state"), cluster.get("role"))
