@@ -1,0 +1,272 @@
+"""The command `relevo`: reads arguments, prints sentences, and exits with a code that says how it ended."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+import relevo
+from relevo import inventory, paths, recording, report, signature, summary
+from relevo.errors import Exit, RelevoError, UsageError
+from relevo.progress import Progress
+from relevo.record import parse
+from relevo.session import Session, conduct
+from relevo.store import LATEST, Store
+from relevo.verdict import Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+commands = typer.Typer(no_args_is_help=True, help="Failover runbooks, and the record of every run.", add_completion=False)
+results = typer.Typer(no_args_is_help=True, help="The records of past runs.")
+commands.add_typer(results, name="results")
+
+output = Console(soft_wrap=False)
+errors = Console(stderr=True)
+
+Inventory = Annotated[list[str] | None, typer.Option("--inventory", "-i", help="Inventory path; more than once is possible. [env: RELEVO_INVENTORY]")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Run = Annotated[str, typer.Argument(help="A run id, or: latest")]
+
+
+class Ended(SystemExit):
+    """The command came to its end by itself: its code is ours, not the argument parser's."""
+
+
+def app() -> None:
+    """Entry point. Usage errors exit with 4, because 2 means refused here."""
+    try:
+        commands()
+    except Ended:
+        raise
+    except SystemExit as ended:
+        raise SystemExit(Exit.USAGE if ended.code == 2 else ended.code) from None  # noqa: PLR2004 - the parser's code
+
+
+P = ParamSpec("P")
+
+
+def explained(command: Callable[P, Exit]) -> Callable[P, None]:
+    """Turn what went wrong into one sentence and an exit code: no traceback reaches an operator."""
+
+    @functools.wraps(command)
+    def run(*arguments: P.args, **options: P.kwargs) -> None:
+        try:
+            code = command(*arguments, **options)
+        except RelevoError as error:
+            _complain(str(error))
+            raise Ended(error.exit) from None
+        except KeyboardInterrupt:
+            _complain("Interrupted.")
+            raise Ended(Exit.INTERRUPTED) from None
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise Ended(Exit.FAILED) from None
+        except Exception as error:
+            if os.environ.get("RELEVO_DEBUG"):
+                raise
+            _complain(f"An error that nobody foresaw: {type(error).__name__}: {error}. RELEVO_DEBUG=1 shows where.")
+            raise Ended(Exit.FAILED) from None
+        raise Ended(code)
+
+    return run
+
+
+@commands.callback(invoke_without_command=True)
+def main(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    """Failover runbooks, and the record of every run."""
+    if version:
+        output.print(relevo.__version__, highlight=False)
+        raise Ended(Exit.PASSED)
+
+
+@commands.command()
+@explained
+def run(
+    runbook: Annotated[str, typer.Argument(help="The name of a playbook below playbooks/, without .yml")],
+    sources: Inventory = None,
+    extra: Annotated[list[str] | None, typer.Option("--extra-var", "-e", help="name=value; more than once is possible.")] = None,
+    approver: Annotated[str | None, typer.Option(help="The second person who agreed to this run.")] = None,
+    check: Annotated[bool, typer.Option("--check", help="Show what would change, change nothing.")] = False,
+    require_objectives: Annotated[bool, typer.Option("--require-objectives", help="A passed run that missed an objective exits with 1.")] = False,
+    as_json: AsJson = False,
+) -> Exit:
+    """Run a runbook, show its progress, and record it.
+
+    Exit codes: 0 passed, 1 failed, 2 refused, 3 interrupted, 4 usage, 5 partial.
+    """
+    finished = _conduct(runbook, sources, extra or [], approver=approver, check_mode=check)
+    record = finished.record
+    if as_json:
+        _print_json(record.document())
+    else:
+        summary.show(output, record)
+    if finished.undelivered:
+        _complain(f"{finished.undelivered} The record waits in the state directory; the next relevo command delivers it.")
+    missed = require_objectives and record.verdict in {Verdict.PASSED, Verdict.PARTIAL} and record.objectives_met is not True
+    return Exit.FAILED if missed else record.verdict.exit
+
+
+def _conduct(
+    runbook: str,
+    sources: list[str] | None,
+    extra: list[str],
+    *,
+    approver: str | None = None,
+    check_mode: bool = False,
+) -> recording.Finished:
+    project = paths.find_project(Path.cwd(), os.environ)
+    session = Session(
+        place=paths.find_place(os.environ),
+        project=project,
+        playbook=paths.find_playbook(project, runbook),
+        inventory=_inventory(sources),
+        pairs=extra,
+        environment=os.environ,
+        approver=approver,
+        check_mode=check_mode,
+        ask=_ask if sys.stdin.isatty() and errors.is_terminal else None,
+    )
+    return conduct(session, Progress(errors, f"relevo {runbook}"))
+
+
+def _inventory(sources: list[str] | None) -> tuple[str, ...]:
+    named = os.environ.get("RELEVO_INVENTORY")
+    return inventory.absolute(sources or ([named] if named else []))
+
+
+def _ask(words: str) -> str:
+    errors.print(Text.assemble("This moves production. To go on, type: ", (words, "bold")))
+    return input("> ")
+
+
+@results.command("list")
+@explained
+def list_results(
+    as_json: AsJson = False,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many.")] = None,
+    cluster: Annotated[str | None, typer.Option(help="Only of this cluster.")] = None,
+    runbook: Annotated[str | None, typer.Option(help="Only of this runbook.")] = None,
+) -> Exit:
+    """List the records, newest first."""
+    records = [parse(stored.document) for stored in _store().newest(limit, cluster=cluster, runbook=runbook)]
+    if as_json:
+        _print_json([record.document() for record in records])
+    else:
+        summary.list_records(output, records)
+    return Exit.PASSED
+
+
+@results.command("show")
+@explained
+def show_result(run_id: Run = LATEST, as_json: AsJson = False) -> Exit:
+    """Show one record."""
+    stored = _store().get(run_id)
+    if as_json:
+        _print_json(json.loads(stored.document))
+    else:
+        summary.show(output, parse(stored.document))
+    return Exit.PASSED
+
+
+@results.command("export")
+@explained
+def export_results(
+    directory: Annotated[Path, typer.Option("--out", "-o", help="A directory; it is made when it is not there.")],
+    run_id: Annotated[str | None, typer.Argument(help="A run id, or: latest. Without it all records.")] = None,
+    as_json: AsJson = False,
+) -> Exit:
+    """Write the exact signed bytes of records, with what it takes to verify them by `ssh-keygen -Y verify`."""
+    store = _store()
+    chosen = [store.get(run_id)] if run_id else store.newest()
+    keys = signature.ready_key(paths.find_place(os.environ).keys)
+    written = report.export(chosen, keys.allowed_signers, directory)
+    if as_json:
+        _print_json([str(path) for path in written])
+    else:
+        output.print(f"{len(chosen)} records written to {directory}.", highlight=False)
+    return Exit.PASSED
+
+
+@results.command("verify")
+@explained
+def verify_results(
+    run_id: Annotated[str | None, typer.Argument(help="A run id, or: latest. Without it all records.")] = None,
+    as_json: AsJson = False,
+) -> Exit:
+    """Check the signature of each record."""
+    store = _store()
+    chosen = [store.get(run_id)] if run_id else store.newest()
+    keys = signature.ready_key(paths.find_place(os.environ).keys)
+    checked = [{"run_id": stored.run_id, "problem": recording.problem(stored, keys.allowed_signers)} for stored in chosen]
+    wrong = [entry for entry in checked if entry["problem"]]
+    if as_json:
+        _print_json(checked)
+    else:
+        for entry in wrong:
+            output.print(Text(f"{entry['run_id']}: {entry['problem']}", "red"))
+        output.print(f"{len(checked) - len(wrong)} of {len(checked)} records verify.", highlight=False)
+    return Exit.FAILED if wrong else Exit.PASSED
+
+
+@commands.command("report")
+@explained
+def write_report(
+    run_id: Run,
+    form: Annotated[report.Form, typer.Option("--format", help="The form of the report.")] = report.Form.HTML,
+    file: Annotated[Path | None, typer.Option("--output", "-o", help="A file; without it the report is printed.")] = None,
+) -> Exit:
+    """Write the report of one run."""
+    text = report.render(parse(_store().get(run_id).document), form)
+    if file is None:
+        sys.stdout.write(text)
+    else:
+        _write(file, text)
+        output.print(f"Written to {file}.", highlight=False)
+    return Exit.PASSED
+
+
+@commands.command("status")
+@explained
+def show_status(
+    cluster: Annotated[str, typer.Argument(help="The cluster's name: dr_cluster in the inventory.")],
+    sources: Inventory = None,
+    as_json: AsJson = False,
+) -> Exit:
+    """Observe a cluster now: who is primary, what protects it, what is next. Changes nothing."""
+    project = paths.find_project(Path.cwd(), os.environ)
+    message = "status is not built yet"
+    raise UsageError(message)
+
+
+def _store() -> Store:
+    place = paths.find_place(os.environ)
+    recording.settle(place)
+    return Store(place)
+
+
+def _print_json(tree: Any) -> None:
+    sys.stdout.write(json.dumps(tree, ensure_ascii=False, indent=2, sort_keys=True) + "\n")
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        message = f"{path} cannot be written: {error.strerror}."
+        raise RelevoError(message) from error
+
+
+def _complain(sentence: str) -> None:
+    errors.print(Text(sentence, "red"))

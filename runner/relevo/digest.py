@@ -1,0 +1,65 @@
+"""Digests that tie a record to what it ran: inventory, commit and events."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+# Secrets rotate without the inventory changing its meaning, and no trace of them belongs in a record.
+_LEFT_OUT = ("secrets", "__pycache__")
+_GIT_TIMEOUT_SECONDS = 20
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes, as `sha256sum` prints it."""
+    with path.open("rb") as source:
+        return hashlib.file_digest(source, "sha256").hexdigest()
+
+
+def inventory_digest(sources: Sequence[str]) -> str | None:
+    """SHA-256 over names and contents of all files of the inventory sources, secrets left out; None without sources."""
+    if not sources:
+        return None
+    total = hashlib.sha256()
+    for source in sources:
+        path = Path(source)
+        if not path.exists():  # a host list such as "localhost,"
+            total.update(f"{source}\n".encode())
+            continue
+        for file in sorted(_files(path)):
+            name = file.relative_to(path) if path.is_dir() else Path(file.name)
+            total.update(f"{file_digest(file)}  {name}\n".encode())
+    return total.hexdigest()
+
+
+def _files(path: Path) -> Iterator[Path]:
+    if path.is_file():
+        yield path
+        return
+    for child in path.iterdir():
+        if not child.name.startswith(".") and child.name not in _LEFT_OUT and (child.is_dir() or child.is_file()):
+            yield from _files(child)
+
+
+def commit(project: Path) -> tuple[str | None, bool | None]:
+    """The project's commit and whether tracked files differ from it; (None, None) when it is no git checkout."""
+    head = _git(project, "rev-parse", "HEAD")
+    if head is None:
+        return None, None
+    changes = _git(project, "status", "--porcelain", "--untracked-files=no")
+    return head.strip(), None if changes is None else bool(changes.strip())
+
+
+def _git(project: Path, *arguments: str) -> str | None:
+    # sudo runs in a checkout that belongs to somebody else, which git refuses unless it is named safe.
+    command = ["git", "-c", f"safe.directory={project}", "-C", str(project), *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_GIT_TIMEOUT_SECONDS, check=True, stdin=subprocess.DEVNULL)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout

@@ -1,0 +1,59 @@
+"""What the inventory says of itself, asked from ansible-inventory."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from relevo.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_TIMEOUT_SECONDS = 60
+
+
+def absolute(sources: Sequence[str]) -> tuple[str, ...]:
+    """Inventory sources that do not depend on the working directory. UsageError for a file that is not there."""
+    found = []
+    for source in sources:
+        path = Path(source).expanduser()
+        if path.exists():
+            found.append(str(path.absolute()))
+        elif "," in source:
+            found.append(source)
+        else:
+            message = f"The inventory {source} does not exist."
+            raise UsageError(message)
+    return tuple(found)
+
+
+def clusters(project: Path, sources: Sequence[str]) -> tuple[str, ...]:
+    """The values of dr_cluster over all hosts, sorted. UsageError when the inventory cannot be read."""
+    command = [str(Path(sys.executable).with_name("ansible-inventory")), "--list"]
+    command += [argument for source in sources for argument in ("-i", source)]
+    environment = {**os.environ, "ANSIBLE_CONFIG": str(project / "ansible.cfg")}
+    try:
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            timeout=_TIMEOUT_SECONDS,
+            check=True,
+            cwd=project,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+        )
+        tree: dict[str, Any] = json.loads(done.stdout)
+    except subprocess.CalledProcessError as error:
+        message = f"The inventory cannot be read: {(error.stderr or '').strip().splitlines()[-1:] or 'no reason given'}."
+        raise UsageError(message) from error
+    except (OSError, subprocess.TimeoutExpired, ValueError) as error:
+        message = f"The inventory cannot be read: {error}."
+        raise UsageError(message) from error
+    hosts = tree.get("_meta", {}).get("hostvars", {}).values()
+    return tuple(sorted({str(variables["dr_cluster"]) for variables in hosts if variables.get("dr_cluster")}))

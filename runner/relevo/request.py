@@ -1,0 +1,154 @@
+"""What an operator may say with `-e`: judged before anything starts, and handed on as text that is never a template."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+from relevo.clock import parse_utc
+from relevo.errors import InputRefusedError
+from relevo.redact import SECRET_NAME
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+_KEY = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_TEMPLATE = re.compile(r"\{\{|\{%|\{#")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_LONGEST = 500
+_SHOWN = 60
+_CLOCK_LEEWAY = timedelta(minutes=5)
+
+_NAME = (re.compile(r"[a-z0-9][a-z0-9-]{0,62}"), "a name of small letters, digits and hyphens")
+_SECONDS = (re.compile(r"\d{1,9}(\.\d{1,6})?"), "a number of seconds")
+_COUNT = (re.compile(r"\d{1,9}"), "a whole number")
+_PROSE = (re.compile(r"[^-].*"), "a sentence on one line")
+_FLAG = (re.compile(r"(?i)true|false|yes|no"), "true or false")
+
+# The inputs that every runbook understands in the same way: their form, and that form in words.
+FORMS: dict[str, tuple[re.Pattern[str], str]] = {
+    "dr_mode": (re.compile("drill|disaster"), "drill (a rehearsal, which moves production) or disaster"),
+    "dr_scope": (re.compile("database|site"), "database (the same application hosts) or site (the other site's)"),
+    "dr_target_site": _NAME,
+    "dr_confirm": (re.compile(r"[a-z0-9][a-z0-9 -]{0,199}"), "the words that the runbook asks for"),
+    "dr_accept_loss_seconds": _SECONDS,
+    "dr_accept_loss_transactions": _COUNT,
+    "dr_accept_unknown": (
+        re.compile(r"[A-Z][A-Z0-9]{1,15}(,[A-Z][A-Z0-9]{1,15})*"),
+        "ids of gates with commas between them, such as G02,G15",
+    ),
+    "dr_attest_dead": (re.compile(r"[a-z0-9][a-z0-9.,-]{0,499}"), "names of hosts with commas between them"),
+    "dr_attested_by": _PROSE,
+    "dr_failed_at": (re.compile(r"[0-9TZ:.+-]{20,40}"), "a time such as 2026-11-24T03:12:00Z"),
+    "dr_reason": _PROSE,
+    "dr_approver": _PROSE,
+    "dr_allow_restart": _FLAG,
+}
+# What a runbook cannot start without; the confirmation is asked for in a terminal.
+REQUIRED: dict[str, tuple[str, ...]] = {"failover": ("dr_mode", "dr_scope", "dr_target_site")}
+CONFIRMED = frozenset({"failover"})
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Extra variables that were judged and found fit. All values are text."""
+
+    values: Mapping[str, str]
+
+    def unsafe(self) -> dict[str, dict[str, str]]:
+        """The form in which ansible-core never evaluates them, whatever they hold."""
+        return {name: {"__ansible_unsafe": value} for name, value in self.values.items()}
+
+    def shown(self) -> dict[str, str]:
+        """Mode, scope and target site, where given: what the record needs even when nothing starts."""
+        return {name: self.values[f"dr_{name}"] for name in ("mode", "scope", "target_site") if f"dr_{name}" in self.values}
+
+    def joined(self, name: str, value: str) -> Inputs:
+        """The same with one more value. InputRefusedError when it is not acceptable."""
+        return Inputs({**self.values, name: _judge(name, value)})
+
+
+def read_pairs(pairs: Iterable[str]) -> dict[str, str]:
+    """`k=v` arguments as they were typed. InputRefusedError for what is no pair, or is given twice."""
+    found: dict[str, str] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not _KEY.fullmatch(name):
+            message = f"-e {_short(pair)} is not acceptable: expected name=value, one pair for each -e. Files and JSON are not taken."
+            raise InputRefusedError(message)
+        if name in found:
+            message = f"-e {name} is given twice: give it once."
+            raise InputRefusedError(message)
+        found[name] = value
+    return found
+
+
+def judge(values: Mapping[str, str]) -> Inputs:
+    """Each value against its form and the rules for all. InputRefusedError names the input and what is expected."""
+    return Inputs({name: _judge(name, value) for name, value in values.items()})
+
+
+def salvage(pairs: Iterable[str]) -> Inputs:
+    """What is acceptable among arguments that were refused as a whole: enough to name the refused run."""
+    fit: dict[str, str] = {}
+    for pair in pairs:
+        try:
+            fit.update(judge(read_pairs([pair])).values)
+        except InputRefusedError:
+            continue
+    return Inputs(fit)
+
+
+def require(runbook: str, inputs: Inputs) -> None:
+    """InputRefusedError for what the runbook cannot start without."""
+    for name in REQUIRED.get(runbook, ()):
+        if not inputs.values.get(name):
+            raise _refused(name, "is missing", f"{FORMS[name][1]}; it has no default")
+
+
+def confirmation(inputs: Inputs, cluster: str) -> str:
+    """The words that an operator types: a drill on production really moves production, and says so."""
+    verb = "drill production" if inputs.values["dr_mode"] == "drill" else "failover"
+    return f"{verb} {cluster} to {inputs.values['dr_target_site']}"
+
+
+def _judge(name: str, value: str) -> str:
+    if SECRET_NAME.search(name):
+        message = f"-e {name} looks like a secret: secrets are files that the inventory names, never variables. It was not passed on."
+        raise InputRefusedError(message)
+    if name.startswith(("ansible_", "relevo_")):
+        message = f"-e {name} would change how hosts are reached or what is recorded: put it into the inventory."
+        raise InputRefusedError(message)
+    if _TEMPLATE.search(value):
+        raise _refused(name, "holds a template", "plain text; values are never evaluated")
+    if _CONTROL.search(value):
+        raise _refused(name, "holds control characters", "plain text on one line")
+    if value.startswith("-"):
+        raise _refused(name, "begins with a hyphen", "plain text that no command could take for an option")
+    if len(value) > _LONGEST:
+        raise _refused(name, f"has {len(value)} characters", f"at most {_LONGEST}")
+    form = FORMS.get(name)
+    if form and not form[0].fullmatch(value):
+        raise _refused(name, f"is {_short(value)}", form[1])
+    if name == "dr_failed_at":
+        _judge_time(name, value)
+    return value
+
+
+def _judge_time(name: str, value: str) -> None:
+    try:
+        moment = parse_utc(value)
+    except ValueError:
+        raise _refused(name, f"is {_short(value)}", FORMS[name][1]) from None
+    if moment > datetime.now(UTC) + _CLOCK_LEEWAY:
+        raise _refused(name, f"is {value}, in the future", "the time at which the failure began")
+
+
+def _refused(name: str, observed: str, expected: str) -> InputRefusedError:
+    return InputRefusedError(f"-e {name} {observed}; expected {expected}. Nothing was started.")
+
+
+def _short(value: str) -> str:
+    return repr(value if len(value) <= _SHOWN else f"{value[:_SHOWN]}...")

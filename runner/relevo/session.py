@@ -1,0 +1,134 @@
+"""One `relevo run`: judge the inputs, open the record, run the playbook, close the record."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from relevo import execute, inventory, recording, request
+from relevo.errors import InputRefusedError, RelevoError
+from relevo.verdict import Ending
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from relevo.paths import Place
+    from relevo.progress import Progress
+
+# Ansible's own code for a run that a signal ended, and ansible-runner's for one that it cancelled.
+_SIGNALLED = frozenset({99, 254})
+
+
+@dataclass(frozen=True)
+class Session:
+    """What the operator asked for. pairs: the `-e` arguments as typed; ask: shows the words and returns what was typed.
+
+    ask is None where nobody can be asked.
+    """
+
+    place: Place
+    project: Path
+    playbook: Path
+    inventory: tuple[str, ...]
+    pairs: Sequence[str]
+    environment: Mapping[str, str]
+    approver: str | None = None
+    check_mode: bool = False
+    ask: Callable[[str], str] | None = None
+
+    @property
+    def runbook(self) -> str:
+        """The playbook's name."""
+        return self.playbook.stem
+
+
+def conduct(session: Session, progress: Progress) -> recording.Finished:
+    """Run and record; the progress shows only what really runs.
+
+    InputRefusedError never leaves: a refusal is a record too. RelevoError when nothing can be recorded.
+    """
+    recording.settle(session.place)
+    inputs, cluster, refusal = _judge(session)
+    recorder = recording.start(
+        session.place,
+        recording.Request(
+            playbook=session.playbook,
+            project=session.project,
+            inventory=session.inventory,
+            feed="runner",
+            inputs=inputs.shown(),
+            cluster=cluster,
+            approver=session.approver,
+            check_mode=session.check_mode,
+        ),
+        session.environment,
+    )
+    ending = Ending(refusal=refusal, started=False) if refusal else _run(session, recorder, inputs, progress)
+    finished = recorder.close(ending)
+    if finished is None:
+        message = f"{session.playbook.name} is no runbook: it has no opening task, so nothing was recorded."
+        raise RelevoError(message)
+    return finished
+
+
+def _judge(session: Session) -> tuple[request.Inputs, str | None, str | None]:
+    """The inputs, the cluster, and why they are refused, if they are."""
+    inputs = request.Inputs({})
+    cluster: str | None = None
+    try:
+        inputs = request.judge(request.read_pairs(session.pairs))
+        if session.approver:
+            inputs = inputs.joined("dr_approver", session.approver)
+        request.require(session.runbook, inputs)
+        if session.runbook in request.CONFIRMED:
+            cluster = _cluster(session)
+            inputs = _confirm(session, inputs, cluster)
+    except InputRefusedError as error:
+        return request.salvage(session.pairs), cluster, str(error)
+    return inputs, cluster, None
+
+
+def _cluster(session: Session) -> str | None:
+    """The one cluster of the inventory; None when it names none or several, which the playbook's own gates refuse."""
+    found = inventory.clusters(session.project, session.inventory)
+    return found[0] if len(found) == 1 else None
+
+
+def _confirm(session: Session, inputs: request.Inputs, cluster: str | None) -> request.Inputs:
+    if "dr_confirm" in inputs.values:
+        return inputs
+    words = request.confirmation(inputs, cluster or "CLUSTER")
+    if session.ask is None or cluster is None:
+        message = f'-e dr_confirm is missing: if that is what you mean, give -e dr_confirm="{words}". Nothing was started.'
+        raise InputRefusedError(message)
+    typed = session.ask(words)
+    if typed.strip() != words:
+        message = f"The confirmation was {typed.strip()[:200]!r}, expected {words!r}. Nothing was started."
+        raise InputRefusedError(message)
+    return inputs.joined("dr_confirm", words)
+
+
+def _run(session: Session, recorder: recording.Recorder, inputs: request.Inputs, progress: Progress) -> Ending:
+    job = execute.Job(
+        playbook=session.playbook,
+        project=session.project,
+        inventory=session.inventory,
+        inputs=inputs,
+        directory=recorder.directory,
+        environment=recorder.environment,
+        check_mode=session.check_mode,
+    )
+
+    def take(raw: Mapping[str, object]) -> None:
+        event = recorder.take(raw)
+        if event is not None:
+            progress.take(event)
+
+    with progress:
+        outcome = execute.run_playbook(job, take, recorder.redact)
+    started = any(event.event == "playbook_on_start" for event in recorder.events)
+    if outcome.cancelled or outcome.code in _SIGNALLED or outcome.code < 0:
+        return Ending(started=True, reason="The operator, or a signal, stopped the run.")
+    reason = f"ansible-playbook ended with code {outcome.code}: {outcome.last_words}"
+    return Ending(started=started, reason=reason)

@@ -1,0 +1,120 @@
+"""The store of results: SQLite by default, PostgreSQL by URL, one implementation. Stored bytes are never rewritten."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sql
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.pool import NullPool
+
+from relevo.errors import RecordNotFoundError, StoreError
+from relevo.paths import make_private_directory
+
+if TYPE_CHECKING:
+    from relevo.paths import Place
+    from relevo.record import Record
+
+LATEST = "latest"
+_WAIT_SECONDS = 30
+
+_metadata = sql.MetaData()
+_record = sql.Table(
+    "record",
+    _metadata,
+    sql.Column("run_id", sql.String(100), primary_key=True),
+    sql.Column("runbook", sql.String(64), nullable=False),
+    sql.Column("cluster", sql.String(100)),
+    sql.Column("mode", sql.String(20)),
+    sql.Column("verdict", sql.String(20), nullable=False),
+    sql.Column("opened_at", sql.String(27), nullable=False),
+    sql.Column("document", sql.LargeBinary, nullable=False),
+    sql.Column("signature", sql.Text, nullable=False),
+    # Newest first, also among the runs of one microsecond.
+    sql.Index("record_by_time", "opened_at", "run_id"),
+)
+
+
+@dataclass(frozen=True)
+class Stored:
+    """One record as it lies in the store: the exact canonical bytes and their detached signature."""
+
+    run_id: str
+    document: bytes
+    signature: str
+
+
+class Store:
+    """Results by run id. Every method raises StoreError with a sentence when the database is away."""
+
+    def __init__(self, place: Place) -> None:
+        url = sql.make_url(place.store_url)
+        if url.drivername in {"postgresql", "postgres"}:
+            url = url.set(drivername="postgresql+psycopg")
+        arguments: dict[str, Any] = {"connect_timeout": _WAIT_SECONDS}
+        if url.get_backend_name() == "sqlite":
+            make_private_directory(place.state)
+            arguments = {"timeout": _WAIT_SECONDS}
+        self._name = url.render_as_string(hide_password=True)
+        self._engine = sql.create_engine(url, poolclass=NullPool, connect_args=arguments)
+
+    def add(self, record: Record, document: bytes, signature: str) -> None:
+        """Store a record; a second time with the same bytes changes nothing, with other bytes it is an error."""
+        row = {
+            "run_id": record.run_id,
+            "runbook": record.runbook,
+            "cluster": record.cluster,
+            "mode": record.mode,
+            "verdict": record.verdict.value,
+            "opened_at": record.opened_at,
+            "document": document,
+            "signature": signature,
+        }
+        try:
+            _metadata.create_all(self._engine)
+            with self._engine.begin() as connection:
+                connection.execute(_record.insert().values(row))
+        except IntegrityError as error:
+            if self.get(record.run_id).document != document:
+                message = f"The store {self._name} already holds another record of the run {record.run_id}."
+                raise StoreError(message) from error
+        except SQLAlchemyError as error:
+            raise self._away(error) from error
+
+    def get(self, run: str) -> Stored:
+        """The record of a run id, or the newest one for `latest`. RecordNotFoundError when there is none."""
+        query = sql.select(_record.c.run_id, _record.c.document, _record.c.signature)
+        if run == LATEST:
+            query = query.order_by(_record.c.opened_at.desc(), _record.c.run_id.desc()).limit(1)
+        else:
+            query = query.where(_record.c.run_id == run)
+        found = self._read(query)
+        if not found:
+            message = "There are no results yet." if run == LATEST else f"There is no result of a run {run!r}."
+            raise RecordNotFoundError(message)
+        return found[0]
+
+    def newest(self, limit: int | None = None, *, cluster: str | None = None, runbook: str | None = None) -> list[Stored]:
+        """Records, newest first, optionally of one cluster or runbook."""
+        query = sql.select(_record.c.run_id, _record.c.document, _record.c.signature)
+        query = query.order_by(_record.c.opened_at.desc(), _record.c.run_id.desc())
+        if cluster is not None:
+            query = query.where(_record.c.cluster == cluster)
+        if runbook is not None:
+            query = query.where(_record.c.runbook == runbook)
+        return self._read(query if limit is None else query.limit(limit))
+
+    def _read(self, query: sql.Select[Any]) -> list[Stored]:
+        try:
+            if not sql.inspect(self._engine).has_table(_record.name):
+                return []
+            with self._engine.connect() as connection:
+                rows = connection.execute(query).all()
+        except SQLAlchemyError as error:
+            raise self._away(error) from error
+        return [Stored(row.run_id, bytes(row.document), row.signature) for row in rows]
+
+    def _away(self, error: SQLAlchemyError) -> StoreError:
+        reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+        return StoreError(f"The store {self._name} cannot be used: {reason}.")

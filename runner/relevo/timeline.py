@@ -1,0 +1,75 @@
+"""Phases in order, and where the time between the outage and the first write went. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+from relevo.clock import parse_utc, utc
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+DECIDE = "DETECT AND DECIDE"
+PREPARE = "BETWEEN PHASES"
+
+
+@dataclass(frozen=True)
+class Part:
+    """A share of the recovery time. kind: decision (people) | phase | gap (machine, between phases); times UTC."""
+
+    name: str
+    kind: str
+    started_at: str
+    ended_at: str
+    seconds: float
+
+
+def sort_phases(phases: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Phases by the first time each name began, then by host, so that hosts that raced each other keep one order."""
+    known = [dict(phase) for phase in phases]
+    first: dict[str, str] = {}
+    for phase in known:
+        name, started = str(phase.get("name")), str(phase.get("started_at") or "~")
+        first[name] = min(first.get(name, "~"), started)
+    return sorted(known, key=lambda phase: (first[str(phase.get("name"))], str(phase.get("name")), str(phase.get("host"))))
+
+
+def span(phase: Mapping[str, Any]) -> tuple[datetime, datetime] | None:
+    """When a phase began and ended on the controller's clock; None when a time is missing or senseless.
+
+    clock_offset_seconds is the host's clock minus the controller's.
+    """
+    try:
+        offset = timedelta(seconds=float(phase.get("clock_offset_seconds") or 0.0))
+        began, ended = parse_utc(str(phase["started_at"])) - offset, parse_utc(str(phase["ended_at"])) - offset
+    except (KeyError, ValueError):
+        return None
+    return (began, ended) if began <= ended else None
+
+
+def break_down(phases: Sequence[Mapping[str, Any]], t0_at: str | None, first_write_at: str | None, command_at: str) -> list[Part]:
+    """Cut the time from T0 to the first write into parts without overlap; their seconds add up to the whole.
+
+    Where phases overlap the one that began last counts. Empty when T0 or the first write was not observed.
+    """
+    if not t0_at or not first_write_at:
+        return []
+    begin, end, command = parse_utc(t0_at), parse_utc(first_write_at), parse_utc(command_at)
+    spans = [(times[0], times[1], str(phase.get("name"))) for phase in phases if (times := span(phase))]
+    cuts = {begin, end, *(moment for times in spans for moment in times[:2]), command}
+    moments = sorted(moment for moment in cuts if begin <= moment <= end)
+    parts: list[Part] = []
+    for start, stop in pairwise(moments):
+        running = [entry for entry in spans if entry[0] <= start and entry[1] >= stop]
+        if stop <= command:
+            name, kind = DECIDE, "decision"
+        elif running:
+            name, kind = max(running)[2], "phase"
+        else:
+            name, kind = PREPARE, "gap"
+        started = parse_utc(parts.pop().started_at) if parts and parts[-1].name == name else start
+        parts.append(Part(name, kind, utc(started), utc(stop), round((stop - started).total_seconds(), 6)))
+    return parts

@@ -1,0 +1,119 @@
+"""Values in words: units, times with their zone, and a plain word for what nobody observed. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from relevo.clock import parse_utc
+
+if TYPE_CHECKING:
+    from relevo.record import Record
+
+UNOBSERVED = "not observed"
+_MINUTE, _HOUR, _DAY = 60, 3600, 86400
+_MANY = 12
+NAMES = {"rto_seconds": "Recovery time (RTO)", "rpo_seconds": "Data loss window (RPO)"}
+
+
+def seconds(value: Any) -> str:
+    """A duration for people: 0.35 s, 14.2 s, 3 min 05 s, 4 h 00 min."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return UNOBSERVED
+    size = abs(float(value))
+    sign = "-" if value < 0 else ""
+    if size < 1:
+        return f"{sign}{size:.2f} s" if size else "0 s"
+    if size < _MINUTE:
+        return f"{sign}{size:.1f} s"
+    whole = round(size)
+    if whole < _HOUR:
+        return f"{sign}{whole // _MINUTE} min {whole % _MINUTE:02d} s"
+    if whole < _DAY:
+        return f"{sign}{whole // _HOUR} h {whole % _HOUR // _MINUTE:02d} min"
+    return f"{sign}{whole // _DAY} d {whole % _DAY // _HOUR} h"
+
+
+def moment(value: Any) -> str:
+    """A UTC time for people, to the second: 2026-11-24 12:15:30 UTC."""
+    try:
+        return f"{parse_utc(str(value)):%Y-%m-%d %H:%M:%S} UTC"
+    except ValueError:
+        return UNOBSERVED
+
+
+def time_of_day(value: Any) -> str:
+    """The time of day of a UTC time, to the millisecond."""
+    try:
+        return f"{parse_utc(str(value)):%H:%M:%S.%f}"[:-3]
+    except ValueError:
+        return UNOBSERVED
+
+
+def count(value: Any, noun: str) -> str:
+    """A number of things: `1 transaction`, `0 transactions`, `not observed`."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        return UNOBSERVED
+    return f"{value:,} {noun}{'' if value == 1 else 's'}".replace(",", " ")
+
+
+def size(value: Any) -> str:
+    """Bytes for people: 312 B, 16.0 MiB."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return UNOBSERVED
+    number = float(value)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if abs(number) < 1024:  # noqa: PLR2004 - the definition of the units
+            return f"{number:.0f} B" if unit == "B" else f"{number:.1f} {unit}"
+        number /= 1024
+    return f"{number:.1f} TiB"
+
+
+def headline(record: Record) -> str:
+    """What was run, on what, in which mode."""
+    parts = [record.runbook]
+    if record.mode:
+        parts.append(f"({record.mode})")
+    if record.cluster:
+        parts.append(f"of {record.cluster}")
+    target = record.run.get("target_site")
+    if target:
+        parts.append(f"to site {target}")
+    return " ".join(parts)
+
+
+def facts(record: Record) -> list[tuple[str, str]]:
+    """The measured facts of a run in the order in which people ask for them."""
+    found = [(NAMES.get(item.name, item.name), judged(item)) for item in record.objectives]
+    measures = record.measures
+    if record.objectives:
+        found.append(("Outage as a client saw it", seconds(measures.get("outage_seconds"))))
+        found.append(("Two writable primaries", seconds(measures.get("writable_overlap_seconds"))))
+        found.append(("Ledger", ledger(measures.get("ledger") or {})))
+        found.append(("Fence", str(record.fence.get("class") or UNOBSERVED)))
+    found.append(("Began", f"{moment(record.opened_at)}, took {seconds(record.duration_seconds)}"))
+    found.append(("Operator", f"{record.operator} on {record.controller}"))
+    if record.approver:
+        found.append(("Approver", record.approver))
+    return found
+
+
+def judged(objective: Any) -> str:
+    """A measure beside its target: `12.3 s, target 4 h 00 min: met`."""
+    return f"{seconds(objective.measured)}, target {seconds(objective.target)}: {objective.verdict}"
+
+
+def ledger(sums: dict[str, Any]) -> str:
+    """What became of the acknowledged transactions."""
+    if sums.get("acknowledged") is None:
+        return UNOBSERVED
+    lost = count(sums.get("lost"), "lost transaction")
+    return f"{count(sums['acknowledged'], 'acknowledged transaction')}, {lost}, {sums.get('indeterminate')} indeterminate"
+
+
+def numbers(values: Any) -> str:
+    """A list of transaction numbers, shortened in the middle: 3, 4, 5 ... 99 (97 in all)."""
+    if not isinstance(values, list) or not values:
+        return "none"
+    if len(values) <= _MANY:
+        return ", ".join(str(value) for value in values)
+    return f"{', '.join(str(value) for value in values[:_MANY])} … {values[-1]} ({len(values)} in all)"
