@@ -32,7 +32,9 @@ commands.add_typer(results, name="results")
 output = Console(soft_wrap=False)
 errors = Console(stderr=True)
 
-Inventory = Annotated[list[str] | None, typer.Option("--inventory", "-i", help="Inventory path; more than once is possible. [env: RELEVO_INVENTORY]")]
+Inventory = Annotated[
+    list[str] | None, typer.Option("--inventory", "-i", help="Inventory path; more than once is possible. [env: RELEVO_INVENTORY]")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Run = Annotated[str, typer.Argument(help="A run id, or: latest")]
 
@@ -98,7 +100,9 @@ def run(
     extra: Annotated[list[str] | None, typer.Option("--extra-var", "-e", help="name=value; more than once is possible.")] = None,
     approver: Annotated[str | None, typer.Option(help="The second person who agreed to this run.")] = None,
     check: Annotated[bool, typer.Option("--check", help="Show what would change, change nothing.")] = False,
-    require_objectives: Annotated[bool, typer.Option("--require-objectives", help="A passed run that missed an objective exits with 1.")] = False,
+    require_objectives: Annotated[
+        bool, typer.Option("--require-objectives", help="A passed run that missed an objective exits with 1.")
+    ] = False,
     as_json: AsJson = False,
 ) -> Exit:
     """Run a runbook, show its progress, and record it.

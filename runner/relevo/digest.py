@@ -59,7 +59,9 @@ def _git(project: Path, *arguments: str) -> str | None:
     # sudo runs in a checkout that belongs to somebody else, which git refuses unless it is named safe.
     command = ["git", "-c", f"safe.directory={project}", "-C", str(project), *arguments]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_GIT_TIMEOUT_SECONDS, check=True, stdin=subprocess.DEVNULL)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=_GIT_TIMEOUT_SECONDS, check=True, stdin=subprocess.DEVNULL
+        )
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout

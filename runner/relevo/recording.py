@@ -61,7 +61,9 @@ class Finished:
 class Recorder:
     """One run's recorder: takes the events of the one live feed, and closes with a signed, stored record."""
 
-    def __init__(self, place: Place, opening: journal.Opening, log: journal.Journal, key: signature.SigningKey, redactor: redact.Redactor) -> None:
+    def __init__(
+        self, place: Place, opening: journal.Opening, log: journal.Journal, key: signature.SigningKey, redactor: redact.Redactor
+    ) -> None:
         self.place, self.opening, self.key = place, opening, key
         self.events: list[Event] = []
         self.environment = {

@@ -45,7 +45,10 @@ class Redactor:
         if isinstance(value, str):
             return self.text(value)
         if isinstance(value, dict):
-            return {key: REDACTED if isinstance(item, str) and item and SECRET_NAME.search(str(key)) else self.tree(item) for key, item in value.items()}
+            return {
+                key: REDACTED if isinstance(item, str) and item and SECRET_NAME.search(str(key)) else self.tree(item)
+                for key, item in value.items()
+            }
         if isinstance(value, (list, tuple)):
             return [self.tree(item) for item in value]
         return value

@@ -76,7 +76,9 @@ def read_pairs(pairs: Iterable[str]) -> dict[str, str]:
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals or not _KEY.fullmatch(name):
-            message = f"-e {_short(pair)} is not acceptable: expected name=value, one pair for each -e. Files and JSON are not taken."
+            message = (
+                f"-e {_short(pair)} is not acceptable: expected name=value, one pair for each -e. Files and JSON are not taken."
+            )
             raise InputRefusedError(message)
         if name in found:
             message = f"-e {name} is given twice: give it once."
@@ -116,7 +118,9 @@ def confirmation(inputs: Inputs, cluster: str) -> str:
 
 def _judge(name: str, value: str) -> str:
     if SECRET_NAME.search(name):
-        message = f"-e {name} looks like a secret: secrets are files that the inventory names, never variables. It was not passed on."
+        message = (
+            f"-e {name} looks like a secret: secrets are files that the inventory names, never variables. It was not passed on."
+        )
         raise InputRefusedError(message)
     if name.startswith(("ansible_", "relevo_")):
         message = f"-e {name} would change how hosts are reached or what is recorded: put it into the inventory."

@@ -87,7 +87,9 @@ def _without_statistics(evidence: Evidence, ending: Ending) -> Decision:
 
 def _failures(evidence: Evidence) -> list[str]:
     lost_or_failed = {*evidence.failed_hosts, *evidence.lost_hosts}
-    reasons = [f"{failure.host}: {failure.task}: {failure.message}" for failure in evidence.failures if failure.host in lost_or_failed]
+    reasons = [
+        f"{failure.host}: {failure.task}: {failure.message}" for failure in evidence.failures if failure.host in lost_or_failed
+    ]
     if lost_or_failed and not reasons:
         reasons = [f"These hosts failed: {', '.join(sorted(lost_or_failed))}."]
     for (name, host), phase in evidence.phases.items():
