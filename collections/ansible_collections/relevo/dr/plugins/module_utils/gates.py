@@ -300,8 +300,9 @@ def _clocks(plan: Plan, landscape: Landscape, inputs: Inputs, limits: Limits) ->
 def _access(plan: Plan, landscape: Landscape, inputs: Inputs, limits: Limits) -> Iterator[Gate]:
     """G11 from each application host that will serve: TCP, TLS, HBA, role, database and a read on the new primary."""
     for host in plan.cutover:
-        answer = landscape.application.get(host, {}).get("facts", {}).get("application", {}).get("database", {})
+        answer = landscape.application.get(host, {}).get("facts", {}).get("application", {}).get("databases", {}).get(plan.promote, {})
         if not answer:
+            yield Gate("G11", "the application can log in on the new side", host, "was not tried", "a login", UNKNOWN, "see why %s does not answer" % host)
             continue
         wrong_system = answer.get("ok") and answer["system_identifier"] != plan.system_identifier
         observed = answer.get("error") or ("system %s" % answer["system_identifier"] if wrong_system else "logged in%s" % (" over TLS" if answer.get("tls") else " WITHOUT TLS"))

@@ -35,5 +35,13 @@ def matches(password: str, stored: Optional[str]) -> bool:
     return hmac.compare_digest(expected, found.group(0))
 
 
+def salt_of(role: str, password: str) -> bytes:
+    """A salt that is the same on every run, so that an unchanged password gives an unchanged verifier.
+
+    The passwords are random: what a salt protects against (one table for many guesses) does not exist here.
+    """
+    return hmac.digest(password.encode(), b"relevo scram salt " + role.encode(), "sha256")[:16]
+
+
 def _base64(value: bytes) -> str:
     return base64.b64encode(value).decode()

@@ -6,13 +6,15 @@ from __future__ import annotations
 
 import glob
 import os
-import subprocess
+import pwd
+import shutil
 import tempfile
 import time
 from dataclasses import dataclass
 from typing import Any, Optional
 
-from ansible_collections.relevo.dr.plugins.module_utils.postgresql import Psql, lsn_bytes, owner_switch
+from ansible_collections.relevo.dr.plugins.module_utils.pgbackrest import Pgbackrest
+from ansible_collections.relevo.dr.plugins.module_utils.postgresql import Psql, lsn_bytes
 
 _POSITION = """
 select pg_is_in_recovery() as in_recovery, pg_last_wal_receive_lsn()::text as receive_lsn, pg_last_wal_replay_lsn()::text as replay_lsn,
@@ -29,6 +31,7 @@ class DrainError(Exception):
 class Archive:
     """Where the standby's tail may be: a pgBackRest stanza. segment_bytes: size of a WAL segment."""
 
+    config: str
     stanza: str
     segment_bytes: int
     timeline: int
@@ -44,36 +47,19 @@ def segment_name(timeline: int, lsn: str, segment_bytes: int) -> str:
 
 def archived(archive: Archive, lsn: str, owner: str = "postgres") -> Optional[bool]:
     """Whether the archive holds the segment that comes next; None when the archive did not answer in time."""
-    directory = tempfile.mkdtemp(prefix="relevo-archive-")
-    os.chmod(directory, 0o777)
-    target = os.path.join(directory, "segment")
+    directory = tempfile.mkdtemp(prefix="relevo-archive-", dir="/var/tmp")
+    account = pwd.getpwnam(owner)
+    os.chown(directory, account.pw_uid, account.pw_gid)
+    command = Pgbackrest(archive.config, archive.stanza, owner, io_timeout=archive.timeout_seconds, timeout=archive.timeout_seconds * 2)
+    segment = segment_name(archive.timeline, lsn, archive.segment_bytes)
     try:
-        done = subprocess.run(
-            [
-                "pgbackrest",
-                "--stanza=%s" % archive.stanza,
-                "--no-archive-async",
-                "--log-level-console=off",
-                "--log-level-file=off",
-                "--io-timeout=%g" % archive.timeout_seconds,
-                "archive-get",
-                segment_name(archive.timeline, lsn, archive.segment_bytes),
-                target,
-            ],
-            capture_output=True,
-            check=False,
-            timeout=archive.timeout_seconds * 2 + 1,
-            cwd="/",
-            **owner_switch(owner),
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
+        found, said = command.succeeds("archive-get", "--no-archive-async", segment, os.path.join(directory, "segment"))
     finally:
-        for name in os.listdir(directory):
-            os.unlink(os.path.join(directory, name))
-        os.rmdir(directory)
-    # pgBackRest: 0 found, 1 not in the archive, anything else is an error.
-    return {0: True, 1: False}.get(done.returncode)
+        shutil.rmtree(directory)
+    if found:
+        return True
+    # pgBackRest says nothing, or that it found nothing; any other word is a repository that did not answer.
+    return False if not said or "unable to find" in said else None
 
 
 def drain(session: Psql, archive: Optional[Archive], replay_target_lsn: Optional[str], timeout_seconds: float) -> dict[str, Any]:

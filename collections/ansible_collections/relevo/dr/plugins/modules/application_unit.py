@@ -8,7 +8,7 @@ DOCUMENTATION = r"""
 module: application_unit
 short_description: Read, stop or cut over an application that is a systemd unit with an environment file
 description:
-  - O(step=info) reads the unit, the address in the environment file, the application's health, and logs in to O(address) as the application would.
+  - O(step=info) reads the unit, the address in the environment file, the application's health, and logs in to O(databases) as the application would.
   - O(step=stop) stops the unit; with O(disable=true) it stays stopped after a reboot.
   - O(step=cutover) waits until O(address) accepts writes, replaces the address in the environment file as a whole, restarts the unit and waits until it is healthy.
   - The changing steps act only while this host's lock is held by the run.
@@ -20,7 +20,8 @@ options:
   environment_file: {description: File with the database URL., type: path, required: true}
   url_variable: {description: Name of the variable in it., type: str, default: DATABASE_URL}
   health_url: {description: URL that answers 200 only when the database does., type: str, required: true}
-  address: {description: The database host to ask or to point at., type: str, default: ''}
+  databases: {description: "The database hosts to log in to: host, name, port.", type: list, elements: dict, default: []}
+  address: {description: The database host to point at., type: str, default: ''}
   port: {description: Its port., type: int, default: 5432}
   system_identifier: {description: The cluster that must answer there., type: str, default: ''}
   disable: {description: Keep the unit from starting at boot., type: bool, default: false}
@@ -38,13 +39,14 @@ EXAMPLES = r"""
     unit: minimarket.service
     environment_file: /etc/minimarket/app.env
     health_url: http://127.0.0.1:8080/health
-    address: b-db1
+    databases: [{host: b-db1, name: b-db1.example.org, port: 5432}]
 """
 
 RETURN = r"""
-application: {description: "active, enabled, address, health; and database, the answer of the asked address.", returned: success, type: dict}
+application: {description: "active, enabled, address, health; and databases, the answer of each database host that was asked.", returned: success, type: dict}
 """
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
@@ -59,13 +61,18 @@ PHASES = {"stop": "QUIESCE", "cutover": "CUTOVER"}
 
 def info(application: app.Application, p: dict[str, Any]) -> dict[str, Any]:
     url = app.database_url(application)
-    asked = app.with_address(url, p["address"], p["port"]) if p["address"] else url
+
+    def ask(database: dict[str, Any]) -> dict[str, Any]:
+        return app.ask_database(application, app.with_address(url, database["name"], int(database["port"])))
+
+    with ThreadPoolExecutor(max_workers=max(1, len(p["databases"]))) as pool:
+        answers = dict(zip((database["host"] for database in p["databases"]), pool.map(ask, p["databases"])))
     return {
         "active": app.unit_is(application.unit, "is-active"),
         "enabled": app.unit_is(application.unit, "is-enabled"),
         "address": app.url_address(url),
         "health": app.health(application),
-        "database": {"asked": app.url_address(asked), **app.ask_database(application, asked)},
+        "databases": answers,
     }
 
 
@@ -111,6 +118,7 @@ def main() -> None:
             "environment_file": {"type": "path", "required": True},
             "url_variable": {"type": "str", "default": "DATABASE_URL"},
             "health_url": {"type": "str", "required": True},
+            "databases": {"type": "list", "elements": "dict", "default": []},
             "address": {"type": "str", "default": ""},
             "port": {"type": "int", "default": 5432},
             "system_identifier": {"type": "str", "default": ""},

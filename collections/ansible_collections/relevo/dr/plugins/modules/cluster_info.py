@@ -16,6 +16,8 @@ options:
   bin_directory: {description: Directory of psql and pg_controldata., type: path, required: true}
   port: {description: Port of the server., type: int, default: 5432}
   database: {description: Database of the application., type: str, default: postgres}
+  stanza: {description: pgBackRest stanza whose newest backup is wanted; empty to leave the repository alone., type: str, default: ''}
+  pgbackrest_config: {description: pgBackRest's configuration file., type: path, default: /etc/pgbackrest/pgbackrest.conf}
 attributes:
   check_mode: {support: full, description: Only reads.}
 author: The Relevo maintainers (@relevo)
@@ -42,11 +44,22 @@ host:
   description: Clock, boot id, free space, unit state, Relevo's lock, fence mark and open phases, running high-availability managers.
   returned: always
   type: dict
+repository:
+  description: "newest_backup (label), newest_backup_age_seconds, newest_backup_error, newest_backup_bytes; error when it did not answer."
+  returned: when O(stanza) is given
+  type: dict
 """
+
+from concurrent.futures import ThreadPoolExecutor
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ansible_collections.relevo.dr.plugins.module_utils.cluster_facts import ClusterLocation, cluster_facts, host_facts
+from ansible_collections.relevo.dr.plugins.module_utils.cluster_facts import (
+    ClusterLocation,
+    cluster_facts,
+    host_facts,
+    repository_facts,
+)
 
 
 def main() -> None:
@@ -57,11 +70,18 @@ def main() -> None:
             "bin_directory": {"type": "path", "required": True},
             "port": {"type": "int", "default": 5432},
             "database": {"type": "str", "default": "postgres"},
+            "stanza": {"type": "str", "default": ""},
+            "pgbackrest_config": {"type": "path", "default": "/etc/pgbackrest/pgbackrest.conf"},
         },
         supports_check_mode=True,
     )
+    stanza, config = module.params.pop("stanza"), module.params.pop("pgbackrest_config")
     location = ClusterLocation(**module.params)
-    module.exit_json(changed=False, cluster=cluster_facts(location), host=host_facts(location))
+    # Side by side: the repository may be slow to say that it is not there.
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        asked = pool.submit(repository_facts, config, stanza) if stanza else None
+        cluster, host = cluster_facts(location), host_facts(location)
+    module.exit_json(changed=False, cluster=cluster, host=host, repository=asked.result() if asked else {})
 
 
 if __name__ == "__main__":

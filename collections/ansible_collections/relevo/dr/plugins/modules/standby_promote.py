@@ -22,6 +22,7 @@ options:
   port: {description: Port of the server., type: int, default: 5432}
   database: {description: Database of the application., type: str, required: true}
   stanza: {description: pgBackRest stanza; empty when there is no archive., type: str, default: ''}
+  pgbackrest_config: {description: pgBackRest's configuration file., type: path, default: /etc/pgbackrest/pgbackrest.conf}
   old_hosts: {description: "Every other database host: host, address, port.", type: list, elements: dict, required: true}
   replay_target_lsn: {description: Shutdown checkpoint of the old primary, when it was stopped cleanly., type: str, default: ''}
   timeout_seconds: {description: Limit of this step., type: float, default: 60}
@@ -90,7 +91,7 @@ def drain(p: dict[str, Any], session: Psql) -> dict[str, Any]:
     if p["stanza"] and server["in_recovery"]:
         receiver = session.query("select received_tli from pg_stat_wal_receiver")
         timeline = receiver[0]["received_tli"] if receiver else server["timeline"]
-        archive = standby.Archive(p["stanza"], server["segment_bytes"], timeline, 2.0)
+        archive = standby.Archive(p["pgbackrest_config"], p["stanza"], server["segment_bytes"], timeline, 2.0)
     position = standby.drain(session, archive, p["replay_target_lsn"] or None, p["timeout_seconds"])
     nonce = secrets.token_hex(16)
     challenge = {
@@ -175,6 +176,7 @@ def main() -> None:
             "port": {"type": "int", "default": 5432},
             "database": {"type": "str", "required": True},
             "stanza": {"type": "str", "default": ""},
+            "pgbackrest_config": {"type": "path", "default": "/etc/pgbackrest/pgbackrest.conf"},
             "old_hosts": {"type": "list", "elements": "dict", "required": True},
             "replay_target_lsn": {"type": "str", "default": ""},
             "timeout_seconds": {"type": "float", "default": 60},

@@ -1,0 +1,88 @@
+# Copyright: the Relevo maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Ask one host about its part, and keep the answer in the run's directory. A host that does not answer is an answer, never an error."""
+
+from __future__ import annotations
+
+import socket
+import time
+from typing import Any, Optional
+
+from ansible.errors import AnsibleConnectionFailure, AnsibleError
+from ansible.plugins.action import ActionBase
+
+from ansible_collections.relevo.dr.plugins.module_utils.clock import parse_utc
+from ansible_collections.relevo.dr.plugins.plugin_utils import controller
+from ansible_collections.relevo.dr.plugins.plugin_utils.control import Control
+
+DENIED = ("Permission denied", "Host key verification failed", "HOST IDENTIFICATION HAS CHANGED", "No supported authentication", "password")
+
+
+class ActionModule(ActionBase):
+    """Arguments: kind (database, application, witness, observer), module, arguments, settings, ask_databases.
+
+    With ask_databases the module also gets the database hosts that answered before, as ``databases: [{host, name, port}]``.
+    """
+
+    TRANSFERS_FILES = False
+    _supports_check_mode = True
+
+    def run(self, tmp: Optional[str] = None, task_vars: Optional[dict[str, Any]] = None) -> dict[str, Any]:
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        variables = task_vars or {}
+        host = variables["inventory_hostname"]
+        control = Control.of_this_run()
+        arguments = dict(self._task.args["arguments"])
+        if self._task.args.get("ask_databases"):
+            answered = {name: known["settings"] for name, known in control.read_all("database").items() if known["reachable"]}
+            arguments["databases"] = [{"host": name, "name": known["name"], "port": known["port"]} for name, known in answered.items()]
+        entry = {"settings": self._task.args.get("settings") or {}, **self._ask(variables, arguments)}
+        lock = entry.get("facts", {}).get("host", {}).get("lock")
+        entry["lock_owner_dead"] = controller.owner_dead(lock)
+        control.write("%s/%s" % (self._task.args["kind"], host), entry)
+        return {**result, "changed": False, "reachable": entry["reachable"], "msg": entry.get("error") or "answers"}
+
+    def _ask(self, variables: dict[str, Any], arguments: dict[str, Any]) -> dict[str, Any]:
+        silent = self._silent(variables)
+        if silent:
+            return {"reachable": False, "denied": False, "error": silent}
+        asked = time.time()
+        try:
+            answer = self._execute_module(module_name=self._task.args["module"], module_args=arguments, task_vars=variables)
+        except AnsibleConnectionFailure as error:
+            return {"reachable": False, "denied": any(word in str(error) for word in DENIED), "error": _short(str(error))}
+        except AnsibleError as error:
+            return {"reachable": False, "denied": True, "error": _short(str(error))}
+        answered = time.time()
+        if answer.get("unreachable") or answer.get("failed"):
+            said = _short(str(answer.get("msg") or answer.get("module_stderr") or "no reason given"))
+            return {"reachable": False, "denied": not answer.get("unreachable"), "error": said}
+        facts = {name: value for name, value in answer.items() if name in ("cluster", "host", "repository", "application", "ledger", "observations")}
+        wall = facts.get("host", {}).get("wall_at")
+        offset = clock_offset_seconds(asked, parse_utc(wall).timestamp(), answered) if wall else None
+        return {"reachable": True, "denied": False, "error": None, "facts": facts, "clock_offset_seconds": offset}
+
+    def _silent(self, variables: dict[str, Any]) -> Optional[str]:
+        """A quick look before ssh, whose own time-outs are long: a dead host must not cost ten seconds of the outage."""
+        if not str(self._connection.transport).endswith("ssh"):
+            return None
+        address = self._templar.template(variables.get("ansible_host") or variables["inventory_hostname"])
+        port = int(self._templar.template(variables.get("ansible_port") or 22))
+        last = ""
+        for _ in range(2):
+            try:
+                with socket.create_connection((address, port), timeout=1.0):
+                    return None
+            except OSError as error:
+                last = str(error)
+        return "no connection to port %d of %s: %s" % (port, address, last)
+
+
+def clock_offset_seconds(asked: float, wall: float, answered: float) -> float:
+    """How far a host's clock is surely off: its reading lies between question and answer, or that far outside."""
+    return min(0.0, wall - asked) or max(0.0, wall - answered)
+
+
+def _short(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return " ".join(lines)[:400]

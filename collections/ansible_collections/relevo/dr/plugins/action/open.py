@@ -1,0 +1,77 @@
+# Copyright: the Relevo maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Open a run: the record exists, the operator's words are of the known shape, and nothing hides a host or a task."""
+
+from __future__ import annotations
+
+from typing import Any, Optional
+
+from ansible.plugins.action import ActionBase
+
+from ansible_collections.relevo.dr.plugins.module_utils.inputs import check_confirmation, check_extra_variables, read_inputs
+from ansible_collections.relevo.dr.plugins.module_utils.milestone import told
+from ansible_collections.relevo.dr.plugins.module_utils.plan import check_groups
+from ansible_collections.relevo.dr.plugins.module_utils.refusal import Refusal, sentence
+from ansible_collections.relevo.dr.plugins.plugin_utils import controller
+from ansible_collections.relevo.dr.plugins.plugin_utils.control import Control, ControlError
+
+GROUPS = ("dr_database", "dr_application", "dr_witness", "dr_observer")
+# Of the operator's words only: a name from the inventory would be nobody's decision of tonight.
+CHANGES_PRODUCTION = ("failover",)
+
+
+class ActionModule(ActionBase):
+    """Runs on the controller only; refuses before anything is asked or changed."""
+
+    TRANSFERS_FILES = False
+    _requires_connection = False
+    _supports_check_mode = True
+
+    def run(self, tmp: Optional[str] = None, task_vars: Optional[dict[str, Any]] = None) -> dict[str, Any]:
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        variables = task_vars or {}
+        runbook, cluster = self._task.args["runbook"], self._task.args["cluster"]
+        about = {"runbook": runbook, "cluster": cluster, "operator": controller.identity()["owner"]}
+        try:
+            control = Control.of_this_run()
+        except ControlError as error:
+            said = sentence(
+                "G22", "controller", str(error), "a journal of this run before the first task",
+                "install the package relevo, keep callbacks_enabled = relevo.dr.recorder in ansible.cfg, and free space for its state",
+            )
+            return {**result, "failed": True, "msg": said, **told(refused=True, run=about)}
+        try:
+            about.update(self._open(control, runbook, cluster, variables))
+        except Refusal as refusal:
+            return {**result, "failed": True, "msg": str(refusal), **told(refused=True, run=about, gates=[refusal.gate])}
+        return {**result, "changed": False, "msg": "run %s is open" % control.run_id, **told(run=about)}
+
+    def _open(self, control: Control, runbook: str, cluster: str, variables: dict[str, Any]) -> dict[str, Any]:
+        hidden = controller.command_line_hides_hosts_or_tasks()
+        if hidden:
+            raise Refusal("G18", "controller", hidden, "the whole runbook on all its hosts", "start again without it: a hidden host is a host that is not fenced")
+        given = check_extra_variables(controller.extra_variables(self._loader))
+        hostvars = variables["hostvars"]
+        groups = {name: list(variables["groups"].get(name, [])) for name in GROUPS}
+        # Read unrendered: a site is a word, and a template in it would be code.
+        sites = {host: str(hostvars.raw_get(host).get("dr_site", "")) for hosts in groups.values() for host in hosts}
+        control.write("landscape", {"runbook": runbook, "cluster": cluster, "groups": groups, "sites": sites, "given": given})
+        if runbook not in CHANGES_PRODUCTION:
+            return {"target_site": given.get("dr_target_site")}
+        inputs = read_inputs(given)
+        check_groups(groups, sites, inputs.target_site)
+        check_confirmation(inputs, cluster)
+        return {
+            "mode": inputs.mode,
+            "scope": inputs.scope,
+            "target_site": inputs.target_site,
+            "approver": inputs.approver or None,
+            "reason": inputs.reason or None,
+            "failed_at": inputs.failed_at,
+            "accepted": {
+                "loss_seconds": inputs.accept_loss_seconds,
+                "loss_transactions": inputs.accept_loss_transactions,
+                "unknown": list(inputs.accept_unknown),
+                "attested_dead": list(inputs.attest_dead),
+            },
+        }

@@ -1,0 +1,71 @@
+# Copyright: the Relevo maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""On the new primary: prove that WAL reaches the archive, and start the first backup of the new timeline."""
+
+from __future__ import annotations
+
+from typing import Any, Optional
+
+from ansible.errors import AnsibleConnectionFailure
+from ansible.plugins.action import ActionBase
+
+from ansible_collections.relevo.dr.plugins.module_utils.milestone import Milestone, told
+from ansible_collections.relevo.dr.plugins.module_utils.plan import read_plan
+from ansible_collections.relevo.dr.plugins.plugin_utils.control import Control
+
+
+class ActionModule(ActionBase):
+    """Arguments: config, repositories, archive_seconds. Acts on the promoted host alone; a timeline that is protected already is left alone."""
+
+    TRANSFERS_FILES = False
+    _supports_check_mode = True
+
+    def run(self, tmp: Optional[str] = None, task_vars: Optional[dict[str, Any]] = None) -> dict[str, Any]:
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        self._variables = task_vars or {}
+        control = Control.of_this_run()
+        plan = read_plan(control.read("plan"))
+        host = self._variables["inventory_hostname"]
+        if host != plan.promote or plan.done or self._task.check_mode:
+            return {**result, "changed": False, "msg": "has no part in it"}
+        settings = control.read("database/%s" % host)["settings"]
+        phase = Milestone("PROTECT", host)
+        gates: list[dict[str, Any]] = []
+        answer: dict[str, Any] = {}
+        for module, arguments in self._steps(control.run_id, host, settings):
+            answer = self._ask(module, arguments)
+            gates += answer.get("relevo", {}).get("gates", [])
+            if answer.get("failed") or answer.get("unreachable"):
+                said = "PROTECT on %s: %s. The new primary serves, but is NOT protected. Next: run playbooks/protect.yml" % (host, answer.get("msg"))
+                return {**result, "failed": True, "changed": False, "msg": said, **told(phases=[phase.ended("failed", said)], gates=gates)}
+            if answer.get("started_before"):
+                break
+        for gate in gates:
+            gate.update(id="G20", phase="PROTECT", title="protected again: WAL written now is in the archive")
+        changed = bool(answer.get("changed"))
+        detail = "archive proven, backup in %s" % answer["unit"]
+        return {**result, "changed": changed, "msg": detail, **told(phases=[phase.ended(detail=detail)], gates=gates)}
+
+    def _steps(self, run_id: str, host: str, settings: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+        common = {"run_id": run_id, "data_directory": settings["data_directory"], "stanza": settings["stanza"], "config": self._task.args["config"]}
+        probe = {
+            "config": self._task.args["config"],
+            "stanza": settings["stanza"],
+            "repositories": self._task.args.get("repositories") or [],
+            "bin_directory": settings["bin_directory"],
+            "port": settings["port"],
+            "host_name": host,
+            "timeout": self._task.args.get("archive_seconds", 60),
+        }
+        return [
+            ("relevo.dr.backup_start", {**common, "step": "begin"}),
+            ("relevo.dr.archive_probe", probe),
+            ("relevo.dr.backup_start", {**common, "step": "finish"}),
+        ]
+
+    def _ask(self, module: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        try:
+            answer: dict[str, Any] = self._execute_module(module_name=module, module_args=arguments, task_vars=self._variables)
+        except AnsibleConnectionFailure as error:
+            return {"unreachable": True, "msg": "the host stopped answering: %s" % str(error)[:200]}
+        return answer

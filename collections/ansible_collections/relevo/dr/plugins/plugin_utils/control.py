@@ -1,0 +1,96 @@
+# Copyright: the Relevo maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What the action plugins of one run tell each other: files in the run's own directory, never Ansible variables.
+
+``-e`` beats ``set_fact`` and ``register``; nothing that decides about a fence or a promotion may pass through them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import time
+from collections.abc import Iterable
+from typing import Any
+
+from ansible_collections.relevo.dr.plugins.module_utils.host_files import write_atomically
+
+
+class ControlError(Exception):
+    """The run's directory does not hold what must be there; the message is a sentence."""
+
+
+class Aborted(Exception):
+    """Another host's part failed, or did not end in time; the message says which."""
+
+
+class Control:
+    """The directory ``control/`` of the run that this process belongs to."""
+
+    def __init__(self, run_id: str, run_directory: str) -> None:
+        self.run_id = run_id
+        self._directory = os.path.join(run_directory, "control")
+
+    @classmethod
+    def of_this_run(cls) -> Control:
+        """From the environment that the recorder set. ControlError when no recorder did, or when its journal is not of this run."""
+        run_id, run_directory = os.environ.get("RELEVO_RUN_ID", ""), os.environ.get("RELEVO_RUN_DIR", "")
+        if not run_id or not run_directory:
+            raise ControlError("no recorder has opened a record for this run")
+        try:
+            with open(os.path.join(run_directory, "journal.jsonl"), encoding="utf-8") as source:
+                first = json.loads(source.readline())
+        except (OSError, ValueError):
+            raise ControlError("the journal in %s cannot be read" % run_directory) from None
+        if first.get("event") != "opened" or first.get("run_id") != run_id:
+            raise ControlError("the journal in %s is not of run %s" % (run_directory, run_id))
+        return cls(run_id, run_directory)
+
+    @property
+    def directory(self) -> str:
+        """Where the files are."""
+        return self._directory
+
+    def write(self, name: str, value: Any) -> None:
+        """Keep a value under a name such as ``handover/proof.a-db1``; whole or not at all."""
+        write_atomically(self._path(name), json.dumps(value))
+
+    def read(self, name: str) -> Any:
+        """A value that was kept. ControlError when it was not."""
+        try:
+            with open(self._path(name), encoding="utf-8") as source:
+                return json.load(source)
+        except (OSError, ValueError):
+            raise ControlError("this run has no %s: an earlier step of the runbook did not run" % name) from None
+
+    def read_all(self, kind: str) -> dict[str, dict[str, Any]]:
+        """Every ``<kind>/<host>`` by host."""
+        found = {}
+        with contextlib.suppress(FileNotFoundError):
+            for name in sorted(os.listdir(self._path(kind)[: -len(".json")])):
+                if name.endswith(".json"):
+                    found[name[: -len(".json")]] = self.read("%s/%s" % (kind, name[: -len(".json")]))
+        return found
+
+    def exists(self, name: str) -> bool:
+        """Whether a value was kept."""
+        return os.path.exists(self._path(name))
+
+    def wait(self, names: Iterable[str], seconds: float) -> list[Any]:
+        """Wait until every name is kept. Aborted when a part failed meanwhile or the time is over."""
+        wanted = list(names)
+        deadline = time.monotonic() + seconds
+        while True:
+            missing = [name for name in wanted if not self.exists(name)]
+            if not missing:
+                return [self.read(name) for name in wanted]
+            failed = self.read_all("handover/failed")
+            if failed:
+                raise Aborted("; ".join("%s: %s" % (host, value["msg"]) for host, value in failed.items()))
+            if time.monotonic() > deadline:
+                raise Aborted("%s did not come within %g s" % (", ".join(missing), seconds))
+            time.sleep(0.003)
+
+    def _path(self, name: str) -> str:
+        return os.path.join(self._directory, name + ".json")
