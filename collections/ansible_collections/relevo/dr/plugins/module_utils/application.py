@@ -49,6 +49,13 @@ def read_environment(path: str) -> dict[str, str]:
     return {name.strip(): " ".join(shlex.split(value)) for name, value in pairs}
 
 
+def unit_environment(unit: str) -> dict[str, str]:
+    """The assignments in the unit itself, such as where the password file is."""
+    done = subprocess.run(["systemctl", "show", "--property=Environment", "--", unit], capture_output=True, text=True, check=False, timeout=10)
+    words = shlex.split(done.stdout.strip().partition("=")[2])
+    return dict(word.split("=", 1) for word in words if "=" in word)
+
+
 def database_url(application: Application) -> str:
     """The URL that the application will use at its next start. Raises ApplicationError."""
     url = read_environment(application.environment_file).get(application.url_variable, "")
@@ -76,7 +83,8 @@ def url_address(url: str) -> str:
 
 def ask_database(application: Application, url: str, connect_seconds: int = 2) -> dict[str, Any]:
     """Log in as the application would and ask who answers: {ok, error, in_recovery, system_identifier, tls}."""
-    settings = {name: value for name, value in read_environment(application.environment_file).items() if name.startswith("PG")}
+    assigned = {**unit_environment(application.unit), **read_environment(application.environment_file)}
+    settings = {name: value for name, value in assigned.items() if name.startswith("PG")}
     # The URL may hold a password: it goes to psql by environment, never by argv.
     environment = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "PGCONNECT_TIMEOUT": str(connect_seconds), "HOME": "/nonexistent", **settings}
     parts = urllib.parse.urlsplit(url)
