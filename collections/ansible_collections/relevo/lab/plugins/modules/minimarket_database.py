@@ -79,7 +79,7 @@ def ensure_roles(server: Any, password: str, apply: bool) -> list[str]:
             server.execute("create role minimarket_app login connection limit 50")
             # The key travels as a parameter: a slow-query log must never print it.
             server.execute("alter role minimarket_app set log_parameter_max_length = 0")
-    if not existing.get("minimarket_app") != verifier:
+    if existing.get("minimarket_app") != verifier:
         done.append("password of minimarket_app")
         if apply:
             server.execute(sql.SQL("alter role minimarket_app password {}").format(sql.Literal(verifier)))

@@ -1,0 +1,1 @@
+"""Minimarket: a small shop whose only state is its PostgreSQL database."""
