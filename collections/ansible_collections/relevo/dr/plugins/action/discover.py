@@ -10,12 +10,17 @@ from typing import Any, Optional
 
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.action import ActionBase
-
 from ansible_collections.relevo.dr.plugins.module_utils.clock import parse_utc
 from ansible_collections.relevo.dr.plugins.plugin_utils import controller
 from ansible_collections.relevo.dr.plugins.plugin_utils.control import Control
 
-DENIED = ("Permission denied", "Host key verification failed", "HOST IDENTIFICATION HAS CHANGED", "No supported authentication", "password")
+DENIED = (
+    "Permission denied",
+    "Host key verification failed",
+    "HOST IDENTIFICATION HAS CHANGED",
+    "No supported authentication",
+    "password",
+)
 
 
 class ActionModule(ActionBase):
@@ -35,7 +40,9 @@ class ActionModule(ActionBase):
         arguments = dict(self._task.args["arguments"])
         if self._task.args.get("ask_databases"):
             answered = {name: known["settings"] for name, known in control.read_all("database").items() if known["reachable"]}
-            arguments["databases"] = [{"host": name, "name": known["name"], "port": known["port"]} for name, known in answered.items()]
+            arguments["databases"] = [
+                {"host": name, "name": known["name"], "port": known["port"]} for name, known in answered.items()
+            ]
         entry = {"settings": self._task.args.get("settings") or {}, **self._ask(variables, arguments)}
         lock = entry.get("facts", {}).get("host", {}).get("lock")
         entry["lock_owner_dead"] = controller.owner_dead(lock)
@@ -57,7 +64,11 @@ class ActionModule(ActionBase):
         if answer.get("unreachable") or answer.get("failed"):
             said = _short(str(answer.get("msg") or answer.get("module_stderr") or "no reason given"))
             return {"reachable": False, "denied": not answer.get("unreachable"), "error": said}
-        facts = {name: value for name, value in answer.items() if name in ("cluster", "host", "repository", "application", "ledger", "observations")}
+        facts = {
+            name: value
+            for name, value in answer.items()
+            if name in ("cluster", "host", "repository", "application", "ledger", "observations")
+        }
         wall = facts.get("host", {}).get("wall_at")
         offset = clock_offset_seconds(asked, parse_utc(wall).timestamp(), answered) if wall else None
         return {"reachable": True, "denied": False, "error": None, "facts": facts, "clock_offset_seconds": offset}

@@ -7,7 +7,6 @@ from __future__ import annotations
 from typing import Any, Optional
 
 from ansible.plugins.action import ActionBase
-
 from ansible_collections.relevo.dr.plugins.plugin_utils.control import Control
 from ansible_collections.relevo.dr.plugins.plugin_utils.fencing import NotFenced, power
 
@@ -29,4 +28,8 @@ class ActionModule(ActionBase):
             except NotFenced as error:
                 entry["error"] = str(error)
         Control.of_this_run().write("fence/%s" % (task_vars or {})["inventory_hostname"], entry)
-        return {**result, "changed": False, "msg": "power is %s" % entry["power"] if entry["power"] else entry["error"] or "no power command"}
+        return {
+            **result,
+            "changed": False,
+            "msg": "power is %s" % entry["power"] if entry["power"] else entry["error"] or "no power command",
+        }

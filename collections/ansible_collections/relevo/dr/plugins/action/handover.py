@@ -13,7 +13,6 @@ from typing import Any, Optional
 
 from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
-
 from ansible_collections.relevo.dr.plugins.module_utils import promotion_token
 from ansible_collections.relevo.dr.plugins.module_utils.milestone import Milestone, told
 from ansible_collections.relevo.dr.plugins.module_utils.plan import read_plan
@@ -46,7 +45,11 @@ class ActionModule(ActionBase):
         self._changed = False
         self._material: dict[str, Any] = {"phases": []}
         if plan.done or self._task.check_mode:
-            return {**result, "changed": False, "msg": "nothing to do: %s serves already" % plan.promote if plan.done else "check mode: nothing is done"}
+            return {
+                **result,
+                "changed": False,
+                "msg": "nothing to do: %s serves already" % plan.promote if plan.done else "check mode: nothing is done",
+            }
         try:
             for part in self._parts():
                 part()
@@ -73,7 +76,9 @@ class ActionModule(ActionBase):
         entry = self._control.read("application/%s" % self._host)
         moved = self._host not in self._plan.cutover
         if entry["reachable"]:
-            phase = self._execute("relevo.dr.application_unit", "QUIESCE", {**self._application(entry), "step": "stop", "disable": moved})["phase"]
+            phase = self._execute(
+                "relevo.dr.application_unit", "QUIESCE", {**self._application(entry), "step": "stop", "disable": moved}
+            )["phase"]
         else:
             phase = Milestone("QUIESCE", self._host).ended("skipped", "unreachable: the fence of the database stands for it")
             self._material["phases"].append(phase)
@@ -83,7 +88,9 @@ class ActionModule(ActionBase):
         entry, settings = self._control.read("database/%s" % self._host), self._control.read("fence/%s" % self._host)["settings"]
         inputs = self._control.read("inputs")
         if entry["reachable"]:
-            self._control.wait(["handover/quiesced/%s" % host for host in self._plan.quiesce], self._seconds("quiesce_wait_seconds", 20))
+            self._control.wait(
+                ["handover/quiesced/%s" % host for host in self._plan.quiesce], self._seconds("quiesce_wait_seconds", 20)
+            )
         database = entry["settings"]
         arguments = {name: database[name] for name in ("unit", "data_directory", "bin_directory", "port")}
         try:
@@ -98,13 +105,19 @@ class ActionModule(ActionBase):
                 )
             )
         except NotFenced as error:
-            said = "FENCE on %s: no proof (%s). Nothing was promoted. Next: fence it by hand, then start again" % (self._host, error)
+            said = "FENCE on %s: no proof (%s). Nothing was promoted. Next: fence it by hand, then start again" % (
+                self._host,
+                error,
+            )
             raise PartFailed(said, phases=[Milestone("FENCE", self._host).ended("failed", said)]) from None
         proof["probes"].append(probe("controller", self._host, database["address"], int(database["port"])))
         proof.update(address=database["address"], port=int(database["port"]))
         self._changed = self._changed or proof["changed"]
         self._material["phases"].append(proof["phase"])
-        self._material["fence"] = {"class": proof["class"], "hosts": [{name: proof[name] for name in ("host", "class", "at", "probes", "provider")}]}
+        self._material["fence"] = {
+            "class": proof["class"],
+            "hosts": [{name: proof[name] for name in ("host", "class", "at", "probes", "provider")}],
+        }
         self._control.write("handover/proof/%s" % self._host, proof)
 
     def _state_what_was_acknowledged(self) -> None:
@@ -130,9 +143,17 @@ class ActionModule(ActionBase):
         drained = self._execute(
             "relevo.dr.standby_promote",
             "DRAIN",
-            {**common, "step": "drain", "stanza": entry["stanza"], "replay_target_lsn": replay_target(proofs) or "", "timeout_seconds": self._seconds("drain_seconds", 60)},
+            {
+                **common,
+                "step": "drain",
+                "stanza": entry["stanza"],
+                "replay_target_lsn": replay_target(proofs) or "",
+                "timeout_seconds": self._seconds("drain_seconds", 60),
+            },
         )
-        statements = self._control.wait(["handover/witness/%s" % host for host in self._plan.witness], self._seconds("fence_seconds", 60))
+        statements = self._control.wait(
+            ["handover/witness/%s" % host for host in self._plan.witness], self._seconds("fence_seconds", 60)
+        )
         token, signature = self._authorise(proofs, statements, drained) if drained["in_recovery"] else ("", "")
         # From here the application hosts get ready: they wait for the new primary by themselves.
         self._control.write("handover/authorised", {"host": self._host})
@@ -147,7 +168,9 @@ class ActionModule(ActionBase):
                 "signature": signature,
                 "token_limit_seconds": self._seconds("token_limit_seconds", 300),
                 "timeout_seconds": self._seconds("promote_seconds", 60),
-                "ledger_tail": next((statement["ledger_tail"] for statement in statements if statement["ledger_tail"] is not None), None),
+                "ledger_tail": next(
+                    (statement["ledger_tail"] for statement in statements if statement["ledger_tail"] is not None), None
+                ),
                 "ledger_present_sql": entry["ledger_present_sql"],
                 "accept_loss_seconds": inputs["accept_loss_seconds"],
                 "accept_loss_transactions": inputs["accept_loss_transactions"],
@@ -162,20 +185,32 @@ class ActionModule(ActionBase):
         }
         self._control.write("handover/promoted", promoted["promotion"])
 
-    def _authorise(self, proofs: list[dict[str, Any]], statements: list[dict[str, Any]], drained: dict[str, Any]) -> tuple[str, str]:
+    def _authorise(
+        self, proofs: list[dict[str, Any]], statements: list[dict[str, Any]], drained: dict[str, Any]
+    ) -> tuple[str, str]:
         """Probe once more from here, and sign what is proven. Raises PartFailed when anything still answers."""
         again = [probe("controller", proof["host"], proof["address"], proof["port"]) for proof in proofs]
-        seen = [found for found in again + [found for statement in statements for found in statement["probes"]] if found["method"] == "tcp"]
+        seen = [
+            found
+            for found in again + [found for statement in statements for found in statement["probes"]]
+            if found["method"] == "tcp"
+        ]
         answering = ["%s as seen from %s" % (found["address"], found["vantage"]) for found in seen if found["result"] == "answers"]
         if answering:
-            raise PartFailed("PROMOTE on %s: %s still answers after the fence. Nothing was promoted. Next: find out what runs there" % (self._host, "; ".join(answering)))
+            raise PartFailed(
+                "PROMOTE on %s: %s still answers after the fence. Nothing was promoted. Next: find out what runs there"
+                % (self._host, "; ".join(answering))
+            )
         accepted = ("attested",) if self._control.read("inputs")["attest_dead"] else ()
         token = promotion_token.Token(
             run_id=self._control.run_id,
             nonce=drained["nonce"],
             system_identifier=drained["system_identifier"],
             promote_host=self._host,
-            hosts=tuple({**{name: proof[name] for name in ("host", "address", "port", "class")}, "probes": len(proof["probes"]) + len(seen)} for proof in proofs),
+            hosts=tuple(
+                {**{name: proof[name] for name in ("host", "address", "port", "class")}, "probes": len(proof["probes"]) + len(seen)}
+                for proof in proofs
+            ),
             accepted_classes=accepted,
         )
         text = promotion_token.canonical(token)
@@ -205,7 +240,10 @@ class ActionModule(ActionBase):
         return proofs
 
     def _application(self, entry: dict[str, Any]) -> dict[str, Any]:
-        return {**{name: entry["settings"][name] for name in ("unit", "environment_file", "url_variable", "health_url")}, "host": self._host}
+        return {
+            **{name: entry["settings"][name] for name in ("unit", "environment_file", "url_variable", "health_url")},
+            "host": self._host,
+        }
 
     def _execute(self, module: str, phase: str, arguments: dict[str, Any]) -> dict[str, Any]:
         """Run a module as this host's next milestone. PartFailed when it fails or the host stops answering."""
@@ -233,4 +271,7 @@ class ActionModule(ActionBase):
 
     def _limit(self) -> float:
         """How long the parts before this one may take together."""
-        return sum(self._seconds(name, default) for name, default in (("quiesce_wait_seconds", 20), ("fence_seconds", 60), ("drain_seconds", 60)))
+        return sum(
+            self._seconds(name, default)
+            for name, default in (("quiesce_wait_seconds", 20), ("fence_seconds", 60), ("drain_seconds", 60))
+        )

@@ -8,7 +8,6 @@ from typing import Any, Optional
 
 from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
-
 from ansible_collections.relevo.dr.plugins.module_utils.milestone import Milestone, told
 from ansible_collections.relevo.dr.plugins.module_utils.plan import read_plan
 from ansible_collections.relevo.dr.plugins.plugin_utils import controller
@@ -37,7 +36,9 @@ class ActionModule(ActionBase):
             return {**result, **self._free(control, variables)}
         return {**result, **self._hold(control, host, host == plan.promote, plan.promote, known, variables)}
 
-    def _hold(self, control: Control, host: str, decides: bool, first: str, known: dict[str, Any], variables: dict[str, Any]) -> dict[str, Any]:
+    def _hold(
+        self, control: Control, host: str, decides: bool, first: str, known: dict[str, Any], variables: dict[str, Any]
+    ) -> dict[str, Any]:
         phase = Milestone("LOCK", host)
         if not decides:
             control.wait(["lock/%s" % first], float(self._task.args.get("orphan_wait_seconds", 30)) + 30)
@@ -68,7 +69,9 @@ class ActionModule(ActionBase):
         return {"failed": True, "msg": said, **told(refused=True, phases=[phase.ended("failed", said)])}
 
     def _free(self, control: Control, variables: dict[str, Any]) -> dict[str, Any]:
-        answer = self._execute_module(module_name="relevo.dr.run_lock", module_args={"state": "free", "run_id": control.run_id}, task_vars=variables)
+        answer = self._execute_module(
+            module_name="relevo.dr.run_lock", module_args={"state": "free", "run_id": control.run_id}, task_vars=variables
+        )
         return {"changed": False, "failed": bool(answer.get("failed")), "msg": answer.get("msg", "free")}
 
 

@@ -7,11 +7,10 @@ from __future__ import annotations
 from typing import Any
 
 from ansible.plugins.action import ActionBase
-
 from ansible_collections.relevo.dr.plugins.plugin_utils.secret_files import read_secrets
 
 
-class ActionModule(ActionBase):  # type: ignore[misc]
+class ActionModule(ActionBase):
     """``managed_files``"""
 
     def run(self, tmp: Any = None, task_vars: Any = None) -> dict[str, Any]:
@@ -19,5 +18,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]
         arguments = dict(self._task.args)
         names = list(arguments.get("secrets") or [])
         arguments["secrets"] = read_secrets(arguments.get("secrets_directory") or "", names, self._task.check_mode)
-        result: dict[str, Any] = self._execute_module(module_name="relevo.dr.managed_files", module_args=arguments, task_vars=task_vars)
+        result: dict[str, Any] = self._execute_module(
+            module_name="relevo.dr.managed_files", module_args=arguments, task_vars=task_vars
+        )
         return result

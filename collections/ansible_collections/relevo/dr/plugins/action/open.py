@@ -7,7 +7,6 @@ from __future__ import annotations
 from typing import Any, Optional
 
 from ansible.plugins.action import ActionBase
-
 from ansible_collections.relevo.dr.plugins.module_utils.inputs import check_confirmation, check_extra_variables, read_inputs
 from ansible_collections.relevo.dr.plugins.module_utils.milestone import told
 from ansible_collections.relevo.dr.plugins.module_utils.plan import check_groups
@@ -36,7 +35,10 @@ class ActionModule(ActionBase):
             control = Control.of_this_run()
         except ControlError as error:
             said = sentence(
-                "G22", "controller", str(error), "a journal of this run before the first task",
+                "G22",
+                "controller",
+                str(error),
+                "a journal of this run before the first task",
                 "install the package relevo, keep callbacks_enabled = relevo.dr.recorder in ansible.cfg, and free space for its state",
             )
             return {**result, "failed": True, "msg": said, **told(refused=True, run=about)}
@@ -49,7 +51,13 @@ class ActionModule(ActionBase):
     def _open(self, control: Control, runbook: str, cluster: str, variables: dict[str, Any]) -> dict[str, Any]:
         hidden = controller.command_line_hides_hosts_or_tasks()
         if hidden:
-            raise Refusal("G18", "controller", hidden, "the whole runbook on all its hosts", "start again without it: a hidden host is a host that is not fenced")
+            raise Refusal(
+                "G18",
+                "controller",
+                hidden,
+                "the whole runbook on all its hosts",
+                "start again without it: a hidden host is a host that is not fenced",
+            )
         given = check_extra_variables(controller.extra_variables(self._loader))
         hostvars = variables["hostvars"]
         groups = {name: list(variables["groups"].get(name, [])) for name in GROUPS}

@@ -7,12 +7,11 @@ from __future__ import annotations
 from typing import Any
 
 from ansible.plugins.action import ActionBase
-
 from ansible_collections.relevo.dr.plugins.module_utils.pgbackrest_file import secret_names
 from ansible_collections.relevo.dr.plugins.plugin_utils.secret_files import read_secrets
 
 
-class ActionModule(ActionBase):  # type: ignore[misc]
+class ActionModule(ActionBase):
     """``pgbackrest_configuration``"""
 
     def run(self, tmp: Any = None, task_vars: Any = None) -> dict[str, Any]:

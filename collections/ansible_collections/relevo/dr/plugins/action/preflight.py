@@ -9,7 +9,6 @@ import shutil
 from typing import Any, Optional
 
 from ansible.plugins.action import ActionBase
-
 from ansible_collections.relevo.dr.plugins.module_utils import gates as gate_rules
 from ansible_collections.relevo.dr.plugins.module_utils.inputs import Inputs, read_inputs
 from ansible_collections.relevo.dr.plugins.module_utils.milestone import Milestone, told
@@ -42,22 +41,45 @@ class ActionModule(ActionBase):
         limits = gate_rules.Limits(**(self._task.args.get("limits") or {}))
         gates = gate_rules.evaluate(plan, landscape, inputs, limits, _controller())
         control.write("plan", plan.as_dict())
-        control.write("inputs", {"accept_loss_seconds": inputs.accept_loss_seconds, "accept_loss_transactions": inputs.accept_loss_transactions,
-                                 "accept_unknown": list(inputs.accept_unknown), "attest_dead": list(inputs.attest_dead), "attested_by": inputs.attested_by})
+        control.write(
+            "inputs",
+            {
+                "accept_loss_seconds": inputs.accept_loss_seconds,
+                "accept_loss_transactions": inputs.accept_loss_transactions,
+                "accept_unknown": list(inputs.accept_unknown),
+                "attest_dead": list(inputs.attest_dead),
+                "attested_by": inputs.attested_by,
+            },
+        )
         blocking = gate_rules.blocking(gates)
-        material = {
+        material: dict[str, Any] = {
             "gates": [gate.as_dict() for gate in gates],
-            "run": {"source_site": plan.source_site, "target_site": plan.target_site, "parent_run_id": plan.parent_run_id, "done": plan.done, "resume": plan.resume},
+            "run": {
+                "source_site": plan.source_site,
+                "target_site": plan.target_site,
+                "parent_run_id": plan.parent_run_id,
+                "done": plan.done,
+                "resume": plan.resume,
+            },
             "plan": plan.as_dict(),
             "state": _state(landscape),
             "phases": [phase.ended("failed" if blocking else "ok", "%d gates, %d do not pass" % (len(gates), len(blocking)))],
         }
         if not blocking:
             return {**result, "changed": False, "msg": _summary(plan, gates), **told(**material)}
-        lines = ["%s on %s: %s. Observed: %s; expected: %s. Next: %s" % (gate.id, gate.host, gate.title, gate.observed, gate.expected, gate.next_action) for gate in blocking]
+        lines = [
+            "%s on %s: %s. Observed: %s; expected: %s. Next: %s"
+            % (gate.id, gate.host, gate.title, gate.observed, gate.expected, gate.next_action)
+            for gate in blocking
+        ]
         if enforce:
             material["refused"] = True
-        return {**result, "failed": True, "msg": "Not ready: %d of %d gates do not pass.\n%s" % (len(blocking), len(gates), "\n".join(lines)), **told(**material)}
+        return {
+            **result,
+            "failed": True,
+            "msg": "Not ready: %d of %d gates do not pass.\n%s" % (len(blocking), len(gates), "\n".join(lines)),
+            **told(**material),
+        }
 
 
 def read_landscape(control: Control) -> Landscape:
@@ -79,14 +101,21 @@ def _controller() -> gate_rules.Controller:
     key = os.environ["RELEVO_SIGNING_KEY"] + ".pub"
     with open(key, encoding="utf-8") as source:
         public_key = " ".join(source.read().split()[:2])
-    return gate_rules.Controller(forks=controller.forks(), public_key=public_key, free_bytes=shutil.disk_usage(os.path.dirname(key)).free)
+    return gate_rules.Controller(
+        forks=controller.forks(), public_key=public_key, free_bytes=shutil.disk_usage(os.path.dirname(key)).free
+    )
 
 
 def _summary(plan: Plan, gates: list[gate_rules.Gate]) -> str:
     if plan.done:
         return "%s is the primary already and no run is unfinished: nothing to do" % plan.promote
     passed = sum(gate.verdict == gate_rules.PASS for gate in gates)
-    return "%d gates pass. Fence %s, promote %s, serve from %s" % (passed, ", ".join(plan.fence), plan.promote, ", ".join(plan.cutover))
+    return "%d gates pass. Fence %s, promote %s, serve from %s" % (
+        passed,
+        ", ".join(plan.fence),
+        plan.promote,
+        ", ".join(plan.cutover),
+    )
 
 
 def _state(landscape: Landscape) -> dict[str, Any]:
@@ -113,9 +142,19 @@ def _state(landscape: Landscape) -> dict[str, Any]:
     for host, entry in landscape.application.items():
         application = entry.get("facts", {}).get("application", {})
         state.setdefault(host, {}).update(
-            site=landscape.sites.get(host), kind="application", reachable=entry["reachable"], error=entry.get("error"),
-            active=application.get("active"), address=application.get("address"), health=application.get("health"),
+            site=landscape.sites.get(host),
+            kind="application",
+            reachable=entry["reachable"],
+            error=entry.get("error"),
+            active=application.get("active"),
+            address=application.get("address"),
+            health=application.get("health"),
         )
     for host, entry in landscape.witness.items():
-        state.setdefault(host, {}).update(site=landscape.sites.get(host), kind="witness", reachable=entry["reachable"], ledger=entry.get("facts", {}).get("ledger"))
+        state.setdefault(host, {}).update(
+            site=landscape.sites.get(host),
+            kind="witness",
+            reachable=entry["reachable"],
+            ledger=entry.get("facts", {}).get("ledger"),
+        )
     return state

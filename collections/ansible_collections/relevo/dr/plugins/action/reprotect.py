@@ -8,7 +8,6 @@ from typing import Any, Optional
 
 from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
-
 from ansible_collections.relevo.dr.plugins.module_utils.milestone import Milestone, told
 from ansible_collections.relevo.dr.plugins.module_utils.plan import read_plan
 from ansible_collections.relevo.dr.plugins.plugin_utils.control import Control
@@ -36,8 +35,17 @@ class ActionModule(ActionBase):
             answer = self._ask(module, arguments)
             gates += answer.get("relevo", {}).get("gates", [])
             if answer.get("failed") or answer.get("unreachable"):
-                said = "PROTECT on %s: %s. The new primary serves, but is NOT protected. Next: run playbooks/protect.yml" % (host, answer.get("msg"))
-                return {**result, "failed": True, "changed": False, "msg": said, **told(phases=[phase.ended("failed", said)], gates=gates)}
+                said = "PROTECT on %s: %s. The new primary serves, but is NOT protected. Next: run playbooks/protect.yml" % (
+                    host,
+                    answer.get("msg"),
+                )
+                return {
+                    **result,
+                    "failed": True,
+                    "changed": False,
+                    "msg": said,
+                    **told(phases=[phase.ended("failed", said)], gates=gates),
+                }
             if answer.get("started_before"):
                 break
         for gate in gates:
@@ -47,7 +55,12 @@ class ActionModule(ActionBase):
         return {**result, "changed": changed, "msg": detail, **told(phases=[phase.ended(detail=detail)], gates=gates)}
 
     def _steps(self, run_id: str, host: str, settings: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-        common = {"run_id": run_id, "data_directory": settings["data_directory"], "stanza": settings["stanza"], "config": self._task.args["config"]}
+        common = {
+            "run_id": run_id,
+            "data_directory": settings["data_directory"],
+            "stanza": settings["stanza"],
+            "config": self._task.args["config"],
+        }
         probe = {
             "config": self._task.args["config"],
             "stanza": settings["stanza"],

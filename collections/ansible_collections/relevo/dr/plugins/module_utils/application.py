@@ -51,7 +51,9 @@ def read_environment(path: str) -> dict[str, str]:
 
 def unit_environment(unit: str) -> dict[str, str]:
     """The assignments in the unit itself, such as where the password file is."""
-    done = subprocess.run(["systemctl", "show", "--property=Environment", "--", unit], capture_output=True, text=True, check=False, timeout=10)
+    done = subprocess.run(
+        ["systemctl", "show", "--property=Environment", "--", unit], capture_output=True, text=True, check=False, timeout=10
+    )
     words = shlex.split(done.stdout.strip().partition("=")[2])
     return dict(word.split("=", 1) for word in words if "=" in word)
 
@@ -86,7 +88,13 @@ def ask_database(application: Application, url: str, connect_seconds: int = 2) -
     assigned = {**unit_environment(application.unit), **read_environment(application.environment_file)}
     settings = {name: value for name, value in assigned.items() if name.startswith("PG")}
     # The URL may hold a password: it goes to psql by environment, never by argv.
-    environment = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "PGCONNECT_TIMEOUT": str(connect_seconds), "HOME": "/nonexistent", **settings}
+    environment = {
+        "PATH": "/usr/bin:/bin",
+        "LC_ALL": "C.UTF-8",
+        "PGCONNECT_TIMEOUT": str(connect_seconds),
+        "HOME": "/nonexistent",
+        **settings,
+    }
     parts = urllib.parse.urlsplit(url)
     environment.update(
         PGHOST=parts.hostname or "",
@@ -102,7 +110,13 @@ def ask_database(application: Application, url: str, connect_seconds: int = 2) -
             environment["PG" + name.upper()] = value
     try:
         done = subprocess.run(
-            ["psql", "-XAtqw", "-c", _IDENTITY], capture_output=True, text=True, check=False, timeout=connect_seconds + 3, env=environment, cwd="/"
+            ["psql", "-XAtqw", "-c", _IDENTITY],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=connect_seconds + 3,
+            env=environment,
+            cwd="/",
         )
     except OSError:
         return {"ok": False, "error": "psql is not installed on this host"}
@@ -137,12 +151,15 @@ def wait_for_primary(application: Application, url: str, system_identifier: str,
     while True:
         answer = ask_database(application, url)
         if answer["ok"] and answer["system_identifier"] != system_identifier:
-            raise ApplicationError("%s is system %s, expected %s" % (url_address(url), answer["system_identifier"], system_identifier))
+            raise ApplicationError(
+                "%s is system %s, expected %s" % (url_address(url), answer["system_identifier"], system_identifier)
+            )
         if answer["ok"] and not answer["in_recovery"]:
             return
         if time.monotonic() > deadline:
             raise ApplicationError(
-                "%s does not accept writes after %g s: %s" % (url_address(url), timeout_seconds, answer["error"] or "still a standby")
+                "%s does not accept writes after %g s: %s"
+                % (url_address(url), timeout_seconds, answer["error"] or "still a standby")
             )
         time.sleep(0.01)
 
@@ -169,7 +186,9 @@ def wait_until_healthy(application: Application, address: str, timeout_seconds: 
         if answer["ok"] and not answer["body"].get("in_recovery"):
             return answer
         if time.monotonic() > deadline:
-            raise ApplicationError("%s points at %s and is not healthy after %g s: %s" % (application.unit, address, timeout_seconds, answer["error"]))
+            raise ApplicationError(
+                "%s points at %s and is not healthy after %g s: %s" % (application.unit, address, timeout_seconds, answer["error"])
+            )
         time.sleep(0.01)
 
 

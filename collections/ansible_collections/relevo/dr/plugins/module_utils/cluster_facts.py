@@ -8,6 +8,7 @@ import glob
 import os
 import platform
 import subprocess
+import tempfile
 import time
 from dataclasses import asdict, dataclass
 from typing import Any, Optional
@@ -132,7 +133,9 @@ def cluster_facts(location: ClusterLocation) -> dict[str, Any]:
 
 def _running_facts(session: Psql) -> dict[str, Any]:
     facts = session.row(_SERVER)
-    settings = session.query("select name, setting from pg_settings where name in (%s)" % ", ".join("'%s'" % name for name in SETTINGS))
+    settings = session.query(
+        "select name, setting from pg_settings where name in (%s)" % ", ".join("'%s'" % name for name in SETTINGS)
+    )
     facts["settings"] = {row["name"]: row["setting"] for row in settings}
     facts["version_num"] = int(facts["settings"]["server_version_num"])
     if facts["in_recovery"]:
@@ -145,7 +148,9 @@ def _running_facts(session: Psql) -> dict[str, Any]:
     facts["extensions"] = session.query(_EXTENSIONS)
     facts["available_extensions"] = session.query(_AVAILABLE)
     facts["collations"] = session.query(_COLLATIONS)
-    facts["tablespaces"] = session.query("select spcname as name, pg_tablespace_location(oid) as path from pg_tablespace where pg_tablespace_location(oid) <> ''")
+    facts["tablespaces"] = session.query(
+        "select spcname as name, pg_tablespace_location(oid) as path from pg_tablespace where pg_tablespace_location(oid) <> ''"
+    )
     facts["state"] = "running"
     return facts
 
@@ -188,7 +193,7 @@ def host_facts(location: Optional[ClusterLocation] = None) -> dict[str, Any]:
         "fence": host_files.read_fence(),
         "open_phases": host_files.open_phases(host_files.read_journal()),
         "ha_managers": ha_managers(),
-        "temporary_free_bytes": free_bytes("/tmp"),
+        "temporary_free_bytes": free_bytes(tempfile.gettempdir()),
         "allowed_signers": _first_lines("/etc/relevo/allowed_signers"),
     }
     if location is not None:
@@ -200,7 +205,7 @@ def host_facts(location: Optional[ClusterLocation] = None) -> dict[str, Any]:
 
 def ha_managers() -> list[str]:
     """High-availability managers that run here, by the names of their processes."""
-    found = set()
+    found: set[str] = set()
     for path in glob.glob("/proc/[0-9]*/cmdline"):
         try:
             with open(path, "rb") as source:

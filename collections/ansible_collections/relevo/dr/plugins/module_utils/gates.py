@@ -17,7 +17,13 @@ PASS, FAIL, UNKNOWN, ACCEPTED, NOT_APPLICABLE = "pass", "fail", "unknown", "acce
 # A gate whose answer may be missing when a person takes it over by name; all others must be observed.
 ACCEPTABLE = frozenset({"G03", "G05", "G06", "G12", "G16", "G17", "LOSS"})
 
-SETTINGS_AT_LEAST = ("max_connections", "max_worker_processes", "max_wal_senders", "max_prepared_transactions", "max_locks_per_transaction")
+SETTINGS_AT_LEAST = (
+    "max_connections",
+    "max_worker_processes",
+    "max_wal_senders",
+    "max_prepared_transactions",
+    "max_locks_per_transaction",
+)
 
 
 @dataclass(frozen=True)
@@ -67,12 +73,36 @@ def verdict(ok: Optional[bool]) -> str:
 def evaluate(plan: Plan, landscape: Landscape, inputs: Inputs, limits: Limits, controller: Controller) -> list[Gate]:
     """Every gate that can be evaluated; a host that did not answer makes its gates unknown or, where a fence answers instead, not applicable."""
     gates: list[Gate] = []
-    for check in (_reach, _identity, _lock, _managers, _fence, _lag, _lineage, _parity, _durability, _archive, _capacity, _clocks, _access, _site, _trust):
+    for check in (
+        _reach,
+        _identity,
+        _lock,
+        _managers,
+        _fence,
+        _lag,
+        _lineage,
+        _parity,
+        _durability,
+        _archive,
+        _capacity,
+        _clocks,
+        _access,
+        _site,
+        _trust,
+    ):
         gates.extend(check(plan, landscape, inputs, limits))
     gates.append(_forks(plan, controller))
     gates.append(_signer(plan, landscape, controller))
     gates.append(
-        Gate("G22", "room for the record", "controller", "%d MiB free" % (controller.free_bytes >> 20), "64 MiB", verdict(controller.free_bytes >= 64 << 20), "free space in the state directory")
+        Gate(
+            "G22",
+            "room for the record",
+            "controller",
+            "%d MiB free" % (controller.free_bytes >> 20),
+            "64 MiB",
+            verdict(controller.free_bytes >= 64 << 20),
+            "free space in the state directory",
+        )
     )
     return [_accept(gate, inputs) for gate in gates]
 
@@ -104,30 +134,58 @@ def _host_facts(landscape: Landscape, host: str) -> dict[str, Any]:
 
 def _reach(plan: Plan, landscape: Landscape, inputs: Inputs, limits: Limits) -> Iterator[Gate]:
     title, fix = "reachable and become works", "try: ansible -i INVENTORY %s -b -m ping"
-    needed = [(plan.promote, landscape.database), *((host, landscape.application) for host in plan.cutover), *((host, landscape.witness) for host in plan.witness)]
+    needed = [
+        (plan.promote, landscape.database),
+        *((host, landscape.application) for host in plan.cutover),
+        *((host, landscape.witness) for host in plan.witness),
+    ]
     for host, kind in needed:
         entry = kind.get(host, {})
         lenient = host in plan.witness and "LOSS" in inputs.accept_unknown
         ok = bool(entry.get("reachable"))
-        yield Gate("REACH", title, host, _answer(entry), "answers", NOT_APPLICABLE if lenient and not ok else verdict(ok), fix % host)
+        yield Gate(
+            "REACH", title, host, _answer(entry), "answers", NOT_APPLICABLE if lenient and not ok else verdict(ok), fix % host
+        )
     for host in plan.fence:
         entry = landscape.database.get(host, {})
         if entry.get("denied"):
             # A host that is alive and does not let us in is not dead: fencing it from outside would hide a mistake of ours.
-            yield Gate("REACH", title, host, _answer(entry), "answers, or is silent", FAIL, "mend keys, host keys or sudo on %s" % host)
+            yield Gate(
+                "REACH", title, host, _answer(entry), "answers, or is silent", FAIL, "mend keys, host keys or sudo on %s" % host
+            )
 
 
 def _identity(plan: Plan, landscape: Landscape, inputs: Inputs, limits: Limits) -> Iterator[Gate]:
     title = "one cluster: the same system identifier"
     expected = plan.system_identifier
-    seen = {host: landscape.cluster(host).get("system_identifier") for host in plan.fence if landscape.cluster(host).get("system_identifier")}
+    seen = {
+        host: landscape.cluster(host).get("system_identifier")
+        for host in plan.fence
+        if landscape.cluster(host).get("system_identifier")
+    }
     for host, observed in seen.items():
-        yield Gate("G01", title, host, "system %s" % observed, "system %s, as on %s" % (expected, plan.promote), verdict(observed == expected), "is this host in the right inventory?")
+        yield Gate(
+            "G01",
+            title,
+            host,
+            "system %s" % observed,
+            "system %s, as on %s" % (expected, plan.promote),
+            verdict(observed == expected),
+            "is this host in the right inventory?",
+        )
     if not seen:
         last = _last_observed(plan, landscape)
         identifiers = sorted({str(event["system_identifier"]) for event in last if event.get("system_identifier")})
         ok = None if not identifiers else identifiers == [expected]
-        yield Gate("G01", title, plan.promote, "system %s; last seen on the old primary: %s" % (expected, ", ".join(identifiers) or "nothing"), "the same", verdict(ok), "run playbooks/check.yml while the primary is alive, so that the observers know it")
+        yield Gate(
+            "G01",
+            title,
+            plan.promote,
+            "system %s; last seen on the old primary: %s" % (expected, ", ".join(identifiers) or "nothing"),
+            "the same",
+            verdict(ok),
+            "run playbooks/check.yml while the primary is alive, so that the observers know it",
+        )
 
 
 def _last_observed(plan: Plan, landscape: Landscape) -> list[dict[str, Any]]:
@@ -149,8 +207,21 @@ def _lock(plan: Plan, landscape: Landscape, inputs: Inputs, limits: Limits) -> I
             continue
         lock = facts.get("lock")
         free = lock is None or facts.get("lock_expired") or entry.get("lock_owner_dead")
-        observed = "no lock" if lock is None else "run %s of %s on %s since %s%s" % (lock["run_id"], lock["owner"], lock["controller"], lock["since"], " (dead)" if free else "")
-        yield Gate("G10", title, host, observed, "no lock of a living run", verdict(bool(free)), "wait for that run, or for its lease to end")
+        observed = (
+            "no lock"
+            if lock is None
+            else "run %s of %s on %s since %s%s"
+            % (lock["run_id"], lock["owner"], lock["controller"], lock["since"], " (dead)" if free else "")
+        )
+        yield Gate(
+            "G10",
+            title,
+            host,
+            observed,
+            "no lock of a living run",
+            verdict(bool(free)),
+            "wait for that run, or for its lease to end",
+        )
 
 
 def _managers(plan: Plan, landscape: Landscape, inputs: Inputs, limits: Limits) -> Iterator[Gate]:
@@ -158,7 +229,15 @@ def _managers(plan: Plan, landscape: Landscape, inputs: Inputs, limits: Limits) 
         managers = _host_facts(landscape, host).get("ha_managers")
         if managers is None:
             continue
-        yield Gate("HA", "no high-availability manager would act by itself", host, ", ".join(managers) or "none", "none", verdict(not managers), "stop and disable it, or let it do the failover: there is no provider for it")
+        yield Gate(
+            "HA",
+            "no high-availability manager would act by itself",
+            host,
+            ", ".join(managers) or "none",
+            "none",
+            verdict(not managers),
+            "stop and disable it, or let it do the failover: there is no provider for it",
+        )
 
 
 def _fence(plan: Plan, landscape: Landscape, inputs: Inputs, limits: Limits) -> Iterator[Gate]:
@@ -173,7 +252,7 @@ def _fence(plan: Plan, landscape: Landscape, inputs: Inputs, limits: Limits) -> 
             event
             for observer in landscape.observer.values()
             for event in [observer.get("facts", {}).get("last_accepted", {}).get(host)]
-            if event and event["age_seconds"] <= limits.observation_age_seconds and not fence.get("power") == "off"
+            if event and event["age_seconds"] <= limits.observation_age_seconds and fence.get("power") != "off"
         ]
         still = [event for event in fresh if event["outcome"] == "accepted"]
         if still:
@@ -181,7 +260,8 @@ def _fence(plan: Plan, landscape: Landscape, inputs: Inputs, limits: Limits) -> 
                 "G07",
                 "the old primary is seen alike from everywhere",
                 host,
-                "%s from the controller, but %s accepted a write %.0f s ago" % (_answer(entry), still[0]["observer"], still[0]["age_seconds"]),
+                "%s from the controller, but %s accepted a write %.0f s ago"
+                % (_answer(entry), still[0]["observer"], still[0]["age_seconds"]),
                 "the same from the controller and from the witness",
                 FAIL,
                 "mend the controller's way to %s, or run from where it can be reached; it is alive" % host,
@@ -191,7 +271,16 @@ def _fence(plan: Plan, landscape: Landscape, inputs: Inputs, limits: Limits) -> 
         elif host in inputs.attest_dead:
             yield Gate("G07", title, host, "attested dead by %s" % inputs.attested_by, expected, ACCEPTED)
         else:
-            yield Gate("G07", title, host, "%s; no power command answers (%s)" % (_answer(entry), fence.get("error") or "none is configured"), expected, FAIL, "set dr_fence_command_off and dr_fence_command_status, or, after somebody saw it dead, -e dr_attest_dead=%s -e dr_attested_by=..." % host)
+            yield Gate(
+                "G07",
+                title,
+                host,
+                "%s; no power command answers (%s)" % (_answer(entry), fence.get("error") or "none is configured"),
+                expected,
+                FAIL,
+                "set dr_fence_command_off and dr_fence_command_status, or, after somebody saw it dead, -e dr_attest_dead=%s -e dr_attested_by=..."
+                % host,
+            )
 
 
 def _lag(plan: Plan, landscape: Landscape, inputs: Inputs, limits: Limits) -> Iterator[Gate]:
@@ -199,7 +288,15 @@ def _lag(plan: Plan, landscape: Landscape, inputs: Inputs, limits: Limits) -> It
     if standby is None:
         yield Gate("G08", "the standby is complete", plan.promote, "is primary already", "a standby, or done", NOT_APPLICABLE)
         return
-    yield Gate("G08", "replay runs", plan.promote, "paused" if standby["replay_paused"] else "running", "running", verdict(not standby["replay_paused"]), "select pg_wal_replay_resume()")
+    yield Gate(
+        "G08",
+        "replay runs",
+        plan.promote,
+        "paused" if standby["replay_paused"] else "running",
+        "running",
+        verdict(not standby["replay_paused"]),
+        "select pg_wal_replay_resume()",
+    )
     receiver = standby.get("receiver")
     title = "the standby is close to its primary"
     primary = next((host for host in plan.fence if landscape.role(host) == "primary"), None)
@@ -207,7 +304,15 @@ def _lag(plan: Plan, landscape: Landscape, inputs: Inputs, limits: Limits) -> It
         lag = lsn_bytes(landscape.cluster(primary)["primary"]["flush_lsn"]) - lsn_bytes(standby["replay_lsn"])
         streaming = bool(receiver and receiver["status"] == "streaming")
         observed = "%s, %d bytes behind %s" % ("streaming" if streaming else "not streaming", max(lag, 0), primary)
-        yield Gate("G08", title, plan.promote, observed, "streaming, at most %d bytes behind" % limits.lag_bytes, verdict(streaming and lag <= limits.lag_bytes), "wait, or find out why it does not follow: journalctl on %s" % plan.promote)
+        yield Gate(
+            "G08",
+            title,
+            plan.promote,
+            observed,
+            "streaming, at most %d bytes behind" % limits.lag_bytes,
+            verdict(streaming and lag <= limits.lag_bytes),
+            "wait, or find out why it does not follow: journalctl on %s" % plan.promote,
+        )
         return
     yield _loss(plan, landscape, inputs, standby)
 
@@ -215,14 +320,37 @@ def _lag(plan: Plan, landscape: Landscape, inputs: Inputs, limits: Limits) -> It
 def _loss(plan: Plan, landscape: Landscape, inputs: Inputs, standby: Mapping[str, Any]) -> Gate:
     """With no primary to compare with, the witness's last acknowledgement is what the standby must have."""
     title = "the loss, as far as it shows before the drain"
-    acknowledged = max((float(entry["facts"]["last_acknowledged_age_seconds"]) * -1 for entry in landscape.witness.values() if entry.get("facts", {}).get("last_acknowledged_age_seconds") is not None), default=None)
+    acknowledged = max(
+        (
+            float(entry["facts"]["last_acknowledged_age_seconds"]) * -1
+            for entry in landscape.witness.values()
+            if entry.get("facts", {}).get("last_acknowledged_age_seconds") is not None
+        ),
+        default=None,
+    )
     replayed = standby.get("last_replayed_age_seconds")
     if acknowledged is None or replayed is None:
-        return Gate("LOSS", title, plan.promote, "no acknowledgement on the witness, or nothing replayed yet", "both", UNKNOWN, "start the ledger with playbooks/protect.yml")
+        return Gate(
+            "LOSS",
+            title,
+            plan.promote,
+            "no acknowledgement on the witness, or nothing replayed yet",
+            "both",
+            UNKNOWN,
+            "start the ledger with playbooks/protect.yml",
+        )
     behind = max(0.0, replayed + acknowledged)
     # One ledger period is no loss: the tail is compared number by number once the standby is drained.
     accepted = max(inputs.accept_loss_seconds or 0.0, 5.0)
-    return Gate("LOSS", title, plan.promote, "last replayed transaction %.1f s older than the last acknowledged one" % behind, "at most %.1f s" % accepted, verdict(behind <= accepted), "if that loss is acceptable, give -e dr_accept_loss_seconds=%.0f" % (behind + 1))
+    return Gate(
+        "LOSS",
+        title,
+        plan.promote,
+        "last replayed transaction %.1f s older than the last acknowledged one" % behind,
+        "at most %.1f s" % accepted,
+        verdict(behind <= accepted),
+        "if that loss is acceptable, give -e dr_accept_loss_seconds=%.0f" % (behind + 1),
+    )
 
 
 def _lineage(plan: Plan, landscape: Landscape, inputs: Inputs, limits: Limits) -> Iterator[Gate]:
@@ -234,25 +362,75 @@ def _lineage(plan: Plan, landscape: Landscape, inputs: Inputs, limits: Limits) -
         event["timeline"] for event in _last_observed(plan, landscape) if event.get("timeline")
     ]
     ok = None if not theirs or ours is None else all(timeline == ours for timeline in theirs)
-    yield Gate("G09", "the standby is on the primary's timeline", plan.promote, "timeline %s; primary %s" % (ours, ", ".join(map(str, sorted(set(theirs)))) or "not seen"), "the same", verdict(ok), "rebuild the standby with playbooks/protect.yml")
+    yield Gate(
+        "G09",
+        "the standby is on the primary's timeline",
+        plan.promote,
+        "timeline %s; primary %s" % (ours, ", ".join(map(str, sorted(set(theirs)))) or "not seen"),
+        "the same",
+        verdict(ok),
+        "rebuild the standby with playbooks/protect.yml",
+    )
 
 
 def _parity(plan: Plan, landscape: Landscape, inputs: Inputs, limits: Limits) -> Iterator[Gate]:
     target = landscape.cluster(plan.promote)
-    stale = [row["name"] for row in target.get("collations", []) if row["recorded"] and row["actual"] and row["recorded"] != row["actual"]]
-    yield Gate("G06", "collation versions", plan.promote, "differ in %s" % ", ".join(stale) if stale else "as recorded", "as recorded", verdict(not stale), "plan a reindex of text indexes, then alter database ... refresh collation version")
+    stale = [
+        row["name"]
+        for row in target.get("collations", [])
+        if row["recorded"] and row["actual"] and row["recorded"] != row["actual"]
+    ]
+    yield Gate(
+        "G06",
+        "collation versions",
+        plan.promote,
+        "differ in %s" % ", ".join(stale) if stale else "as recorded",
+        "as recorded",
+        verdict(not stale),
+        "plan a reindex of text indexes, then alter database ... refresh collation version",
+    )
     available = {(row["name"], row["version"]) for row in target.get("available_extensions", [])}
-    missing = ["%s %s" % (row["name"], row["version"]) for row in target.get("extensions", []) if (row["name"], row["version"]) not in available]
-    yield Gate("G06", "extensions are installed", plan.promote, "missing: %s" % ", ".join(missing) if missing else "all %d" % len(target.get("extensions", [])), "the versions that the database uses", verdict(not missing), "install the packages on %s" % plan.promote)
+    missing = [
+        "%s %s" % (row["name"], row["version"])
+        for row in target.get("extensions", [])
+        if (row["name"], row["version"]) not in available
+    ]
+    yield Gate(
+        "G06",
+        "extensions are installed",
+        plan.promote,
+        "missing: %s" % ", ".join(missing) if missing else "all %d" % len(target.get("extensions", [])),
+        "the versions that the database uses",
+        verdict(not missing),
+        "install the packages on %s" % plan.promote,
+    )
     for host in plan.fence:
         source = landscape.cluster(host)
         if source.get("state") != "running":
-            yield Gate("G06", "same release and settings", plan.promote, "%s cannot be compared" % host, "last evidence", NOT_APPLICABLE)
+            yield Gate(
+                "G06", "same release and settings", plan.promote, "%s cannot be compared" % host, "last evidence", NOT_APPLICABLE
+            )
             continue
         ours, theirs = target["settings"], source["settings"]
-        yield Gate("G06", "same major release", plan.promote, str(target["version_num"]), "as on %s: %s" % (host, source["version_num"]), verdict(target["version_num"] // 10000 == source["version_num"] // 10000), "install the same major release")
+        yield Gate(
+            "G06",
+            "same major release",
+            plan.promote,
+            str(target["version_num"]),
+            "as on %s: %s" % (host, source["version_num"]),
+            verdict(target["version_num"] // 10000 == source["version_num"] // 10000),
+            "install the same major release",
+        )
         low = ["%s %s < %s" % (name, ours[name], theirs[name]) for name in SETTINGS_AT_LEAST if int(ours[name]) < int(theirs[name])]
-        yield Gate("G06", "settings not lower than the primary's", plan.promote, ", ".join(low) or "none is lower", "none is lower", verdict(not low), "run playbooks/protect.yml")
+        yield Gate(
+            "G06",
+            "settings not lower than the primary's",
+            plan.promote,
+            ", ".join(low) or "none is lower",
+            "none is lower",
+            verdict(not low),
+            "run playbooks/protect.yml",
+        )
 
 
 def _durability(plan: Plan, landscape: Landscape, inputs: Inputs, limits: Limits) -> Iterator[Gate]:
@@ -260,33 +438,84 @@ def _durability(plan: Plan, landscape: Landscape, inputs: Inputs, limits: Limits
         settings = landscape.cluster(host).get("settings")
         if not settings:
             continue
-        off = [name for name in ("fsync", "full_page_writes") if settings[name] != "on"] + (["synchronous_commit"] if settings["synchronous_commit"] == "off" else [])
-        yield Gate("G16", "commits are durable", host, "off: %s" % ", ".join(off) if off else "fsync, full_page_writes and synchronous_commit are on", "on", verdict(not off), "an acknowledgement means nothing otherwise: switch it on")
+        off = [name for name in ("fsync", "full_page_writes") if settings[name] != "on"] + (
+            ["synchronous_commit"] if settings["synchronous_commit"] == "off" else []
+        )
+        yield Gate(
+            "G16",
+            "commits are durable",
+            host,
+            "off: %s" % ", ".join(off) if off else "fsync, full_page_writes and synchronous_commit are on",
+            "on",
+            verdict(not off),
+            "an acknowledgement means nothing otherwise: switch it on",
+        )
     names = landscape.cluster(plan.promote).get("settings", {}).get("synchronous_standby_names", "")
-    yield Gate("G16", "no commit would wait for a dead standby", plan.promote, names or "no synchronous_standby_names", "none", verdict(not names), "reset synchronous_standby_names on %s" % plan.promote)
+    yield Gate(
+        "G16",
+        "no commit would wait for a dead standby",
+        plan.promote,
+        names or "no synchronous_standby_names",
+        "none",
+        verdict(not names),
+        "reset synchronous_standby_names on %s" % plan.promote,
+    )
 
 
 def _archive(plan: Plan, landscape: Landscape, inputs: Inputs, limits: Limits) -> Iterator[Gate]:
     backup = landscape.database.get(plan.promote, {}).get("facts", {}).get("repository", {})
     age = backup.get("newest_backup_age_seconds")
     ok = None if age is None else age <= limits.backup_age_seconds and not backup.get("newest_backup_error")
-    observed = backup.get("error") or ("%s, %.1f h old%s" % (backup["newest_backup"], age / 3600, ", flagged with errors" if backup.get("newest_backup_error") else "") if age is not None else "no backup")
-    yield Gate("G05", "a recent backup", plan.promote, observed, "at most %.0f h old, without errors" % (limits.backup_age_seconds / 3600), verdict(ok), "run playbooks/protect.yml, or see why %s cannot read the repository" % plan.promote)
+    observed = backup.get("error") or (
+        "%s, %.1f h old%s"
+        % (backup["newest_backup"], age / 3600, ", flagged with errors" if backup.get("newest_backup_error") else "")
+        if age is not None
+        else "no backup"
+    )
+    yield Gate(
+        "G05",
+        "a recent backup",
+        plan.promote,
+        observed,
+        "at most %.0f h old, without errors" % (limits.backup_age_seconds / 3600),
+        verdict(ok),
+        "run playbooks/protect.yml, or see why %s cannot read the repository" % plan.promote,
+    )
     for host in plan.fence:
         archiver = landscape.cluster(host).get("primary", {}).get("archiver")
         if archiver is None:
             continue
         archived_age = archiver["last_archived_age_seconds"]
         ok = archived_age is not None and archived_age <= limits.archive_age_seconds and not archiver["failing"]
-        observed = "failing on %s" % archiver["last_failed_wal"] if archiver["failing"] else "last segment %s" % ("never" if archived_age is None else "%.0f s ago" % archived_age)
-        yield Gate("G03", "WAL archiving works", host, observed, "within %.0f s, not failing" % limits.archive_age_seconds, verdict(ok), "see the log of %s; playbooks/protect.yml probes it end to end" % host)
+        observed = (
+            "failing on %s" % archiver["last_failed_wal"]
+            if archiver["failing"]
+            else "last segment %s" % ("never" if archived_age is None else "%.0f s ago" % archived_age)
+        )
+        yield Gate(
+            "G03",
+            "WAL archiving works",
+            host,
+            observed,
+            "within %.0f s, not failing" % limits.archive_age_seconds,
+            verdict(ok),
+            "see the log of %s; playbooks/protect.yml probes it end to end" % host,
+        )
 
 
 def _capacity(plan: Plan, landscape: Landscape, inputs: Inputs, limits: Limits) -> Iterator[Gate]:
     facts = _host_facts(landscape, plan.promote)
     for name, title in (("data_free_bytes", "room for data"), ("wal_free_bytes", "room for WAL")):
         free = facts.get(name)
-        yield Gate("G12", title, plan.promote, "not seen" if free is None else "%d MiB free" % (free >> 20), "%d MiB" % (limits.free_bytes >> 20), verdict(None if free is None else free >= limits.free_bytes), "free space on %s" % plan.promote)
+        yield Gate(
+            "G12",
+            title,
+            plan.promote,
+            "not seen" if free is None else "%d MiB free" % (free >> 20),
+            "%d MiB" % (limits.free_bytes >> 20),
+            verdict(None if free is None else free >= limits.free_bytes),
+            "free space on %s" % plan.promote,
+        )
 
 
 def _clocks(plan: Plan, landscape: Landscape, inputs: Inputs, limits: Limits) -> Iterator[Gate]:
@@ -294,39 +523,100 @@ def _clocks(plan: Plan, landscape: Landscape, inputs: Inputs, limits: Limits) ->
         for host, entry in kind.items():
             offset = entry.get("clock_offset_seconds")
             if offset is not None:
-                yield Gate("G17", "clocks agree", host, "%+.3f s from the controller" % offset, "within %.1f s" % limits.clock_offset_seconds, verdict(abs(offset) <= limits.clock_offset_seconds), "mend time synchronisation on %s" % host)
+                yield Gate(
+                    "G17",
+                    "clocks agree",
+                    host,
+                    "%+.3f s from the controller" % offset,
+                    "within %.1f s" % limits.clock_offset_seconds,
+                    verdict(abs(offset) <= limits.clock_offset_seconds),
+                    "mend time synchronisation on %s" % host,
+                )
 
 
 def _access(plan: Plan, landscape: Landscape, inputs: Inputs, limits: Limits) -> Iterator[Gate]:
     """G11 from each application host that will serve: TCP, TLS, HBA, role, database and a read on the new primary."""
     for host in plan.cutover:
-        answer = landscape.application.get(host, {}).get("facts", {}).get("application", {}).get("databases", {}).get(plan.promote, {})
+        answer = (
+            landscape.application.get(host, {}).get("facts", {}).get("application", {}).get("databases", {}).get(plan.promote, {})
+        )
         if not answer:
-            yield Gate("G11", "the application can log in on the new side", host, "was not tried", "a login", UNKNOWN, "see why %s does not answer" % host)
+            yield Gate(
+                "G11",
+                "the application can log in on the new side",
+                host,
+                "was not tried",
+                "a login",
+                UNKNOWN,
+                "see why %s does not answer" % host,
+            )
             continue
         wrong_system = answer.get("ok") and answer["system_identifier"] != plan.system_identifier
-        observed = answer.get("error") or ("system %s" % answer["system_identifier"] if wrong_system else "logged in%s" % (" over TLS" if answer.get("tls") else " WITHOUT TLS"))
+        observed = answer.get("error") or (
+            "system %s" % answer["system_identifier"]
+            if wrong_system
+            else "logged in%s" % (" over TLS" if answer.get("tls") else " WITHOUT TLS")
+        )
         ok = bool(answer.get("ok") and answer.get("tls") and not wrong_system)
-        yield Gate("G11", "the application can log in on the new side", host, observed, "a login over verified TLS on %s" % plan.promote, verdict(ok), "compare pg_hba.conf, roles and certificates with the old side")
+        yield Gate(
+            "G11",
+            "the application can log in on the new side",
+            host,
+            observed,
+            "a login over verified TLS on %s" % plan.promote,
+            verdict(ok),
+            "compare pg_hba.conf, roles and certificates with the old side",
+        )
 
 
 def _site(plan: Plan, landscape: Landscape, inputs: Inputs, limits: Limits) -> Iterator[Gate]:
     repositories = landscape.database.get(plan.promote, {}).get("settings", {}).get("repository_hosts") or []
     left = [host for host in repositories if landscape.sites.get(host) in plan.source_site.split(",")]
     if repositories:
-        yield Gate("G19", "nothing of the site being left is needed", plan.promote, "repositories on %s" % ", ".join(repositories), "at least one outside site %s" % plan.source_site, verdict(len(left) < len(repositories)), "add a repository at another site")
+        yield Gate(
+            "G19",
+            "nothing of the site being left is needed",
+            plan.promote,
+            "repositories on %s" % ", ".join(repositories),
+            "at least one outside site %s" % plan.source_site,
+            verdict(len(left) < len(repositories)),
+            "add a repository at another site",
+        )
 
 
 def _trust(plan: Plan, landscape: Landscape, inputs: Inputs, limits: Limits) -> Iterator[Gate]:
-    yield Gate("G18", "exactly these hosts", "controller", "fence %s; promote %s; serve from %s" % (", ".join(plan.fence), plan.promote, ", ".join(plan.cutover)), "the hosts of one cluster", PASS)
+    yield Gate(
+        "G18",
+        "exactly these hosts",
+        "controller",
+        "fence %s; promote %s; serve from %s" % (", ".join(plan.fence), plan.promote, ", ".join(plan.cutover)),
+        "the hosts of one cluster",
+        PASS,
+    )
 
 
 def _forks(plan: Plan, controller: Controller) -> Gate:
     need = len(plan.hosts())
-    return Gate("FORKS", "every host can act at once", "controller", "forks %d" % controller.forks, "at least %d" % need, verdict(controller.forks >= need), "start again with --forks %d or more: with fewer the hand-over would wait for itself" % need)
+    return Gate(
+        "FORKS",
+        "every host can act at once",
+        "controller",
+        "forks %d" % controller.forks,
+        "at least %d" % need,
+        verdict(controller.forks >= need),
+        "start again with --forks %d or more: with fewer the hand-over would wait for itself" % need,
+    )
 
 
 def _signer(plan: Plan, landscape: Landscape, controller: Controller) -> Gate:
     lines = _host_facts(landscape, plan.promote).get("allowed_signers") or []
     known = any(controller.public_key in line for line in lines)
-    return Gate("SIGNER", "the promoting host believes this controller", plan.promote, "key is known" if known else "key is not in /etc/relevo/allowed_signers", "known", verdict(known), "run playbooks/protect.yml from this controller")
+    return Gate(
+        "SIGNER",
+        "the promoting host believes this controller",
+        plan.promote,
+        "key is known" if known else "key is not in /etc/relevo/allowed_signers",
+        "known",
+        verdict(known),
+        "run playbooks/protect.yml from this controller",
+    )

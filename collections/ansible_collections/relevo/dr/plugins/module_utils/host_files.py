@@ -172,12 +172,17 @@ def actor_alive() -> Optional[str]:
     return None
 
 
-
-
 def write_journal(run_id: str, phase: str, kind: str, **detail: Any) -> None:
     """Append one line, durable before it returns. kind: intent | result."""
     os.makedirs(STATE_DIRECTORY, mode=0o700, exist_ok=True)
-    line = {"run_id": run_id, "phase": phase, "kind": kind, "at": clock.utc_now(), "boottime": clock.boottime_seconds(), "boot_id": clock.boot_id()}
+    line = {
+        "run_id": run_id,
+        "phase": phase,
+        "kind": kind,
+        "at": clock.utc_now(),
+        "boottime": clock.boottime_seconds(),
+        "boot_id": clock.boot_id(),
+    }
     line.update(detail)
     with open(_path("journal.jsonl"), "a", encoding="utf-8") as target:
         os.fchmod(target.fileno(), 0o600)

@@ -64,7 +64,9 @@ class Inputs:
 
 
 def _refuse(name: str, observed: str, expected: str) -> Refusal:
-    return Refusal("INPUT", "controller", "%s %s" % (name, observed), expected, "give -e %s=... as docs/runbooks/failover.md shows" % name)
+    return Refusal(
+        "INPUT", "controller", "%s %s" % (name, observed), expected, "give -e %s=... as docs/runbooks/failover.md shows" % name
+    )
 
 
 def check_extra_variables(extra: Mapping[str, Any]) -> dict[str, str]:

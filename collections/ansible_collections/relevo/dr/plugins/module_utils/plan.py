@@ -33,7 +33,7 @@ class Landscape:
         return facts
 
     def role(self, host: str) -> str:
-        """primary | standby | none."""
+        """Primary | standby | none."""
         return str(self.cluster(host).get("role", "none"))
 
     def primaries(self) -> list[str]:
@@ -70,7 +70,8 @@ class Plan:
 def read_plan(value: Mapping[str, Any]) -> Plan:
     """The inverse of ``as_dict`` after JSON."""
     lists = {"fence", "quiesce", "cutover", "witness"}
-    return Plan(**{name: tuple(part) if name in lists else part for name, part in value.items()})
+    parts: dict[str, Any] = {name: tuple(part) if name in lists else part for name, part in value.items()}
+    return Plan(**parts)
 
 
 def check_groups(groups: Mapping[str, list[str]], sites: Mapping[str, str], target_site: str) -> None:
@@ -78,18 +79,28 @@ def check_groups(groups: Mapping[str, list[str]], sites: Mapping[str, str], targ
     for name in ("dr_database", "dr_application", "dr_witness", "dr_observer"):
         if not groups.get(name):
             raise Refusal(
-                "G18", "inventory", "no host in the group %s" % name, "at least one", "mend the inventory: is the group misspelt or commented out?"
+                "G18",
+                "inventory",
+                "no host in the group %s" % name,
+                "at least one",
+                "mend the inventory: is the group misspelt or commented out?",
             )
     for host in {host for name in ("dr_database", "dr_application") for host in groups[name]}:
         if not sites.get(host):
             raise Refusal("G18", host, "no dr_site", "the site of every host", "set dr_site in the group vars of its site")
     known = sorted({sites[host] for host in groups["dr_database"]})
     if target_site not in known:
-        raise Refusal("G18", "inventory", "dr_target_site %r" % target_site, "one of %s" % ", ".join(known), "give the site that shall serve")
+        raise Refusal(
+            "G18", "inventory", "dr_target_site %r" % target_site, "one of %s" % ", ".join(known), "give the site that shall serve"
+        )
     if len(known) < 2:
-        raise Refusal("G18", "inventory", "database hosts only in site %s" % known[0], "two sites", "add the other site's database host")
+        raise Refusal(
+            "G18", "inventory", "database hosts only in site %s" % known[0], "two sites", "add the other site's database host"
+        )
     if not [host for host in groups["dr_application"] if sites[host] == target_site]:
-        raise Refusal("G18", "inventory", "no application host in site %s" % target_site, "at least one", "add it to dr_application")
+        raise Refusal(
+            "G18", "inventory", "no application host in site %s" % target_site, "at least one", "add it to dr_application"
+        )
 
 
 def make_plan(landscape: Landscape, target_site: str, scope: str) -> Plan:
@@ -110,7 +121,13 @@ def make_plan(landscape: Landscape, target_site: str, scope: str) -> Plan:
     standbys = [host for host in candidates if landscape.role(host) == "standby"]
     if not promoted and len(standbys) != 1:
         states = ", ".join("%s is %s" % (host, _state(landscape, host)) for host in candidates)
-        raise Refusal("G08", ", ".join(candidates), states, "exactly one running standby in site %s" % target_site, "run playbooks/protect.yml")
+        raise Refusal(
+            "G08",
+            ", ".join(candidates),
+            states,
+            "exactly one running standby in site %s" % target_site,
+            "run playbooks/protect.yml",
+        )
     target = (promoted or standbys)[0]
     lock = landscape.database[target].get("facts", {}).get("host", {}).get("lock")
     unfinished = bool(lock) or any(landscape.database[host].get("facts", {}).get("host", {}).get("lock") for host in old)

@@ -19,4 +19,11 @@ def probe(vantage: str, host: str, address: str, port: int, timeout_seconds: flo
         result = "refused"
     except OSError:
         result = "silent"
-    return {"vantage": vantage, "host": host, "address": "%s:%d" % (address, port), "method": "tcp", "at": clock.utc_now(), "result": result}
+    return {
+        "vantage": vantage,
+        "host": host,
+        "address": "%s:%d" % (address, port),
+        "method": "tcp",
+        "at": clock.utc_now(),
+        "result": result,
+    }

@@ -52,7 +52,12 @@ def parse(text: str) -> Token:
 def sign(text: str, key_path: str) -> str:
     """An OpenSSH signature over text. Raises TokenError."""
     done = subprocess.run(
-        ["ssh-keygen", "-Y", "sign", "-q", "-n", NAMESPACE, "-f", key_path], input=text, capture_output=True, text=True, check=False, timeout=10
+        ["ssh-keygen", "-Y", "sign", "-q", "-n", NAMESPACE, "-f", key_path],
+        input=text,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=10,
     )
     if done.returncode != 0:
         raise TokenError("the controller's key %s cannot sign: %s" % (key_path, done.stderr.strip()))

@@ -50,7 +50,9 @@ def archived(archive: Archive, lsn: str, owner: str = "postgres") -> Optional[bo
     directory = tempfile.mkdtemp(prefix="relevo-archive-", dir="/var/tmp")
     account = pwd.getpwnam(owner)
     os.chown(directory, account.pw_uid, account.pw_gid)
-    command = Pgbackrest(archive.config, archive.stanza, owner, io_timeout=archive.timeout_seconds, timeout=archive.timeout_seconds * 2)
+    command = Pgbackrest(
+        archive.config, archive.stanza, owner, io_timeout=archive.timeout_seconds, timeout=archive.timeout_seconds * 2
+    )
     segment = segment_name(archive.timeline, lsn, archive.segment_bytes)
     try:
         found, said = command.succeeds("archive-get", "--no-archive-async", segment, os.path.join(directory, "segment"))
@@ -75,7 +77,9 @@ def drain(session: Psql, archive: Optional[Archive], replay_target_lsn: Optional
         if not position["in_recovery"]:
             return {**position, "archive_replayed": None, "target_replayed": None}
         if position["paused"]:
-            raise DrainError("replay is paused; expected it to run; run select pg_wal_replay_resume() on the standby and start again")
+            raise DrainError(
+                "replay is paused; expected it to run; run select pg_wal_replay_resume() on the standby and start again"
+            )
         replayed = lsn_bytes(position["replay_lsn"])
         behind = position["receive_lsn"] is not None and replayed < lsn_bytes(position["receive_lsn"])
         reached = replay_target_lsn is None or replayed > lsn_bytes(replay_target_lsn)
@@ -86,7 +90,11 @@ def drain(session: Psql, archive: Optional[Archive], replay_target_lsn: Optional
                 session.execute("select pg_terminate_backend(%d)" % position["receiver_pid"])
             continue
         if not behind and reached and not answer:
-            return {**position, "archive_replayed": None if answer is None else True, "target_replayed": None if replay_target_lsn is None else True}
+            return {
+                **position,
+                "archive_replayed": None if answer is None else True,
+                "target_replayed": None if replay_target_lsn is None else True,
+            }
         if time.monotonic() > deadline:
             if behind or answer:
                 raise DrainError(
@@ -103,7 +111,9 @@ def promote(session: Psql, timeout_seconds: float) -> None:
     deadline = time.monotonic() + timeout_seconds
     while session.execute("select pg_is_in_recovery()") != "f":
         if time.monotonic() > deadline:
-            raise DrainError("the standby was told to promote %g s ago and is still in recovery; look at its server log" % timeout_seconds)
+            raise DrainError(
+                "the standby was told to promote %g s ago and is still in recovery; look at its server log" % timeout_seconds
+            )
         time.sleep(0.003)
 
 

@@ -10,7 +10,8 @@ short_description: Read, stop or cut over an application that is a systemd unit 
 description:
   - O(step=info) reads the unit, the address in the environment file, the application's health, and logs in to O(databases) as the application would.
   - O(step=stop) stops the unit; with O(disable=true) it stays stopped after a reboot.
-  - O(step=cutover) waits until O(address) accepts writes, replaces the address in the environment file as a whole, restarts the unit and waits until it is healthy.
+  - O(step=cutover) waits until O(address) accepts writes, replaces the address in the environment file as a whole, restarts the unit,
+    and waits until it is healthy.
   - The changing steps act only while this host's lock is held by the run.
 options:
   step: {description: What to do., type: str, required: true, choices: [info, stop, cutover]}
@@ -50,7 +51,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.relevo.dr.plugins.module_utils import application as app
 from ansible_collections.relevo.dr.plugins.module_utils import host_files
 from ansible_collections.relevo.dr.plugins.module_utils.cluster_facts import host_facts
@@ -92,7 +92,12 @@ def cutover(application: app.Application, p: dict[str, Any], check_mode: bool) -
     after = app.with_address(before, p["address"], p["port"])
     active, enabled = app.unit_is(application.unit, "is-active"), app.unit_is(application.unit, "is-enabled")
     if app.url_address(before) == app.url_address(after) and active and enabled and app.health(application)["ok"]:
-        return False, {"active": True, "address": app.url_address(after), "health": app.health(application), "detail": "was there already"}
+        return False, {
+            "active": True,
+            "address": app.url_address(after),
+            "health": app.health(application),
+            "detail": "was there already",
+        }
     if check_mode:
         return True, {"active": active, "address": app.url_address(before)}
     app.wait_for_primary(application, after, p["system_identifier"], p["timeout_seconds"])

@@ -53,7 +53,6 @@ repository:
 from concurrent.futures import ThreadPoolExecutor
 
 from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.relevo.dr.plugins.module_utils.cluster_facts import (
     ClusterLocation,
     cluster_facts,

@@ -46,7 +46,6 @@ taken_over: {description: The run whose lock was taken over., returned: when it 
 from dataclasses import asdict
 
 from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.relevo.dr.plugins.module_utils import clock, host_files
 from ansible_collections.relevo.dr.plugins.module_utils.postgresql import PostgresqlError, Psql
 
@@ -74,7 +73,8 @@ def hold(module: AnsibleModule) -> dict[str, object]:
             if not dead and not before.expired(clock.boottime_seconds(), clock.boot_id()):
                 left = before.lease_until_boottime - clock.boottime_seconds()
                 raise host_files.LockError(
-                    "%s; its lease ends in %.0f s. Next: wait for that run, or, if it is dead, start again then" % (host_files.describe(before), left)
+                    "%s; its lease ends in %.0f s. Next: wait for that run, or, if it is dead, start again then"
+                    % (host_files.describe(before), left)
                 )
             taken_over = before.run_id
             host_files.remove_lock(before.run_id)

@@ -39,7 +39,6 @@ proof: {description: "class, cluster_state, shutdown_lsn (null after an immediat
 """
 
 from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.relevo.dr.plugins.module_utils import host_files
 from ansible_collections.relevo.dr.plugins.module_utils.milestone import Milestone
 from ansible_collections.relevo.dr.plugins.module_utils.server_stop import FenceError, Server, fenced, proof, stop_for_good

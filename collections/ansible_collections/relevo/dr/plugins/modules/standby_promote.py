@@ -64,7 +64,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Optional
 
 from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.relevo.dr.plugins.module_utils import clock, host_files, promotion_token, standby
 from ansible_collections.relevo.dr.plugins.module_utils.loss import Loss, measure, within
 from ansible_collections.relevo.dr.plugins.module_utils.milestone import Milestone
@@ -102,7 +101,12 @@ def drain(p: dict[str, Any], session: Psql) -> dict[str, Any]:
         "old_hosts": sorted(old["host"] for old in p["old_hosts"]),
     }
     host_files.write_challenge(challenge)
-    return {"position": position, "nonce": nonce, "system_identifier": server["system_identifier"], "in_recovery": server["in_recovery"]}
+    return {
+        "position": position,
+        "nonce": nonce,
+        "system_identifier": server["system_identifier"],
+        "in_recovery": server["in_recovery"],
+    }
 
 
 def check_token(p: dict[str, Any], system_identifier: str) -> None:
@@ -131,7 +135,11 @@ def check_loss(p: dict[str, Any], session: Psql) -> Optional[Loss]:
             " -e dr_accept_unknown=LOSS and -e dr_reason=..."
         )
     references = ", ".join("'%s'" % entry["reference"].replace("'", "''") for entry in p["ledger_tail"])
-    rows = session.query("select reference from (%s) ledger where reference in (%s)" % (p["ledger_present_sql"], references)) if references else []
+    rows = (
+        session.query("select reference from (%s) ledger where reference in (%s)" % (p["ledger_present_sql"], references))
+        if references
+        else []
+    )
     loss = measure(p["ledger_tail"], {row["reference"] for row in rows})
     if not within(loss, p["accept_loss_seconds"], p["accept_loss_transactions"]):
         raise Stop(
@@ -153,14 +161,22 @@ def promote(p: dict[str, Any], session: Psql) -> dict[str, Any]:
         probes = probe_old_hosts(p)
         answering = [found["address"] for found in probes if found["result"] == "answers"]
         if answering:
-            raise Stop("%s still answers from here although it was fenced. Next: find out what runs there; nothing was promoted" % ", ".join(answering))
+            raise Stop(
+                "%s still answers from here although it was fenced. Next: find out what runs there; nothing was promoted"
+                % ", ".join(answering)
+            )
         loss = check_loss(p, session)
         host_files.write_journal(p["run_id"], "PROMOTE", "intent", token=p["token"], signature=p["signature"])
         standby.promote(session, p["timeout_seconds"])
         # The first write: proves that a commit is possible, and leaves the run's id in the WAL.
         session.execute("select pg_logical_emit_message(true, 'relevo', 'promoted by %s')" % p["run_id"].replace("'", "''"))
         host_files.drop_challenge()
-    promotion = {"already": already, "promoted_at": clock.utc_now(), "system_identifier": server["system_identifier"], **standby.fork(p["data_directory"])}
+    promotion = {
+        "already": already,
+        "promoted_at": clock.utc_now(),
+        "system_identifier": server["system_identifier"],
+        **standby.fork(p["data_directory"]),
+    }
     host_files.write_journal(p["run_id"], "PROMOTE", "result", outcome="ok", promotion=promotion)
     return {"promotion": promotion, "loss": loss.as_dict() if loss else None, "probes": probes}
 
@@ -205,11 +221,15 @@ def main() -> None:
                 detail = "replayed to %s" % result["position"]["replay_lsn"] if result["in_recovery"] else "is primary already"
             else:
                 result = promote(p, session)
-                detail = "was primary already" if result["promotion"]["already"] else "timeline %d" % result["promotion"]["timeline"]
+                detail = (
+                    "was primary already" if result["promotion"]["already"] else "timeline %d" % result["promotion"]["timeline"]
+                )
     except (PostgresqlError, standby.DrainError, promotion_token.TokenError, host_files.LockError, Stop) as error:
         loss = getattr(error, "loss", None)
         module.fail_json(
-            msg="%s on %s: %s" % (name, p["host"], error), phase=phase.ended("failed", str(error)), loss=loss.as_dict() if loss else None
+            msg="%s on %s: %s" % (name, p["host"], error),
+            phase=phase.ended("failed", str(error)),
+            loss=loss.as_dict() if loss else None,
         )
     changed = p["step"] == "promote" and not result["promotion"]["already"]
     module.exit_json(changed=changed, phase=phase.ended(detail=detail), **result)

@@ -11,7 +11,6 @@ from typing import Any, Optional
 
 from ansible import context
 from ansible.utils.vars import load_extra_vars
-
 from ansible_collections.relevo.dr.plugins.module_utils import clock
 from ansible_collections.relevo.dr.plugins.module_utils.host_files import Lock
 

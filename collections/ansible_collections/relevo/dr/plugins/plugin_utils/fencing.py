@@ -54,8 +54,22 @@ def command(fencing: Fencing) -> dict[str, Any]:
     seen = power(status, fencing.settings)
     if seen != "off":
         raise NotFenced("power is %r after the command to switch it off" % seen)
-    probe = {"vantage": "controller", "host": fencing.host, "address": " ".join(status), "method": "power", "at": clock.utc_now(), "result": "off"}
-    return {"host": fencing.host, "class": "powered_off", "at": clock.utc_now(), "probes": [probe], "changed": was != "off", "phase": phase.ended(detail="power is off")}
+    probe = {
+        "vantage": "controller",
+        "host": fencing.host,
+        "address": " ".join(status),
+        "method": "power",
+        "at": clock.utc_now(),
+        "result": "off",
+    }
+    return {
+        "host": fencing.host,
+        "class": "powered_off",
+        "at": clock.utc_now(),
+        "probes": [probe],
+        "changed": was != "off",
+        "phase": phase.ended(detail="power is off"),
+    }
 
 
 def attest(fencing: Fencing) -> dict[str, Any]:
@@ -63,8 +77,22 @@ def attest(fencing: Fencing) -> dict[str, Any]:
     phase = Milestone("FENCE", fencing.host)
     if not fencing.attested_by:
         raise NotFenced("nobody attested that the host is dead")
-    probe = {"vantage": fencing.attested_by, "host": fencing.host, "address": fencing.host, "method": "word", "at": clock.utc_now(), "result": "dead"}
-    return {"host": fencing.host, "class": "attested", "at": clock.utc_now(), "probes": [probe], "changed": False, "phase": phase.ended(detail="attested")}
+    probe = {
+        "vantage": fencing.attested_by,
+        "host": fencing.host,
+        "address": fencing.host,
+        "method": "word",
+        "at": clock.utc_now(),
+        "result": "dead",
+    }
+    return {
+        "host": fencing.host,
+        "class": "attested",
+        "at": clock.utc_now(),
+        "probes": [probe],
+        "changed": False,
+        "phase": phase.ended(detail="attested"),
+    }
 
 
 PROVIDERS: dict[str, Callable[[Fencing], dict[str, Any]]] = {"service": service, "command": command}
@@ -89,7 +117,9 @@ def power(argv: list[str], settings: Mapping[str, Any]) -> str:
 def _run(argv: list[str], settings: Mapping[str, Any]) -> str:
     seconds = float(settings.get("command_timeout_seconds") or 20)
     try:
-        done = subprocess.run([str(word) for word in argv], capture_output=True, text=True, check=False, timeout=seconds, stdin=subprocess.DEVNULL)
+        done = subprocess.run(
+            [str(word) for word in argv], capture_output=True, text=True, check=False, timeout=seconds, stdin=subprocess.DEVNULL
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise NotFenced("%s: %s" % (argv[0], error)) from None
     if done.returncode != 0:

@@ -1,0 +1,69 @@
+#!/usr/bin/python
+# Copyright: the Relevo maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: witness_statement
+short_description: What the witness knows once the old primary is fenced
+description:
+  - The newest acknowledged entries of the ledger, and one probe of every fenced host from here.
+options:
+  witness: {description: Inventory name of this host., type: str, required: true}
+  ledger_log: {description: The ledger's log., type: path, required: true}
+  tail_entries: {description: How many acknowledged entries to state at most., type: int, default: 2000}
+  targets: {description: "The fenced hosts: host, address, port.", type: list, elements: dict, required: true}
+attributes:
+  check_mode: {support: full, description: Only reads.}
+author: The Relevo maintainers (@relevo)
+"""
+
+EXAMPLES = r"""
+- name: Ask the witness
+  relevo.dr.witness_statement:
+    witness: wit1
+    ledger_log: /var/lib/relevo-ledger/ledger.jsonl
+    targets: [{host: a-db1, address: 192.0.2.11, port: 5432}]
+"""
+
+RETURN = r"""
+ledger_tail: {description: "Acknowledged entries n, reference and at, oldest first; null when the log cannot be read.", returned: always, type: list}
+probes: {description: One probe of each target., returned: always, type: list, elements: dict}
+"""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.relevo.dr.plugins.module_utils import ledger, witness_log
+from ansible_collections.relevo.dr.plugins.module_utils.probe import probe
+
+# An intent and its outcome take less than this.
+_ENTRY_BYTES = 600
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "witness": {"type": "str", "required": True},
+            "ledger_log": {"type": "path", "required": True},
+            "tail_entries": {"type": "int", "default": 2000},
+            "targets": {"type": "list", "elements": "dict", "required": True},
+        },
+        supports_check_mode=True,
+    )
+    p = module.params
+    tail = None
+    if os.path.exists(p["ledger_log"]):
+        entries = ledger.acknowledged(ledger.parse(witness_log.tail(p["ledger_log"], p["tail_entries"] * _ENTRY_BYTES)))
+        tail = [{"n": entry.number, "reference": entry.reference, "at": entry.at} for entry in entries[-p["tail_entries"] :]]
+    with ThreadPoolExecutor(max_workers=max(1, len(p["targets"]))) as pool:
+        probes = list(
+            pool.map(lambda target: probe(p["witness"], target["host"], target["address"], int(target["port"])), p["targets"])
+        )
+    module.exit_json(changed=False, ledger_tail=tail, probes=probes)
+
+
+if __name__ == "__main__":
+    main()
