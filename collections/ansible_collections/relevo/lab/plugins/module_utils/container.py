@@ -216,6 +216,7 @@ def mount_volume(directory: Path, host: Host, tree: Path) -> None:
         temporary.rename(image)
     (directory / "volume").mkdir(exist_ok=True)
     run(["mount", "-o", "loop,noatime", image, directory / "volume"])
+    shutil.rmtree(directory / "volume/lost+found", ignore_errors=True)
     model = tree / host.volume.lstrip("/")
     if model.is_dir():
         shutil.copystat(model, directory / "volume")

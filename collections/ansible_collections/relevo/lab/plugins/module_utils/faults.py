@@ -28,7 +28,7 @@ from ansible_collections.relevo.lab.plugins.module_utils.laboratory import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 FILL_NAME = ".relevo-lab-fill"
 CLONE_NEWNET = 0x40000000
@@ -275,7 +275,7 @@ def describe(lab: Laboratory) -> str:
     return "\n".join([*lines, f"one-way cuts in force: {network.cuts(lab)}"]) if lines else f"There is no laboratory at {lab.state}."
 
 
-VERBS = {
+VERBS: dict[str, tuple[Callable[..., str], tuple[str, ...]]] = {
     "power-on": (power_on, ("HOST",)),
     "cut": (cut, ("HOST", "HOST")),
     "heal": (heal, ("HOST", "HOST")),
@@ -294,13 +294,16 @@ def main() -> int:
     verbs.add_parser("power-off", help="HOST")
     verbs.add_parser("power-status", help="HOST")
     for verb, (_function, words) in VERBS.items():
-        verbs.add_parser(verb, help=" ".join(words)).add_argument("arguments", nargs=len(words), metavar=" ".join(words) or None)
+        verb_parser = verbs.add_parser(verb, help=" ".join(words))
+        for position, word in enumerate(words):
+            verb_parser.add_argument(f"word{position}", metavar=word)
     arguments = parser.parse_args()
     try:
         require_root()
         lab = Laboratory.at()
         with lab.locked():
-            print(VERBS[arguments.verb][0](lab, *arguments.arguments))  # type: ignore[operator]
+            function, words = VERBS[arguments.verb]
+            print(function(lab, *(getattr(arguments, f"word{position}") for position in range(len(words)))))
     except LaboratoryError as error:
         print(f"bin/lab {arguments.verb}: {error}", file=sys.stderr)
         return 1

@@ -24,7 +24,6 @@ def write_host_files(lab: Laboratory, host: Host, hosts: list[Host]) -> None:
         "etc/hosts": hosts_file(hosts),
         "etc/machine-id": f"{machine_id}\n",
         "etc/systemd/network/10-host0.network": network_file(host),
-        "etc/postgresql-common/pg_hba.conf": access_file(hosts),
     }.items():
         write_file(root / path, content)
     for name, mode in (("ssh_host_ed25519_key", 0o600), ("ssh_host_ed25519_key.pub", 0o644)):
@@ -50,13 +49,6 @@ def hosts_file(hosts: list[Host]) -> str:
 
 def network_file(host: Host) -> str:
     return f"[Match]\nName=host0\n\n[Network]\nAddress={host.interface}\nGateway={host.gateway}\nLinkLocalAddressing=no\nIPv6AcceptRA=no\n"
-
-
-def access_file(hosts: list[Host]) -> str:
-    """The site's standard for new PostgreSQL clusters: the owner locally, everybody else by TLS and SCRAM from the laboratory's networks."""
-    lines = ["local all postgres peer", "local all all scram-sha-256"]
-    lines += [f"hostssl all all {network} scram-sha-256" for network in sorted({host.network for host in hosts})]
-    return "\n".join(lines) + "\n"
 
 
 def make_directory(path: Path, mode: int, owner: Owner) -> None:

@@ -5,9 +5,7 @@
 from __future__ import annotations
 
 import hashlib
-import inspect
 import shutil
-import sys
 import urllib.parse
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,13 +17,13 @@ if TYPE_CHECKING:
 
 OPERATOR = "sre"
 BUILD_SECONDS = 1800
+CUSTOMISED = 1  # count up when `customise` changes what it makes
 TLS_DIRECTORY = "/etc/ssl/relevo-lab"
 DEBIAN_SUITES = {"bookworm", "trixie", "forky", "sid", "stable", "testing", "unstable", "oldstable"}
 
 # Before the packages are installed: a cluster that nobody asked for must not be made. After it: a site's own standard for new clusters.
 NO_CLUSTER = "create_main_cluster = false\n"
 CLUSTER_STANDARD = f"""{NO_CLUSTER}initdb_options = '--data-checksums --locale=C.UTF-8 --auth-local=peer --auth-host=scram-sha-256'
-ssl = on
 ssl_cert_file = '{TLS_DIRECTORY}/host.pem'
 ssl_key_file = '{TLS_DIRECTORY}/host.key'
 listen_addresses = '*'
@@ -54,9 +52,9 @@ EXCLUDED = ("/usr/share/man/*", "/usr/share/doc/*", "/usr/share/locale/*", "/usr
 
 
 def key(packages: Sequence[str]) -> str:
-    """A tree is reused only while its packages and this very recipe stay the same."""
-    recipe = inspect.getsource(sys.modules[__name__])
-    return hashlib.sha256("\n".join([recipe, *sorted(packages)]).encode()).hexdigest()[:12]
+    """A tree is reused only while its packages and what is done to them stay the same."""
+    recipe = repr([CUSTOMISED, FILES, MASKED, EXCLUDED, sorted(packages)])
+    return hashlib.sha256(recipe.encode()).hexdigest()[:12]
 
 
 def place(cache: Path, release: str, packages: Sequence[str]) -> Path:
