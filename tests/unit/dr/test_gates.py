@@ -1,0 +1,142 @@
+"""Each gate, bent once: what must fail does, with a sentence that names host, observation and the next step."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+
+import pytest
+
+from ansible_collections.relevo.dr.plugins.module_utils.gates import ACCEPTED, FAIL, UNKNOWN, Controller, Limits, blocking, evaluate
+from ansible_collections.relevo.dr.plugins.module_utils.inputs import Inputs
+from ansible_collections.relevo.dr.plugins.module_utils.plan import make_plan
+
+from .conftest import database, silent
+
+INPUTS = Inputs(mode="drill", scope="site", target_site="b")
+CONTROLLER = Controller(forks=20, public_key="ssh-ed25519 AAAA", free_bytes=1 << 33)
+
+
+def judged(landscape, inputs=INPUTS, controller=CONTROLLER):
+    return evaluate(make_plan(landscape, "b", "site"), landscape, inputs, Limits(), controller)
+
+
+def failing(landscape, **kwargs):
+    return {(gate.id, gate.host): gate for gate in blocking(judged(landscape, **kwargs))}
+
+
+def test_a_healthy_landscape_passes_every_gate(landscape):
+    assert failing(landscape) == {}
+
+
+def bent(landscape, path, value):
+    """A copy of the landscape with one value changed: kind, host, then keys."""
+    changed = copy.deepcopy(landscape)
+    place = getattr(changed, path[0])
+    for key in path[1:-1]:
+        place = place[key]
+    place[path[-1]] = value
+    return changed
+
+
+STANDBY = ("database", "b-db1", "facts", "cluster")
+
+
+@pytest.mark.parametrize(
+    ("gate", "host", "path", "value"),
+    [
+        ("G01", "a-db1", ("database", "a-db1", "facts", "cluster", "system_identifier"), "7400000000000000002"),
+        ("HA", "a-db1", ("database", "a-db1", "facts", "host", "ha_managers"), ["patroni"]),
+        ("G08", "b-db1", (*STANDBY, "standby", "replay_paused"), True),
+        ("G08", "b-db1", (*STANDBY, "standby", "receiver"), None),
+        ("G08", "b-db1", (*STANDBY, "standby", "replay_lsn"), "0/100"),
+        ("G09", "b-db1", (*STANDBY, "timeline"), 2),
+        ("G06", "b-db1", (*STANDBY, "available_extensions"), []),
+        ("G06", "b-db1", (*STANDBY, "collations", 0, "actual"), "2.36"),
+        ("G06", "b-db1", (*STANDBY, "settings", "max_connections"), "50"),
+        ("G06", "b-db1", (*STANDBY, "version_num"), 160003),
+        ("G16", "a-db1", ("database", "a-db1", "facts", "cluster", "settings", "fsync"), "off"),
+        ("G16", "b-db1", (*STANDBY, "settings", "synchronous_standby_names"), "a"),
+        ("G05", "b-db1", ("database", "b-db1", "facts", "repository", "newest_backup_age_seconds"), 1e6),
+        ("G05", "b-db1", ("database", "b-db1", "facts", "repository", "newest_backup_error"), True),
+        ("G03", "a-db1", ("database", "a-db1", "facts", "cluster", "primary", "archiver", "failing"), True),
+        ("G12", "b-db1", ("database", "b-db1", "facts", "host", "data_free_bytes"), 1024),
+        ("G17", "a-app1", ("application", "a-app1", "clock_offset_seconds"), 1200.0),
+        ("G11", "b-app1", ("application", "b-app1", "facts", "application", "databases", "b-db1", "ok"), False),
+        ("G11", "b-app1", ("application", "b-app1", "facts", "application", "databases", "b-db1", "tls"), False),
+        ("G19", "b-db1", ("database", "b-db1", "settings", "repository_hosts"), ["a-db1"]),
+        ("SIGNER", "b-db1", ("database", "b-db1", "facts", "host", "allowed_signers"), []),
+        ("REACH", "b-app1", ("application", "b-app1", "reachable"), False),
+    ],
+)
+def test_one_bent_fact_fails_its_gate(landscape, gate, host, path, value):
+    found = failing(bent(landscape, path, value))
+    assert (gate, host) in found
+    assert found[(gate, host)].verdict == FAIL
+    assert found[(gate, host)].next_action
+
+
+def test_a_living_lock_of_another_run_fails(landscape):
+    lock = {"run_id": "other", "owner": "ana", "controller": "ops1", "since": "2026-11-24T03:00:00Z"}
+    locked = bent(landscape, ("database", "b-db1", "facts", "host", "lock"), lock)
+    gate = failing(locked)[("G10", "b-db1")]
+    assert "ana" in gate.observed and "2026-11-24T03:00:00Z" in gate.observed
+    assert failing(bent(locked, ("database", "b-db1", "lock_owner_dead"), True)) == {}
+
+
+def test_too_few_forks_would_wait_for_themselves(landscape):
+    assert ("FORKS", "controller") in failing(landscape, controller=replace(CONTROLLER, forks=3))
+
+
+def dead(landscape, age_seconds=60.0):
+    landscape = replace(landscape, database={**landscape.database, "a-db1": silent()})
+    return bent(landscape, ("observer", "wit1", "facts", "last_accepted", "a-db1", "age_seconds"), age_seconds)
+
+
+def test_a_dead_primary_with_a_power_command_passes(landscape):
+    assert failing(dead(landscape)) == {}
+
+
+def test_a_primary_that_only_the_controller_cannot_see_is_alive(landscape):
+    gate = failing(dead(landscape, age_seconds=1.0))[("G07", "a-db1")]
+    assert "wit1 accepted" in gate.observed
+
+
+def test_a_dead_primary_without_any_proof_is_refused_until_somebody_attests(landscape):
+    bare = bent(dead(landscape), ("fence", "a-db1", "power"), None)
+    assert ("G07", "a-db1") in failing(bare)
+    attested = replace(INPUTS, attest_dead=("a-db1",), attested_by="Ana, in the rack room")
+    gates = judged(bare, inputs=attested)
+    assert not blocking(gates)
+    assert [gate.verdict for gate in gates if gate.id == "G07"] == [ACCEPTED]
+
+
+def test_a_host_that_denies_us_is_not_dead(landscape):
+    denied = {**silent(), "denied": True, "error": "Permission denied (publickey)"}
+    assert ("REACH", "a-db1") in failing(replace(landscape, database={**landscape.database, "a-db1": denied}))
+
+
+def test_a_standby_that_is_days_behind_the_ledger_is_refused_until_the_loss_is_accepted(landscape):
+    stale = bent(dead(landscape), (*STANDBY, "standby", "last_replayed_age_seconds"), 6 * 86400.0)
+    gate = failing(stale)[("LOSS", "b-db1")]
+    assert "518399" in gate.observed and "dr_accept_loss_seconds=518401" in gate.next_action
+    assert failing(stale, inputs=replace(INPUTS, accept_loss_seconds=600000.0)) == {}
+
+
+def test_unknown_never_passes_silently(landscape):
+    unseen = bent(landscape, ("database", "b-db1", "facts", "repository"), {"error": "the store does not answer"})
+    gate = failing(unseen)[("G05", "b-db1")]
+    assert gate.verdict == UNKNOWN and "dr_accept_unknown" in gate.next_action
+    assert failing(unseen, inputs=replace(INPUTS, accept_unknown=("G05",), reason="store under repair")) == {}
+
+
+def test_another_cluster_is_seen_even_when_its_primary_is_dead(landscape):
+    stranger = bent(dead(landscape), ("observer", "wit1", "facts", "last_accepted", "a-db1", "system_identifier"), "1")
+    assert ("G01", "b-db1") in failing(stranger)
+
+
+def test_a_promoted_target_needs_no_standby_gates(landscape):
+    over = replace(landscape, database={"a-db1": silent(), "b-db1": database("primary")})
+    over = bent(over, ("observer", "wit1", "facts", "last_accepted"), {})
+    ids = {gate.id for gate in judged(over)}
+    assert "G09" not in ids

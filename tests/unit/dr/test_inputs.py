@@ -1,0 +1,99 @@
+"""The operator's words: the known shape, or a refusal before anything reads them."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ansible_collections.relevo.dr.plugins.module_utils.inputs import (
+    Inputs,
+    check_confirmation,
+    check_extra_variables,
+    confirmation,
+    read_inputs,
+)
+from ansible_collections.relevo.dr.plugins.module_utils.refusal import Refusal
+
+COMPLETE = {"dr_mode": "drill", "dr_scope": "site", "dr_target_site": "b"}
+
+
+def test_reads_a_complete_wish():
+    given_words = check_extra_variables({**COMPLETE, "dr_accept_loss_seconds": 5, "dr_confirm": "drill production minimarket to b"})
+    inputs = read_inputs(given_words)
+    assert inputs == Inputs(
+        mode="drill",
+        scope="site",
+        target_site="b",
+        confirm="drill production minimarket to b",
+        accept_loss_seconds=5.0,
+        given=("dr_accept_loss_seconds", "dr_confirm", "dr_mode", "dr_scope", "dr_target_site"),
+    )
+
+
+@pytest.mark.parametrize("missing", sorted(COMPLETE))
+def test_refuses_when_a_required_word_is_missing(missing):
+    with pytest.raises(Refusal, match=missing):
+        read_inputs({name: value for name, value in COMPLETE.items() if name != missing})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("dr_confirm", "{{ lookup('pipe', 'id') }}"),
+        ("dr_confirm", "{% if true %}x{% endif %}"),
+        ("dr_reason", "two\nlines"),
+        ("dr_reason", "-o ProxyCommand=id"),
+        ("dr_mode", "planned"),
+        ("dr_scope", "region"),
+        ("dr_target_site", "b; touch x"),
+        ("dr_target_site", "'; touch x #"),
+        ("dr_accept_loss_seconds", "-1"),
+        ("dr_accept_loss_seconds", "nan"),
+        ("dr_accept_loss_transactions", "1.5"),
+    ],
+)
+def test_refuses_values_of_the_wrong_shape(name, value):
+    with pytest.raises(Refusal) as refusal:
+        check_extra_variables({name: value})
+    assert name in str(refusal.value)
+
+
+@pytest.mark.parametrize("name", ["dr_site", "ansible_host", "dr_cluster_unit", "__dr_fence_result", "relevo_token", "groups", "db_password"])
+def test_refuses_names_that_would_override_what_a_host_is(name):
+    with pytest.raises(Refusal, match=name):
+        check_extra_variables({name: "x"})
+
+
+@given(st.text(max_size=200))
+def test_no_text_that_ansible_would_render_passes(text):
+    try:
+        checked = check_extra_variables({"dr_reason": "because " + text})
+    except Refusal:
+        return
+    assert not any(opening in checked["dr_reason"] for opening in ("{{", "{%", "{#"))
+    assert checked["dr_reason"].isprintable() or not any(ord(letter) < 32 for letter in checked["dr_reason"])
+
+
+def test_unknown_needs_a_reason_and_attestation_a_person():
+    with pytest.raises(Refusal, match="dr_reason"):
+        read_inputs({**COMPLETE, "dr_accept_unknown": "G17"})
+    with pytest.raises(Refusal, match="dr_attested_by"):
+        read_inputs({**COMPLETE, "dr_attest_dead": "a-db1"})
+
+
+def test_time_of_failure_needs_a_zone():
+    with pytest.raises(Refusal, match="dr_failed_at"):
+        read_inputs({**COMPLETE, "dr_failed_at": "2026-11-24T03:12:00.0"})
+    assert read_inputs({**COMPLETE, "dr_failed_at": "2026-11-24T03:12:00Z"}).failed_at
+
+
+@pytest.mark.parametrize("words", ["", "yes", "drill production minimarket to a", "failover minimarket to b", "Drill production minimarket to b"])
+def test_confirmation_names_mode_cluster_and_site(words):
+    with pytest.raises(Refusal, match="drill production minimarket to b"):
+        check_confirmation(Inputs(mode="drill", scope="site", target_site="b", confirm=words), "minimarket")
+
+
+def test_a_drill_says_that_it_moves_production():
+    assert confirmation("drill", "minimarket", "b") == "drill production minimarket to b"
+    assert confirmation("disaster", "minimarket", "b") == "failover minimarket to b"

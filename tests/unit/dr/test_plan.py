@@ -1,0 +1,76 @@
+"""Who does what, from what was discovered."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from ansible_collections.relevo.dr.plugins.module_utils.plan import make_plan, read_plan
+from ansible_collections.relevo.dr.plugins.module_utils.refusal import Refusal
+
+from .conftest import database, silent
+
+
+def test_site_scope_stops_there_and_starts_here(landscape):
+    plan = make_plan(landscape, "b", "site")
+    assert (plan.promote, plan.fence, plan.quiesce, plan.cutover) == ("b-db1", ("a-db1",), ("a-app1",), ("b-app1",))
+    assert (plan.source_site, plan.done, plan.resume) == ("a", False, False)
+
+
+def test_database_scope_points_the_same_application_hosts_elsewhere(landscape):
+    plan = make_plan(landscape, "b", "database")
+    assert plan.quiesce == plan.cutover == ("a-app1",)
+
+
+def test_every_database_host_of_the_other_sites_is_fenced(landscape):
+    more = {**landscape.database, "a-db2": database("standby")}
+    wide = replace(landscape, database=more, groups={**landscape.groups, "dr_database": ["a-db1", "a-db2", "b-db1"]}, sites={**landscape.sites, "a-db2": "a"})
+    assert make_plan(wide, "b", "site").fence == ("a-db1", "a-db2")
+
+
+def test_plan_survives_json(landscape):
+    import json
+
+    plan = make_plan(landscape, "b", "site")
+    assert read_plan(json.loads(json.dumps(plan.as_dict()))) == plan
+
+
+def test_a_dead_primary_is_still_fenced(landscape):
+    dead = replace(landscape, database={**landscape.database, "a-db1": silent()})
+    assert make_plan(dead, "b", "site").fence == ("a-db1",)
+
+
+@pytest.mark.parametrize("group", ["dr_database", "dr_application", "dr_witness", "dr_observer"])
+def test_refuses_an_empty_or_misspelt_group(landscape, group):
+    with pytest.raises(Refusal, match=group):
+        make_plan(replace(landscape, groups={**landscape.groups, group: []}), "b", "site")
+
+
+def test_refuses_an_unknown_site(landscape):
+    with pytest.raises(Refusal, match="'c'"):
+        make_plan(landscape, "c", "site")
+
+
+def test_refuses_two_primaries(landscape):
+    split = replace(landscape, database={**landscape.database, "b-db1": database("primary")})
+    with pytest.raises(Refusal, match="2 writable primaries"):
+        make_plan(split, "b", "site")
+
+
+def test_refuses_without_a_standby(landscape):
+    with pytest.raises(Refusal, match="exactly one running standby"):
+        make_plan(replace(landscape, database={**landscape.database, "b-db1": silent()}), "b", "site")
+
+
+def test_a_finished_failover_has_nothing_to_do(landscape):
+    over = replace(landscape, database={"a-db1": silent(), "b-db1": database("primary")})
+    plan = make_plan(over, "b", "site")
+    assert plan.done and not plan.resume
+
+
+def test_a_lock_that_was_left_makes_the_next_run_go_on(landscape):
+    left = database("primary")
+    left["facts"]["host"]["lock"] = {"run_id": "earlier"}
+    plan = make_plan(replace(landscape, database={"a-db1": silent(), "b-db1": left}), "b", "site")
+    assert plan.resume and not plan.done and plan.parent_run_id == "earlier"
