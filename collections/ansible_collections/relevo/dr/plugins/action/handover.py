@@ -81,6 +81,7 @@ class ActionModule(ActionBase):
             )["phase"]
         else:
             phase = Milestone("QUIESCE", self._host).ended("skipped", "unreachable: the fence of the database stands for it")
+            phase["required"] = False
             self._material["phases"].append(phase)
         self._control.write("handover/quiesced/%s" % self._host, phase)
 

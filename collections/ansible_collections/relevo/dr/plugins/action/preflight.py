@@ -14,6 +14,7 @@ from ansible_collections.relevo.dr.plugins.module_utils.inputs import Inputs, re
 from ansible_collections.relevo.dr.plugins.module_utils.milestone import Milestone, told
 from ansible_collections.relevo.dr.plugins.module_utils.plan import Landscape, Plan, make_plan
 from ansible_collections.relevo.dr.plugins.module_utils.refusal import Refusal
+from ansible_collections.relevo.dr.plugins.module_utils.status import status
 from ansible_collections.relevo.dr.plugins.plugin_utils import controller
 from ansible_collections.relevo.dr.plugins.plugin_utils.control import Control
 
@@ -36,7 +37,9 @@ class ActionModule(ActionBase):
             inputs = read_inputs(known["given"]) if enforce else _inputs_of_a_check(known["given"], landscape)
             plan = make_plan(landscape, inputs.target_site, inputs.scope)
         except Refusal as refusal:
-            told_so = told(refused=True, gates=[refusal.gate], phases=[phase.ended("failed", str(refusal))])
+            told_so = told(
+                refused=True, gates=[refusal.gate], status=status(landscape), phases=[phase.ended("failed", str(refusal))]
+            )
             return {**result, "failed": True, "msg": str(refusal), **told_so}
         limits = gate_rules.Limits(**(self._task.args.get("limits") or {}))
         gates = gate_rules.evaluate(plan, landscape, inputs, limits, _controller())
@@ -62,7 +65,7 @@ class ActionModule(ActionBase):
                 "resume": plan.resume,
             },
             "plan": plan.as_dict(),
-            "state": _state(landscape),
+            "status": status(landscape),
             "phases": [phase.ended("failed" if blocking else "ok", "%d gates, %d do not pass" % (len(gates), len(blocking)))],
         }
         if not blocking:
@@ -116,45 +119,3 @@ def _summary(plan: Plan, gates: list[gate_rules.Gate]) -> str:
         plan.promote,
         ", ".join(plan.cutover),
     )
-
-
-def _state(landscape: Landscape) -> dict[str, Any]:
-    """What ``relevo status`` shows, from observation alone."""
-    state = {}
-    for host, entry in landscape.database.items():
-        cluster, facts = landscape.cluster(host), entry.get("facts", {}).get("host", {})
-        state[host] = {
-            "site": landscape.sites.get(host),
-            "kind": "database",
-            "reachable": entry["reachable"],
-            "error": entry.get("error"),
-            "state": cluster.get("state"),
-            "role": cluster.get("role"),
-            "timeline": cluster.get("timeline"),
-            "system_identifier": cluster.get("system_identifier"),
-            "fence": facts.get("fence"),
-            "lock": facts.get("lock"),
-            "open_phases": facts.get("open_phases"),
-            "receiver": (cluster.get("standby") or {}).get("receiver"),
-            "archiver": (cluster.get("primary") or {}).get("archiver"),
-            "senders": (cluster.get("primary") or {}).get("senders"),
-        }
-    for host, entry in landscape.application.items():
-        application = entry.get("facts", {}).get("application", {})
-        state.setdefault(host, {}).update(
-            site=landscape.sites.get(host),
-            kind="application",
-            reachable=entry["reachable"],
-            error=entry.get("error"),
-            active=application.get("active"),
-            address=application.get("address"),
-            health=application.get("health"),
-        )
-    for host, entry in landscape.witness.items():
-        state.setdefault(host, {}).update(
-            site=landscape.sites.get(host),
-            kind="witness",
-            reachable=entry["reachable"],
-            ledger=entry.get("facts", {}).get("ledger"),
-        )
-    return state
