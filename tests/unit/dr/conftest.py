@@ -99,7 +99,7 @@ def landscape() -> Landscape:
         sites={"a-db1": "a", "a-app1": "a", "b-db1": "b", "b-app1": "b", "wit1": "w", "b-store1": "b"},
         database={"a-db1": database("primary"), "b-db1": database("standby")},
         application={"a-app1": application, "b-app1": application},
-        witness={"wit1": {"reachable": True, "error": None, "clock_offset_seconds": 0.0, "facts": {"last_acknowledged_age_seconds": 0.4}}},
+        witness={"wit1": {"reachable": True, "error": None, "clock_offset_seconds": 0.0, "facts": {"ledger": {"last_acknowledged_age_seconds": 0.4}}}},
         observer={"wit1": {"reachable": True, "facts": {"last_accepted": {"a-db1": accepted}}}},
         fence={"a-db1": {"power": "on", "error": None}, "b-db1": {"power": "on", "error": None}},
     )

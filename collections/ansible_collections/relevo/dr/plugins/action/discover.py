@@ -24,9 +24,9 @@ DENIED = (
 
 
 class ActionModule(ActionBase):
-    """Arguments: kind (database, application, witness, observer), module, arguments, settings, ask_databases.
+    """Arguments: kinds (of database, application, witness, observer), module, arguments, settings, ask_databases.
 
-    With ask_databases the module also gets the database hosts that answered before, as ``databases: [{host, name, port}]``.
+    With ask_databases (all, reachable) the module also gets the database hosts, as ``databases: [{host, name, port}]``.
     """
 
     TRANSFERS_FILES = False
@@ -39,14 +39,18 @@ class ActionModule(ActionBase):
         control = Control.of_this_run()
         arguments = dict(self._task.args["arguments"])
         if self._task.args.get("ask_databases"):
-            answered = {name: known["settings"] for name, known in control.read_all("database").items() if known["reachable"]}
+            every = self._task.args["ask_databases"] == "all"
+            answered = {
+                name: known["settings"] for name, known in control.read_all("database").items() if every or known["reachable"]
+            }
             arguments["databases"] = [
                 {"host": name, "name": known["name"], "port": known["port"]} for name, known in answered.items()
             ]
         entry = {"settings": self._task.args.get("settings") or {}, **self._ask(variables, arguments)}
         lock = entry.get("facts", {}).get("host", {}).get("lock")
         entry["lock_owner_dead"] = controller.owner_dead(lock)
-        control.write("%s/%s" % (self._task.args["kind"], host), entry)
+        for kind in self._task.args["kinds"]:
+            control.write("%s/%s" % (kind, host), entry)
         return {**result, "changed": False, "reachable": entry["reachable"], "msg": entry.get("error") or "answers"}
 
     def _ask(self, variables: dict[str, Any], arguments: dict[str, Any]) -> dict[str, Any]:
@@ -67,7 +71,7 @@ class ActionModule(ActionBase):
         facts = {
             name: value
             for name, value in answer.items()
-            if name in ("cluster", "host", "repository", "application", "ledger", "observations")
+            if name in ("cluster", "host", "repository", "application", "ledger", "last_accepted")
         }
         wall = facts.get("host", {}).get("wall_at")
         offset = clock_offset_seconds(asked, parse_utc(wall).timestamp(), answered) if wall else None

@@ -322,9 +322,9 @@ def _loss(plan: Plan, landscape: Landscape, inputs: Inputs, standby: Mapping[str
     title = "the loss, as far as it shows before the drain"
     acknowledged = max(
         (
-            float(entry["facts"]["last_acknowledged_age_seconds"]) * -1
+            float(entry["facts"]["ledger"]["last_acknowledged_age_seconds"]) * -1
             for entry in landscape.witness.values()
-            if entry.get("facts", {}).get("last_acknowledged_age_seconds") is not None
+            if entry.get("facts", {}).get("ledger", {}).get("last_acknowledged_age_seconds") is not None
         ),
         default=None,
     )

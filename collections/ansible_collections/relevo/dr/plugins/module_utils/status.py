@@ -105,7 +105,7 @@ def _others(landscape: Landscape) -> dict[str, dict[str, Any]]:
             "state": active if entry["reachable"] else "unreachable",
         }
     for host, entry in landscape.witness.items():
-        age = entry.get("facts", {}).get("last_acknowledged_age_seconds")
+        age = entry.get("facts", {}).get("ledger", {}).get("last_acknowledged_age_seconds")
         state = (
             "unreachable"
             if not entry["reachable"]

@@ -1,0 +1,92 @@
+#!/usr/bin/python
+# Copyright: the Relevo maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: witness_info
+short_description: What a witness or an observer last saw
+description:
+  - The newest acknowledgement of the ledger, and the newest accepted write on each database address. A log that is not there says nothing.
+options:
+  host: {description: Inventory name of this host., type: str, required: true}
+  ledger_log: {description: The ledger's log., type: path, required: true}
+  observer_log: {description: The observer's log., type: path, required: true}
+  databases: {description: "The database hosts: host and name, the address that the observer knows.", type: list, elements: dict, required: true}
+attributes:
+  check_mode: {support: full, description: Only reads.}
+author: The Relevo maintainers (@relevo)
+"""
+
+EXAMPLES = r"""
+- name: Ask the witness
+  relevo.dr.witness_info:
+    host: wit1
+    ledger_log: /var/lib/relevo-ledger/ledger.jsonl
+    observer_log: /var/lib/relevo-ledger/observer.jsonl
+    databases: [{host: a-db1, name: a-db1.example.org}]
+"""
+
+RETURN = r"""
+ledger: {description: "last_number, last_acknowledged_at, last_acknowledged_age_seconds; null when unknown.", returned: always, type: dict}
+last_accepted: {description: "By database host: observer, outcome, age_seconds, system_identifier, timeline, flush_lsn.", returned: always, type: dict}
+host: {description: Clock and the like., returned: always, type: dict}
+"""
+
+import os
+from datetime import datetime, timezone
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.relevo.dr.plugins.module_utils import ledger, witness_log
+from ansible_collections.relevo.dr.plugins.module_utils.clock import parse_utc
+from ansible_collections.relevo.dr.plugins.module_utils.cluster_facts import host_facts
+
+# Enough for the last minutes also at the fast pace.
+_TAIL_BYTES = 512 * 1024
+
+
+def age_seconds(at: str) -> float:
+    return max(0.0, (datetime.now(timezone.utc) - parse_utc(at)).total_seconds())
+
+
+def last_acknowledgement(path: str) -> dict[str, object]:
+    entries = ledger.acknowledged(ledger.parse(witness_log.tail(path, _TAIL_BYTES))) if os.path.exists(path) else []
+    if not entries:
+        return {"last_number": None, "last_acknowledged_at": None, "last_acknowledged_age_seconds": None}
+    last = entries[-1]
+    return {"last_number": last.number, "last_acknowledged_at": last.at, "last_acknowledged_age_seconds": age_seconds(last.at)}
+
+
+def last_accepted(path: str, observer: str, databases: list[dict[str, str]]) -> dict[str, dict[str, object]]:
+    hosts = {database["name"]: database["host"] for database in databases}
+    found = {}
+    for event in witness_log.tail(path, _TAIL_BYTES) if os.path.exists(path) else []:
+        host = hosts.get(str(event.get("address")))
+        if host and event.get("outcome") == "accepted":
+            kept = {name: event.get(name) for name in ("outcome", "at", "system_identifier", "timeline", "flush_lsn")}
+            found[host] = {**kept, "observer": observer, "age_seconds": age_seconds(event["at"])}
+    return found
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "host": {"type": "str", "required": True},
+            "ledger_log": {"type": "path", "required": True},
+            "observer_log": {"type": "path", "required": True},
+            "databases": {"type": "list", "elements": "dict", "required": True},
+        },
+        supports_check_mode=True,
+    )
+    p = module.params
+    module.exit_json(
+        changed=False,
+        ledger=last_acknowledgement(p["ledger_log"]),
+        last_accepted=last_accepted(p["observer_log"], p["host"], p["databases"]),
+        host=host_facts(),
+    )
+
+
+if __name__ == "__main__":
+    main()
