@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True)
 class Failure:
-    """A task that failed or a host that could not be reached. at: UTC."""
+    """A task that failed or a host that could not be reached. at: UTC; tolerated: by Ansible's own closing statistics."""
 
     host: str | None
     play: str | None
@@ -24,6 +24,7 @@ class Failure:
     at: str
     unreachable: bool = False
     refused: bool = False
+    tolerated: bool = False
 
 
 @dataclass
@@ -71,6 +72,8 @@ def _add_event(evidence: Evidence, event: Event) -> None:
         evidence.finished = True
         evidence.failed_hosts = _hosts(event, "failures")
         evidence.lost_hosts = _hosts(event, "dark")
+        lost_or_failed = {*evidence.failed_hosts, *evidence.lost_hosts}
+        evidence.failures = [replace(failure, tolerated=failure.host not in lost_or_failed) for failure in evidence.failures]
         evidence.counts = {name: sum(hosts.values()) for name, hosts in event.counts.items()}
     evidence.last = event
 

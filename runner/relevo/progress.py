@@ -59,8 +59,9 @@ class Progress:
         elif event.event == "playbook_on_task_start":
             self._task = event.task or ""
         elif event.event in {"runner_on_failed", "runner_on_unreachable"}:
-            known = " (expected, the run goes on)" if event.ignored else ""
-            self._failures.append(f"{event.host}: {event.task}: {event.message}{known}")
+            known = " (tolerated)" if event.ignored else ""
+            what = "no answer: " if event.event == "runner_on_unreachable" else ""
+            self._failures.append(f"{event.host}: {event.task}: {what}{event.message}{known}")
             self._plain(f"  {self._failures[-1]}")
         for said in event.said:
             self._take_said(said)

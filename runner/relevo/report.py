@@ -1,11 +1,16 @@
-"""Reports of one run, and bundles of signed records."""
+"""Reports of one run: a page for people, Markdown, or the record itself; and bundles of signed records."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+from relevo import picture, story, wording
+from relevo.clock import parse_utc
 from relevo.errors import RelevoError
 
 if TYPE_CHECKING:
@@ -14,6 +19,11 @@ if TYPE_CHECKING:
 
     from relevo.record import Record
     from relevo.store import Stored
+
+MOODS = {"passed": "good", "partial": "doubt", "failed": "bad", "refused": "doubt", "interrupted": "bad"}
+GATE_MOODS = {"pass": "good", "fail": "bad", "unknown": "doubt", "accepted": "doubt", "not_applicable": "soft"}
+# What needs a reader's eye comes first.
+_GATE_ORDER = ("fail", "unknown", "accepted", "pass", "not_applicable")
 
 
 class Form(StrEnum):
@@ -24,11 +34,125 @@ class Form(StrEnum):
     JSON = "json"
 
 
+@dataclass(frozen=True)
+class Fact:
+    """A line of the last table; code: shown as it is to be copied."""
+
+    text: str
+    code: bool = False
+
+
 def render(record: Record, form: Form) -> str:
     """The report of one run as text."""
     if form is Form.JSON:
         return json.dumps(record.document(), ensure_ascii=False, indent=2, sort_keys=True) + "\n"
-    raise RelevoError("not built yet")
+    environment = Environment(
+        loader=PackageLoader("relevo"),
+        autoescape=select_autoescape(("html.j2",), default=False),
+        undefined=StrictUndefined,
+        trim_blocks=False,
+    )
+    environment.filters.update(
+        seconds=wording.seconds,
+        moment=wording.moment,
+        time_of_day=wording.time_of_day,
+        numbers=wording.numbers,
+        size=wording.size,
+        number=_number,
+        words=_words,
+        cell=_cell,
+        line=_line,
+    )
+    template = environment.get_template("report.html.j2" if form is Form.HTML else "report.md.j2")
+    return template.render(_view(record)).rstrip() + "\n"
+
+
+def _filled(items: Sequence[dict[str, Any]], *names: str) -> list[dict[str, Any]]:
+    """What modules said, with an empty place for what they left out."""
+    return [dict.fromkeys(names, "") | {name: value for name, value in item.items() if value is not None} for item in items]
+
+
+def _view(record: Record) -> dict[str, Any]:
+    parts = record.measures.get("rto_breakdown") or []
+    gates = _filled(record.gates, "id", "title", "host", "observed", "expected", "verdict", "next_action")
+    gates.sort(key=lambda gate: _rank(str(gate["verdict"])))
+    return {
+        "record": record,
+        "title": story.title(record),
+        "mood": MOODS[record.verdict],
+        "kind": story.kind(record),
+        "overlap": story.overlap_sentence(record.measures.get("writable_overlap_seconds")),
+        "sentences": story.sentences(record),
+        "cards": story.cards(record),
+        "picture": picture.draw(record),
+        "phases": _filled(record.phases, "name", "host", "started_at", "ended_at", "duration_seconds", "outcome", "detail"),
+        "probes": _filled(record.fence["probes"], "host", "vantage", "method", "address", "at", "result"),
+        "failures": _filled(record.failures, "at", "host", "task", "message", "tolerated"),
+        "parts": parts,
+        "longest": max((part["seconds"] for part in parts), default=0) or 1,
+        "ledger": record.measures["ledger"],
+        "observers": _observers(record.measures.get("observers")),
+        "fence_meaning": story.FENCES.get(str(record.fence.get("class")), ""),
+        "gates": gates,
+        "gate_moods": GATE_MOODS,
+        "passed_gates": sum(gate["verdict"] in {"pass", "not_applicable"} for gate in gates),
+        "basis": _basis(record),
+        "unobserved": wording.UNOBSERVED,
+        "verify_time": f"{parse_utc(record.closed_at):%Y%m%d%H%M%SZ}",
+    }
+
+
+def _rank(verdict: str) -> int:
+    return _GATE_ORDER.index(verdict) if verdict in _GATE_ORDER else 1
+
+
+def _observers(value: Any) -> list[dict[str, Any]]:
+    """One row per observer and address."""
+    rows = []
+    for entry in value if isinstance(value, list) else []:
+        for address, seen in (entry.get("addresses") or {}).items():
+            rows.append({**seen, "observer": entry.get("observer"), "address": address})
+    return _filled(rows, "observer", "address", "accepted", "first_accepted_at", "last_accepted_at")
+
+
+def _basis(record: Record) -> list[tuple[str, Fact]]:
+    digests = record.digests
+    commit = str(digests.get("commit") or wording.UNOBSERVED) + (" with uncommitted changes" if digests.get("commit_dirty") else "")
+    versions = ", ".join(f"{name} {version}" for name, version in sorted(record.versions.items()) if version)
+    rows = [
+        ("Run", Fact(record.run_id, code=True)),
+        ("Continues", Fact(record.parent_run_id or "", code=True)),
+        ("Began, ended", Fact(f"{wording.moment(record.opened_at)}, {wording.moment(record.closed_at)}")),
+        ("Operator, controller", Fact(f"{record.operator} on {record.controller}")),
+        ("Approver", Fact(record.approver or "")),
+        ("T0 known from", Fact(str(record.measures.get("t0_source") or ""))),
+        ("Versions", Fact(versions)),
+        ("Commit", Fact(commit, code=True)),
+        ("Inventory, SHA-256", Fact(str(digests.get("inventory") or ""), code=True)),
+        ("Journal, SHA-256", Fact(str(digests.get("events") or ""), code=True)),
+        ("Signed by", Fact(str(record.signature.get("key") or ""), code=True)),
+    ]
+    return [(name, fact) for name, fact in rows if fact.text]
+
+
+def _number(value: Any) -> str:
+    return f"{value:,}".replace(",", " ") if isinstance(value, int) and not isinstance(value, bool) else wording.UNOBSERVED
+
+
+def _words(value: Any) -> str:
+    """Any JSON value in a table: text as it is, a tree as JSON."""
+    if value is None or value == "":
+        return "–"
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _line(value: Any) -> str:
+    return " ".join(str(value).split())
+
+
+def _cell(value: Any) -> str:
+    """Text in a cell of a Markdown table."""
+    return _line(value).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
 
 
 def export(records: Sequence[Stored], allowed_signers: Path, directory: Path) -> list[Path]:

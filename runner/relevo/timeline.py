@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -13,17 +13,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 DECIDE = "DETECT AND DECIDE"
-PREPARE = "BETWEEN PHASES"
+BETWEEN = "BETWEEN PHASES"
 
 
 @dataclass(frozen=True)
 class Part:
-    """A share of the recovery time. kind: decision (people) | phase | gap (machine, between phases); times UTC."""
+    """A share of the recovery time. kind: decision (people) | phase | gap (machine, between phases); started_at: UTC, at first."""
 
     name: str
     kind: str
     started_at: str
-    ended_at: str
     seconds: float
 
 
@@ -51,7 +50,7 @@ def span(phase: Mapping[str, Any]) -> tuple[datetime, datetime] | None:
 
 
 def break_down(phases: Sequence[Mapping[str, Any]], t0_at: str | None, first_write_at: str | None, command_at: str) -> list[Part]:
-    """Cut the time from T0 to the first write into parts without overlap; their seconds add up to the whole.
+    """Share out the time from T0 to the first write: each name once, no overlap, and the seconds add up to the whole.
 
     Where phases overlap the one that began last counts. Empty when T0 or the first write was not observed.
     """
@@ -61,7 +60,7 @@ def break_down(phases: Sequence[Mapping[str, Any]], t0_at: str | None, first_wri
     spans = [(times[0], times[1], str(phase.get("name"))) for phase in phases if (times := span(phase))]
     cuts = {begin, end, *(moment for times in spans for moment in times[:2]), command}
     moments = sorted(moment for moment in cuts if begin <= moment <= end)
-    parts: list[Part] = []
+    parts: dict[str, Part] = {}
     for start, stop in pairwise(moments):
         running = [entry for entry in spans if entry[0] <= start and entry[1] >= stop]
         if stop <= command:
@@ -69,7 +68,7 @@ def break_down(phases: Sequence[Mapping[str, Any]], t0_at: str | None, first_wri
         elif running:
             name, kind = max(running)[2], "phase"
         else:
-            name, kind = PREPARE, "gap"
-        started = parse_utc(parts.pop().started_at) if parts and parts[-1].name == name else start
-        parts.append(Part(name, kind, utc(started), utc(stop), round((stop - started).total_seconds(), 6)))
-    return parts
+            name, kind = BETWEEN, "gap"
+        known = parts.get(name, Part(name, kind, utc(start), 0.0))
+        parts[name] = replace(known, seconds=round(known.seconds + (stop - start).total_seconds(), 6))
+    return sorted(parts.values(), key=lambda part: (part.kind == "gap", part.started_at))

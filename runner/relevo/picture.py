@@ -1,0 +1,184 @@
+"""The timeline of a run as geometry: phases as bars over time, T0 and the first write as marks. Pure; a template draws it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from relevo import timeline, wording
+from relevo.clock import parse_utc
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+    from relevo.record import Record
+
+WIDTH = 960.0
+LEFT, RIGHT, TOP, BOTTOM = 170.0, 96.0, 52.0, 30.0
+_LANE, _PADDING, _SLIMMEST = 12.0, 6.0, 2.0
+_STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200, 86400)
+_MOST_TICKS = 9
+# When people took longer than this share of the whole, the picture begins with the command: the rest would be one line.
+_LONGEST_DECISION = 0.75
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One phase on one host. left, top, width, height: in the picture's units; title: what a pointer shows."""
+
+    left: float
+    top: float
+    width: float
+    height: float
+    outcome: str
+    title: str
+
+
+@dataclass(frozen=True)
+class Row:
+    """One phase. middle: height of its label; end: where its duration is written."""
+
+    label: str
+    middle: float
+    top: float
+    height: float
+    end: float
+    took: str
+    bars: tuple[Bar, ...]
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A moment. anchor: of its label, start or end."""
+
+    left: float
+    label: str
+    kind: str
+    level: float
+    anchor: str
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A whole timeline. band: left and width of the time without service."""
+
+    height: float
+    rows: tuple[Row, ...]
+    ticks: tuple[tuple[float, str], ...]
+    marks: tuple[Mark, ...]
+    band: tuple[float, float] | None
+
+
+@dataclass(frozen=True)
+class _Scale:
+    begin: datetime
+    end: datetime
+
+    def place(self, moment: datetime) -> float:
+        share = (moment - self.begin) / (self.end - self.begin)
+        return round(LEFT + min(max(share, 0.0), 1.0) * (WIDTH - LEFT - RIGHT), 1)
+
+
+def draw(record: Record) -> Picture | None:
+    """The timeline of a record; None when no phase has a time."""
+    spans = [(phase, times) for phase in record.phases if (times := timeline.span(phase))]
+    if not spans:
+        return None
+    t0, first_write = _moment(record.measures.get("t0_at")), _moment(record.measures.get("first_write_at"))
+    command = parse_utc(record.opened_at)
+    first, last = min(times[0] for _, times in spans), max(times[1] for _, times in spans)
+    begin = min(moment for moment in (t0, first) if moment is not None)
+    end = max(moment for moment in (first_write, last, begin + timedelta(seconds=0.1)) if moment is not None)
+    if t0 is not None and (command - t0) > _LONGEST_DECISION * (end - t0):
+        begin = min(command, first)
+    scale = _Scale(begin, end)
+    rows = _rows(spans, scale, t0 if t0 is not None and t0 >= begin else None, command)
+    height = rows[-1].top + rows[-1].height + BOTTOM
+    return Picture(
+        height=height,
+        rows=rows,
+        ticks=_ticks(scale, t0 if t0 is not None and t0 >= begin else begin),
+        marks=_marks(scale, t0, first_write),
+        band=_band(scale, t0, first_write),
+    )
+
+
+def _rows(
+    spans: Sequence[tuple[Mapping[str, Any], tuple[datetime, datetime]]],
+    scale: _Scale,
+    t0: datetime | None,
+    command: datetime,
+) -> tuple[Row, ...]:
+    lanes: dict[str, list[tuple[str, datetime, datetime, str]]] = {}
+    if t0 is not None and t0 < command:
+        lanes["Detect and decide"] = [("people", t0, command, "decision")]
+    for phase, (began, ended) in spans:
+        entry = (str(phase.get("host")), began, ended, str(phase.get("outcome")))
+        lanes.setdefault(str(phase.get("name")).capitalize(), []).append(entry)
+    rows, top = [], TOP
+    for label, entries in lanes.items():
+        height = len(entries) * _LANE + 2 * _PADDING
+        bars = []
+        for number, (host, began, ended, outcome) in enumerate(entries):
+            left, right = scale.place(began), scale.place(ended)
+            title = f"{label} on {host}: {wording.seconds((ended - began).total_seconds())}, {outcome}"
+            bars.append(Bar(left, top + _PADDING + number * _LANE, max(right - left, _SLIMMEST), _LANE - 2, outcome, title))
+        whole = max(entry[2] for entry in entries) - min(entry[1] for entry in entries)
+        end = max(bar.left + bar.width for bar in bars) + 8
+        rows.append(Row(label, top + height / 2, top, height, end, wording.seconds(whole.total_seconds()), tuple(bars)))
+        top += height
+    return tuple(rows)
+
+
+def _ticks(scale: _Scale, zero: datetime) -> tuple[tuple[float, str], ...]:
+    whole = (scale.end - scale.begin).total_seconds()
+    step = next((step for step in _STEPS if whole / step <= _MOST_TICKS), _STEPS[-1])
+    first = (scale.begin - zero).total_seconds()
+    ticks, number = [], int(first // step) if first < 0 else 0
+    while number * step <= (scale.end - zero).total_seconds():
+        if number * step >= first:
+            seconds = number * step
+            ticks.append((scale.place(zero + timedelta(seconds=seconds)), _tick(seconds)))
+        number += 1
+    return tuple(ticks)
+
+
+def _tick(seconds: float) -> str:
+    if seconds == 0:
+        return "0"
+    minutes, rest = divmod(abs(seconds), 60)
+    sign = "-" if seconds < 0 else ""
+    if not minutes:
+        return f"{sign}{rest:g} s"
+    return f"{sign}{minutes:g} min" if not rest else f"{sign}{minutes:g}:{rest:02g}"
+
+
+def _marks(scale: _Scale, t0: datetime | None, first_write: datetime | None) -> tuple[Mark, ...]:
+    marks = []
+    if t0 is not None:
+        before = (scale.begin - t0).total_seconds()
+        label = "T0: last acknowledged write"
+        if before > 0:
+            label = f"‹ T0: last acknowledged write, {wording.seconds(before)} before the command"
+        marks.append(Mark(scale.place(t0), label, "lost", 16, "start"))
+    if first_write is not None:
+        left = scale.place(first_write)
+        anchor = "end" if left > WIDTH * 0.6 else "start"
+        marks.append(Mark(left, "first write on the new site", "back", 34, anchor))
+    return tuple(marks)
+
+
+def _band(scale: _Scale, t0: datetime | None, first_write: datetime | None) -> tuple[float, float] | None:
+    if t0 is None or first_write is None or first_write <= scale.begin:
+        return None
+    left, right = scale.place(t0), scale.place(first_write)
+    return left, round(right - left, 1)
+
+
+def _moment(value: Any) -> datetime | None:
+    try:
+        return parse_utc(value) if isinstance(value, str) else None
+    except ValueError:
+        return None

@@ -1,0 +1,128 @@
+"""A run told in sentences and in four numbers, for somebody who has ten seconds. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from relevo import wording
+from relevo.objectives import MOVES_PRODUCTION
+
+if TYPE_CHECKING:
+    from relevo.record import Record
+
+VERDICTS = {
+    "passed": "Everything that was required was done and observed.",
+    "partial": "It was carried out, but not everything that was required was observed or held.",
+    "failed": "It did not reach its end, or a required check does not hold.",
+    "refused": "It was refused before any change.",
+    "interrupted": "It was cut off before its end. Look at the hosts: relevo status.",
+}
+FENCES = {
+    "stopped": "The old primary was seen shut down and cannot start writable.",
+    "powered_off": "The old primary's host was powered off by its provider.",
+    "isolated": "The old primary's host was cut off from every address, read back and probed from two places.",
+    "lease_expired": "The old primary had armed its own fence and its time had passed. Accepted by name.",
+    "attested": "A person declared the old primary dead. Accepted by name.",
+    "unknown": "Nobody knows whether the old primary still accepts writes.",
+}
+
+
+@dataclass(frozen=True)
+class Card:
+    """One big number. mood: good | bad | doubt | plain, always said in the note as well."""
+
+    title: str
+    value: str
+    note: str
+    mood: str
+    share: float | None = None
+
+
+def title(record: Record) -> str:
+    """Such as `Failover of minimarket to site b`."""
+    cluster = f" of {record.cluster}" if record.cluster else ""
+    target = record.run.get("target_site")
+    return f"{record.runbook.replace('_', ' ').capitalize()}{cluster}{f' to site {target}' if target else ''}"
+
+
+def kind(record: Record) -> str:
+    """Drill, disaster, check mode: how serious it was; empty when nobody said."""
+    return "check mode, nothing changed" if record.check_mode else record.mode or ""
+
+
+def sentences(record: Record) -> list[str]:
+    """What happened, each sentence resting on a measure that was observed."""
+    told = [VERDICTS[record.verdict]]
+    measures = record.measures
+    if isinstance(measures.get("outage_seconds"), (int, float)):
+        told.append(f"Clients could not write for {wording.seconds(measures['outage_seconds'])}.")
+    sums = measures.get("ledger") or {}
+    if isinstance(sums.get("lost"), int) and isinstance(sums.get("acknowledged"), int):
+        told.append(_fate(sums))
+    overlap = measures.get("writable_overlap_seconds")
+    if isinstance(overlap, (int, float)):
+        told.append(overlap_sentence(overlap))
+    return told
+
+
+def overlap_sentence(seconds: Any) -> str:
+    """Whether two primaries were writable at once, and how long."""
+    if not isinstance(seconds, (int, float)):
+        return "Whether two primaries were writable at once was not observed: no proof covers the whole time."
+    if seconds == 0:
+        return "At no time were two primaries writable."
+    return f"Two primaries were writable at once for {wording.seconds(seconds)}: compare their data."
+
+
+def _fate(sums: dict[str, Any]) -> str:
+    known = wording.count(sums["acknowledged"], "acknowledged transaction")
+    if sums["lost"] == 0:
+        return f"None of {known} was lost."
+    return f"{sums['lost']} of {known} {'was' if sums['lost'] == 1 else 'were'} lost; they are listed below."
+
+
+def cards(record: Record) -> list[Card]:
+    """Recovery time, loss window, lost transactions, overlap; for other runbooks how long it took and its gates."""
+    found = [_objective(objective) for objective in record.objectives]
+    if record.objectives or record.runbook in MOVES_PRODUCTION:
+        found += [_lost(record.measures.get("ledger") or {}), _overlap(record.measures.get("writable_overlap_seconds"))]
+    else:
+        found.append(Card("Duration", wording.seconds(record.duration_seconds), "from command to record", "plain"))
+        if record.gates:
+            found.append(_gates(record))
+    return found
+
+
+def _objective(objective: Any) -> Card:
+    name = wording.NAMES.get(objective.name, objective.name)
+    mood = {"met": "good", "missed": "bad", "unknown": "doubt"}[objective.verdict]
+    note = f"target {wording.seconds(objective.target)}, {objective.verdict}"
+    share = None
+    if objective.measured is not None and objective.target > 0:
+        share = min(objective.measured / objective.target, 1.0)
+    return Card(name, wording.seconds(objective.measured), note, mood, share)
+
+
+def _lost(sums: dict[str, Any]) -> Card:
+    lost, acknowledged = sums.get("lost"), sums.get("acknowledged")
+    if not isinstance(lost, int) or not isinstance(acknowledged, int):
+        return Card("Transactions lost", wording.UNOBSERVED, "no ledger was read", "doubt")
+    note = f"of {acknowledged:,} acknowledged".replace(",", " ")
+    if sums.get("indeterminate"):
+        note += f"; {sums['indeterminate']} without an answer"
+    return Card("Transactions lost", f"{lost:,}".replace(",", " "), note, "bad" if lost else "good")
+
+
+def _overlap(seconds: Any) -> Card:
+    if not isinstance(seconds, (int, float)):
+        return Card("Two writable primaries", wording.UNOBSERVED, "no proof covers the whole time", "doubt")
+    value = "never" if seconds == 0 else wording.seconds(seconds)
+    return Card("Two writable primaries", value, "by observation or fence proof", "bad" if seconds else "good")
+
+
+def _gates(record: Record) -> Card:
+    verdicts = [gate.get("verdict") for gate in record.gates]
+    passed = sum(verdict in {"pass", "not_applicable"} for verdict in verdicts)
+    mood = "bad" if "fail" in verdicts else "good" if passed == len(verdicts) else "doubt"
+    return Card("Gates", f"{passed} of {len(verdicts)}", "hold or do not apply", mood)
