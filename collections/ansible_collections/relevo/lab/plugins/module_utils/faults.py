@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ansible_collections.relevo.lab.plugins.module_utils import container, network
+from ansible_collections.relevo.lab.plugins.module_utils import container, network, snapshots
 from ansible_collections.relevo.lab.plugins.module_utils.laboratory import (
     CONTROLLER,
     Host,
@@ -284,6 +284,8 @@ VERBS: dict[str, tuple[Callable[..., str], tuple[str, ...]]] = {
     "thaw-postgresql": (thaw, ("HOST",)),
     "fill": (fill, ("HOST", "PATH")),
     "unfill": (unfill, ("HOST",)),
+    "snapshot": (snapshots.save, ("NAME",)),
+    "reset": (snapshots.restore, ("NAME",)),
     "show": (describe, ()),
 }
 
