@@ -1,0 +1,37 @@
+# Copyright: the Relevo maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Find the primary among what the database hosts said of themselves; runs on the controller and changes nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible.plugins.action import ActionBase
+
+from ansible_collections.relevo.dr.plugins.module_utils.milestone import told
+from ansible_collections.relevo.dr.plugins.module_utils.protection import find_primary
+from ansible_collections.relevo.dr.plugins.module_utils.refusal import Refusal
+
+
+class ActionModule(ActionBase):  # type: ignore[misc]
+    """``primary``: clusters, by host what ``cluster_info`` returned as cluster (empty for a host that did not answer)."""
+
+    _requires_connection = False
+    _supports_check_mode = True
+
+    def run(self, tmp: Any = None, task_vars: Any = None) -> dict[str, Any]:
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        clusters = dict(self._task.args["clusters"])
+        try:
+            host = find_primary(clusters)
+        except Refusal as refusal:
+            return {**result, "failed": True, "msg": str(refusal), **told(refused=True, gates=[refusal.gate])}
+        cluster = clusters[host]
+        return {
+            **result,
+            "changed": False,
+            "host": host,
+            "system_identifier": cluster["system_identifier"],
+            "settings": cluster["settings"],
+            "msg": "%s is the primary of system %s on timeline %s" % (host, cluster["system_identifier"], cluster["timeline"]),
+        }

@@ -1,0 +1,66 @@
+# Copyright: the Relevo maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What the roles of the runbook protect compute on the controller."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from ansible_collections.relevo.dr.plugins.module_utils.access import access_rules, slot_name
+from ansible_collections.relevo.dr.plugins.module_utils.managed_file import with_block
+from ansible_collections.relevo.dr.plugins.module_utils.pgbackrest_file import passphrase_name
+from ansible_collections.relevo.dr.plugins.module_utils.standby_build import conninfo
+
+
+def with_first_block(text: str, block: str) -> str:
+    """text with our block, at its beginning when it is new: in pg_hba.conf the first match counts."""
+    return with_block(text, block, first=True)
+
+
+def server_name(variables: Mapping[str, Any]) -> str:
+    """The name by which clients reach a host, as its certificate has it. variables: the host's."""
+    return str(variables.get("dr_address") or variables["inventory_hostname"])
+
+
+def client_address(variables: Mapping[str, Any]) -> str:
+    """Where a host's connections come from: its address, for a rule by name needs a name server at every login."""
+    address = str(variables.get("ansible_host") or "")
+    try:
+        return str(ipaddress.ip_address(address))
+    except ValueError:
+        return server_name(variables)
+
+
+def at_least(name: str, settings: Mapping[str, Any]) -> dict[str, str]:
+    """A parameter that may not be lower than the primary's."""
+    return {"name": name, "value": str(settings[name]), "rule": "minimum"}
+
+
+def repository_passphrases(repositories: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The secrets that Relevo may generate: the repositories' own passphrases, never another's keys."""
+    return [passphrase_name(repository) for repository in repositories if repository.get("cipher", "aes-256-cbc") != "none"]
+
+
+def change_line(change: Mapping[str, str]) -> str:
+    """One difference on one line."""
+    return "%s: %s -> %s" % (change["item"], change["current"], change["wanted"])
+
+
+class FilterModule:
+    """Pure functions as filters."""
+
+    def filters(self) -> dict[str, Callable[..., Any]]:
+        """The filters by name."""
+        return {
+            "access_rules": access_rules,
+            "at_least": at_least,
+            "change_line": change_line,
+            "client_address": client_address,
+            "conninfo": conninfo,
+            "repository_passphrases": repository_passphrases,
+            "server_name": server_name,
+            "slot_name": slot_name,
+            "with_first_block": with_first_block,
+        }

@@ -1,0 +1,34 @@
+# Copyright: the Relevo maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Which host is the primary of a cluster that shall be protected: seen, never told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ansible_collections.relevo.dr.plugins.module_utils.refusal import Refusal
+
+
+def find_primary(clusters: Mapping[str, Mapping[str, Any]]) -> str:
+    """The one running primary. clusters: by host what ``cluster_info`` saw. Raises Refusal unless there is exactly one and every host was seen."""
+    seen = ", ".join("%s is %s" % (host, _described(cluster)) for host, cluster in sorted(clusters.items()))
+    unseen = [host for host, cluster in clusters.items() if not cluster]
+    if unseen:
+        raise _refusal(seen, "an answer of every database host", "make %s reachable, then run again" % ", ".join(unseen))
+    primaries = [host for host, cluster in clusters.items() if cluster.get("role") == "primary"]
+    if len(primaries) > 1:
+        raise _refusal(seen, "one primary", "two hosts accept writes: find out which one the application uses, and stop the other one by hand")
+    if not primaries:
+        raise _refusal(seen, "one running primary", "start the primary, or run playbooks/failover.yml if it is lost")
+    return primaries[0]
+
+
+def _described(cluster: Mapping[str, Any]) -> str:
+    if not cluster:
+        return "silent"
+    return "%s (%s)" % (cluster.get("role"), cluster.get("state")) if cluster.get("role") != "none" else str(cluster.get("state"))
+
+
+def _refusal(observed: str, expected: str, next_action: str) -> Refusal:
+    return Refusal("PRIMARY", "dr_database", observed, expected, next_action)
