@@ -108,9 +108,10 @@ def kill_group(path: Path) -> None:
         raise LaboratoryError(f"Processes {processes_in(path)} in {path} outlived SIGKILL for {DEATH_SECONDS} s. Look at them with 'ps', then repeat.")
 
 
-def remove_groups(lab: Laboratory) -> None:
+def remove_groups(lab: Laboratory, host: Host | None = None) -> None:
+    """Of one host or of all; they must be empty."""
     for root in group_roots():
-        for directory, _below, _files in os.walk(root / lab.name, topdown=False):
+        for directory, _below, _files in os.walk(root / lab.name / (host.name if host else ""), topdown=False):
             Path(directory).rmdir()
 
 
@@ -119,10 +120,11 @@ def remove_groups(lab: Laboratory) -> None:
 
 def power_on(lab: Laboratory, host: Host) -> None:
     """Start the host and return; `wait_until_reachable` tells when it answers."""
-    directories = []
-    for root in group_roots():
-        (root / lab.name / host.name).mkdir(parents=True, exist_ok=True)
-        directories.append(root / lab.name / host.name)
+    # Fresh groups each time: a group made below one that was killed before is born dead on some kernels (seen on 6.18: its first process gets SIGKILL).
+    remove_groups(lab, host)
+    directories = [root / lab.name / host.name for root in group_roots()]
+    for directory in directories:
+        directory.mkdir(parents=True)
 
     def enter_groups() -> None:
         for directory in directories:
