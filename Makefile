@@ -1,7 +1,11 @@
 # The few commands of this project; each says what it does, `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help lab lab-down lab-purge
+.PHONY: help lint test test-full demo lab lab-down lab-purge
 
+# What runs on the laboratory is recorded in the checkout, never beside the records of real sites.
+export RELEVO_STORE := $(CURDIR)/.relevo
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+PYTEST = .venv/bin/pytest
 LAB = .venv/bin/ansible-playbook -i inventories/lab playbooks/lab.yml
 LAB_RELEASE_OPTION = $(if $(LAB_RELEASE),-e lab_release=$(LAB_RELEASE))
 
@@ -11,6 +15,26 @@ help: ## list the commands
 .venv: pyproject.toml requirements.lock bin/bootstrap
 	@bin/bootstrap
 	@touch .venv
+
+lint: .venv ## ruff, mypy, yamllint and ansible-lint
+	ruff check .
+	ruff format --check .
+	mypy runner/relevo collections/ansible_collections/relevo
+	yamllint --strict .
+	ANSIBLE_INVENTORY=inventories/example ansible-lint
+
+test: lint ## every fast test, then the smoke scenarios on a new laboratory
+	$(PYTEST) tests/unit tests/house
+	$(MAKE) --no-print-directory lab-down lab
+	$(PYTEST) tests/integration -m smoke
+
+test-full: test ## make test, then every other scenario and the Molecule one
+	$(PYTEST) tests/integration -m "not smoke"
+	$(MAKE) --no-print-directory lab-down lab
+	cd tests && molecule test --scenario-name failover
+
+demo: .venv ## a site fails over in front of you: laboratory, protection, load, a killed primary, the record
+	python bin/demo
 
 lab: .venv ## bring the laboratory up, or make it whole again (LAB_RELEASE=bookworm: Debian 12)
 	$(LAB) $(LAB_RELEASE_OPTION)

@@ -1,0 +1,82 @@
+"""Runbooks: what a person reads in them, what AWX finds, and what never stands in them."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.house.tree import PLAYBOOKS, ROOT, files, load, name, task_files, tasks, text
+
+EVERY_PLAYBOOK = pytest.mark.parametrize("playbook", PLAYBOOKS, ids=lambda path: path.stem)
+EVERY_TASK_FILE = pytest.mark.parametrize("path", task_files(), ids=name)
+# AWX's own rule (awx/main/utils/ansible.py), so that a runbook can be chosen there.
+AWX_PLAYBOOK = re.compile(r"^\s*?-?\s*?(?:hosts|(ansible\.builtin\.)?import_playbook|(ansible\.builtin\.)?include):\s*?.*?$")
+AWX_PASSES_OVER = {"roles", "tasks", "group_vars", "host_vars"}
+
+
+def found_by_awx(path):
+    parts = path.relative_to(ROOT).parts
+    if AWX_PASSES_OVER & set(parts) or any(part.startswith(".") for part in parts):
+        return False
+    return any(AWX_PLAYBOOK.match(line) for line in text(path).splitlines())
+
+
+def test_awx_offers_the_runbooks_and_nothing_else_that_could_be_started():
+    offered = {path for path in files(".yml", ".yaml") if found_by_awx(path)}
+    # Inventories and tests have the word "hosts:" too; they stand apart, where nobody takes them for a runbook.
+    apart = {path for path in offered if path.relative_to(ROOT).parts[0] in {"inventories", "tests"}}
+    assert offered - apart == set(PLAYBOOKS)
+
+
+@EVERY_PLAYBOOK
+def test_plays_are_numbered_headings_of_their_runbook(playbook):
+    title = playbook.stem.replace("_", " ").capitalize()
+    names = [play["name"] for play in load(playbook)]
+    numbers = [re.fullmatch(rf"{title} (\d+)/(\d+): [A-Z].*", play_name) for play_name in names]
+    assert all(numbers), names
+    assert [tuple(map(int, match.groups())) for match in numbers] == [(place, len(names)) for place in range(1, len(names) + 1)]
+
+
+@EVERY_PLAYBOOK
+def test_a_play_says_whether_it_gathers_facts_and_has_no_tags(playbook):
+    for play in load(playbook):
+        assert play["gather_facts"] is False, play["name"]
+        assert not {"tags", "vars_prompt", "serial", "strategy"} & set(play), play["name"]
+
+
+@EVERY_TASK_FILE
+def test_no_task_hides_a_failure_asks_a_person_or_uses_a_shell(path):
+    content = load(path)
+    for task in tasks(content):
+        words = set(task)
+        assert not words & {"ignore_errors", "tags", "shell", "pause"}, task
+        assert not words & {"ansible.builtin.shell", "ansible.builtin.pause", "ansible.builtin.raw", "ansible.builtin.script"}, task
+
+
+@EVERY_TASK_FILE
+def test_an_entry_point_is_called_without_extension_so_that_its_argument_spec_is_checked(path):
+    for task in tasks(load(path)):
+        for module in ("ansible.builtin.include_role", "ansible.builtin.import_role"):
+            if module in task:
+                assert not str(task[module].get("tasks_from", "")).endswith((".yml", ".yaml")), task
+
+
+@EVERY_TASK_FILE
+def test_a_command_says_why_no_module_does_it_and_when_it_changes(path):
+    lines = text(path).splitlines()
+    for number, line in enumerate(lines):
+        if re.match(r"\s*ansible\.builtin\.command:", line):
+            before = lines[max(0, number - 2) : number]
+            assert any(above.lstrip().startswith("#") for above in before), f"line {number + 1}: no reason"
+    for task in tasks(load(path)):
+        command = task.get("ansible.builtin.command")
+        if command:
+            guarded = isinstance(command, dict) and {"creates", "removes"} & set(command)
+            assert "changed_when" in task or guarded, task["name"]
+
+
+@EVERY_TASK_FILE
+def test_a_probe_that_bears_a_silent_host_is_the_only_exception_to_failing(path):
+    for task in tasks(load(path)):
+        assert task.get("ignore_unreachable", False) is False or "register" in task, task["name"]

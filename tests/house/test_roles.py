@@ -1,0 +1,80 @@
+"""Every role is called, described and documented in the same way."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from tests.house.tree import ROLES, load, text
+
+# The few words that all roles share; everything else of a role begins with its name.
+PROJECT_WIDE = {"dr_address"}
+EVERY_ROLE = pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
+
+
+def entry_points(role):
+    return {path.stem for path in (role / "tasks").glob("*.yml")} - {"main"}
+
+
+def specs(role):
+    return load(role / "meta/argument_specs.yml")["argument_specs"]
+
+
+def options(role):
+    return {name: option for entry in specs(role).values() for name, option in (entry.get("options") or {}).items()}
+
+
+def defaults(role):
+    path = role / "defaults/main.yml"
+    return load(path) if path.exists() else {}
+
+
+@EVERY_ROLE
+def test_each_entry_point_has_an_argument_spec_and_each_spec_an_entry_point(role):
+    assert set(specs(role)) - {"main"} == entry_points(role)
+
+
+@EVERY_ROLE
+def test_a_role_never_acts_without_an_entry_point(role):
+    main = load(role / "tasks/main.yml")
+    assert [set(task) - {"name"} for task in main] == [{"ansible.builtin.fail"}]
+
+
+@EVERY_ROLE
+def test_each_default_is_described_and_begins_with_the_name_of_the_role(role):
+    undescribed = set(defaults(role)) - set(options(role))
+    assert not undescribed, "in defaults/main.yml, but no entry point's argument spec names them"
+    assert {name for name in defaults(role) if not name.startswith(f"{role.name}_")} <= PROJECT_WIDE
+
+
+@EVERY_ROLE
+def test_a_default_that_the_spec_promises_is_the_one_that_holds(role):
+    promised = {name: option["default"] for name, option in options(role).items() if "default" in option}
+    held = {name: value for name, value in defaults(role).items() if not (isinstance(value, str) and "{{" in value)}
+    assert {name: value for name, value in promised.items() if name not in defaults(role)} == {}
+    assert {name: value for name, value in promised.items() if name in held} == {
+        name: held[name] for name in promised if name in held
+    }
+
+
+@EVERY_ROLE
+def test_each_input_that_the_role_reads_is_described(role):
+    sources = [
+        path
+        for part in ("tasks", "vars", "templates", "handlers", "defaults")
+        for path in (role / part).glob("**/*")
+        if path.is_file()
+    ]
+    lines = [line for path in sources for line in text(path).splitlines() if not line.lstrip().startswith("#")]
+    read = set(re.findall(rf"(?<![\w.$/])({role.name}_\w+)", "\n".join(lines)))
+    described = set(options(role)) | {fact for fact in read if fact.endswith("_changes")}
+    assert read - described == set()
+
+
+@EVERY_ROLE
+def test_each_entry_point_has_a_row_in_the_readme(role):
+    readme = role / "README.md"
+    assert readme.is_file(), "the role has no README.md"
+    rows = set(re.findall(r"^\| `(\w+)` \|", text(readme), re.MULTILINE))
+    assert {row for row in rows if not row.startswith(("dr_", "lab_"))} == entry_points(role)
