@@ -42,16 +42,16 @@ def test_ansible_doc_renders_every_module():
         assert shown[module]["return"] is not None, f"{module} does not say what it returns"
 
 
-class Taken(Exception):
+class TakenError(Exception):
     """What a module handed to AnsibleModule."""
 
 
 def argument_spec(module, monkeypatch):
     def take(argument_spec, **_):
-        raise Taken(argument_spec)
+        raise TakenError(argument_spec)
 
     monkeypatch.setattr(module, "AnsibleModule", take)
-    with pytest.raises(Taken) as taken:
+    with pytest.raises(TakenError) as taken:
         module.main()
     return taken.value.args[0]
 

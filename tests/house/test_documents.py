@@ -1,0 +1,80 @@
+"""Documents: the same shape for each runbook and decision, and nothing named that does not exist."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+import typer
+from relevo.cli import commands
+
+from tests.house.tree import PLAYBOOKS, ROOT, files, name, text
+
+HEADINGS = ["Purpose", "Before you start", "Command", "What happens", "When it stops", "Undo", "Proof"]
+DECISIONS = sorted(path for path in (ROOT / "docs/decisions").glob("*.md") if path.name != "README.md")
+DOCUMENTS = files(".md")
+EVERY_DOCUMENT = pytest.mark.parametrize("path", DOCUMENTS, ids=name)
+
+
+def headings(path, level):
+    return re.findall(rf"^{'#' * level} (.+)$", text(path), re.MULTILINE)
+
+
+def targets():
+    return set(re.findall(r"^([a-z-]+):.*## ", text(ROOT / "Makefile"), re.MULTILINE))
+
+
+def command_names():
+    tree = typer.main.get_command(commands)
+    return {entry for entry, command in tree.commands.items()} | {
+        f"{entry} {inner}" for entry, command in tree.commands.items() for inner in getattr(command, "commands", {})
+    }
+
+
+def code(path):
+    """What stands in backquotes or in a fenced block: what a reader may type."""
+    content = text(path)
+    return "\n".join(re.findall(r"```[a-z]*\n(.*?)```", content, re.DOTALL) + re.findall(r"`([^`\n]+)`", content))
+
+
+@pytest.mark.parametrize("playbook", PLAYBOOKS, ids=lambda path: path.stem)
+def test_each_runbook_has_a_page_of_the_same_shape(playbook):
+    page = ROOT / f"docs/runbooks/{playbook.stem}.md"
+    assert page.is_file()
+    assert headings(page, 2) == HEADINGS
+    assert f"docs/runbooks/{playbook.stem}.md" in text(playbook), "the playbook does not name its page"
+
+
+@pytest.mark.parametrize("path", DECISIONS, ids=lambda path: path.stem)
+def test_each_decision_explains_gives_reasons_and_an_example(path):
+    assert len(headings(path, 1)) == 1
+    assert headings(path, 2)[:3] == ["Explanation", "Rationale", "Example"]
+    assert path.name in text(ROOT / "docs/decisions/README.md"), "the list of decisions does not name it"
+
+
+@EVERY_DOCUMENT
+def test_documents_name_only_what_can_be_typed(path):
+    typed = code(path)
+    assert set(re.findall(r"(?<![\w-])make ([a-z][a-z-]*)", typed)) <= targets()
+    known = command_names()
+    for words in re.findall(r"(?<![\w./-])relevo ([a-z]+(?: [a-z]+)?)", typed):
+        first, _, second = words.partition(" ")
+        assert first in known, f"relevo {words}"
+        if any(entry.startswith(f"{first} ") for entry in known) and second:
+            assert words in known, f"relevo {words}"
+    for runbook in re.findall(r"(?:relevo run |playbooks/)([a-z_]+)", typed):
+        assert (ROOT / f"playbooks/{runbook}.yml").exists() or runbook == "tasks", runbook
+    for script in re.findall(r"(?<![\w/])(bin/[a-z]+)", typed):
+        assert (ROOT / script).exists(), script
+
+
+@EVERY_DOCUMENT
+def test_links_lead_somewhere(path):
+    for link in re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", text(path)):
+        assert (path.parent / link).exists(), link
+
+
+def test_the_readme_lists_every_command():
+    listed = text(ROOT / "README.md")
+    assert {f"make {target}" for target in targets() if f"`make {target}`" not in listed} == set()
+    assert {entry for entry in command_names() if f"`relevo {entry}" not in listed} - {"results"} == set()
