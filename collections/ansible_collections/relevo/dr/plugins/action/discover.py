@@ -9,10 +9,9 @@ import time
 from typing import Any, Optional
 
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
-from ansible.plugins.action import ActionBase
 from ansible_collections.relevo.dr.plugins.module_utils.clock import parse_utc
 from ansible_collections.relevo.dr.plugins.plugin_utils import controller
-from ansible_collections.relevo.dr.plugins.plugin_utils.control import Control
+from ansible_collections.relevo.dr.plugins.plugin_utils.run_action import RunAction
 
 DENIED = (
     "Permission denied",
@@ -23,43 +22,36 @@ DENIED = (
 )
 
 
-class ActionModule(ActionBase):
+class ActionModule(RunAction):
     """Arguments: kinds (of database, application, witness, observer), module, arguments, settings, ask_databases.
 
     With ask_databases (all, reachable) the module also gets the database hosts, as ``databases: [{host, name, port}]``.
     """
 
-    TRANSFERS_FILES = False
-    _supports_check_mode = True
-
-    def run(self, tmp: Optional[str] = None, task_vars: Optional[dict[str, Any]] = None) -> dict[str, Any]:
-        result: dict[str, Any] = super().run(tmp, task_vars)
-        variables = task_vars or {}
-        host = variables["inventory_hostname"]
-        control = Control.of_this_run()
+    def act(self) -> dict[str, Any]:
         arguments = dict(self._task.args["arguments"])
         if self._task.args.get("ask_databases"):
             every = self._task.args["ask_databases"] == "all"
             answered = {
-                name: known["settings"] for name, known in control.read_all("database").items() if every or known["reachable"]
+                name: known["settings"] for name, known in self.control.read_all("database").items() if every or known["reachable"]
             }
             arguments["databases"] = [
                 {"host": name, "name": known["name"], "port": known["port"]} for name, known in answered.items()
             ]
-        entry = {"settings": self._task.args.get("settings") or {}, **self._ask(variables, arguments)}
+        entry = {"settings": self._task.args.get("settings") or {}, **self._answer(arguments)}
         lock = entry.get("facts", {}).get("host", {}).get("lock")
         entry["lock_owner_dead"] = controller.owner_dead(lock)
         for kind in self._task.args["kinds"]:
-            control.write("%s/%s" % (kind, host), entry)
-        return {**result, "changed": False, "reachable": entry["reachable"], "msg": entry.get("error") or "answers"}
+            self.control.write("%s/%s" % (kind, self.host), entry)
+        return {"reachable": entry["reachable"], "msg": entry.get("error") or "answers"}
 
-    def _ask(self, variables: dict[str, Any], arguments: dict[str, Any]) -> dict[str, Any]:
-        silent = self._silent(variables)
+    def _answer(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        silent = self._silent()
         if silent:
             return {"reachable": False, "denied": False, "error": silent}
         asked = time.time()
         try:
-            answer = self._execute_module(module_name=self._task.args["module"], module_args=arguments, task_vars=variables)
+            answer = self._execute_module(module_name=self._task.args["module"], module_args=arguments, task_vars=self.variables)
         except AnsibleConnectionFailure as error:
             return {"reachable": False, "denied": any(word in str(error) for word in DENIED), "error": _short(str(error))}
         except AnsibleError as error:
@@ -77,12 +69,12 @@ class ActionModule(ActionBase):
         offset = clock_offset_seconds(asked, parse_utc(wall).timestamp(), answered) if wall else None
         return {"reachable": True, "denied": False, "error": None, "facts": facts, "clock_offset_seconds": offset}
 
-    def _silent(self, variables: dict[str, Any]) -> Optional[str]:
+    def _silent(self) -> Optional[str]:
         """A quick look before ssh, whose own time-outs are long: a dead host must not cost ten seconds of the outage."""
         if not str(self._connection.transport).endswith("ssh"):
             return None
-        address = self._templar.template(variables.get("ansible_host") or variables["inventory_hostname"])
-        port = int(self._templar.template(variables.get("ansible_port") or 22))
+        address = self._templar.template(self.variables.get("ansible_host") or self.host)
+        port = int(self._templar.template(self.variables.get("ansible_port") or 22))
         last = ""
         for _ in range(2):
             try:

@@ -4,22 +4,18 @@
 
 from __future__ import annotations
 
-from typing import Any, Optional
+from typing import Any
 
-from ansible.plugins.action import ActionBase
-from ansible_collections.relevo.dr.plugins.plugin_utils.control import Control
 from ansible_collections.relevo.dr.plugins.plugin_utils.fencing import NotFenced, power
+from ansible_collections.relevo.dr.plugins.plugin_utils.run_action import RunAction
 
 
-class ActionModule(ActionBase):
+class ActionModule(RunAction):
     """Arguments: settings {providers, command_off, command_status, command_timeout_seconds}. Runs on the controller."""
 
-    TRANSFERS_FILES = False
     _requires_connection = False
-    _supports_check_mode = True
 
-    def run(self, tmp: Optional[str] = None, task_vars: Optional[dict[str, Any]] = None) -> dict[str, Any]:
-        result: dict[str, Any] = super().run(tmp, task_vars)
+    def act(self) -> dict[str, Any]:
         settings = self._task.args["settings"]
         entry: dict[str, Any] = {"settings": settings, "power": None, "error": None}
         if "command" in settings["providers"] and settings["command_status"]:
@@ -27,9 +23,7 @@ class ActionModule(ActionBase):
                 entry["power"] = power(settings["command_status"], settings)
             except NotFenced as error:
                 entry["error"] = str(error)
-        Control.of_this_run().write("fence/%s" % (task_vars or {})["inventory_hostname"], entry)
+        self.control.write("fence/%s" % self.host, entry)
         return {
-            **result,
-            "changed": False,
             "msg": "power is %s" % entry["power"] if entry["power"] else entry["error"] or "no power command",
         }

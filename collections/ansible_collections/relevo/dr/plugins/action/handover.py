@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any, Optional
+from typing import Any
 
-from ansible.errors import AnsibleConnectionFailure
-from ansible.plugins.action import ActionBase
 from ansible_collections.relevo.dr.plugins.module_utils import promotion_token
 from ansible_collections.relevo.dr.plugins.module_utils.milestone import Milestone, told
 from ansible_collections.relevo.dr.plugins.module_utils.plan import read_plan
 from ansible_collections.relevo.dr.plugins.module_utils.probe import probe
 from ansible_collections.relevo.dr.plugins.module_utils.server_stop import replay_target
-from ansible_collections.relevo.dr.plugins.plugin_utils.control import Aborted, Control, ControlError
+from ansible_collections.relevo.dr.plugins.plugin_utils.control import Aborted
 from ansible_collections.relevo.dr.plugins.plugin_utils.fencing import Fencing, NotFenced, fence
+from ansible_collections.relevo.dr.plugins.plugin_utils.run_action import RunAction, went_wrong
 
 
 class PartFailed(Exception):
@@ -30,35 +29,24 @@ class PartFailed(Exception):
         self.material = material
 
 
-class ActionModule(ActionBase):
+class ActionModule(RunAction):
     """Arguments: quiesce_wait_seconds, fence_seconds, drain_seconds, promote_seconds, cutover_seconds, token_limit_seconds."""
 
-    TRANSFERS_FILES = False
-    _supports_check_mode = True
-
-    def run(self, tmp: Optional[str] = None, task_vars: Optional[dict[str, Any]] = None) -> dict[str, Any]:
-        result: dict[str, Any] = super().run(tmp, task_vars)
-        self._variables = task_vars or {}
-        self._host = self._variables["inventory_hostname"]
-        self._control = control = Control.of_this_run()
-        self._plan = plan = read_plan(control.read("plan"))
+    def act(self) -> dict[str, Any]:
+        self._plan = plan = read_plan(self.control.read("plan"))
         self._changed = False
         self._material: dict[str, Any] = {"phases": []}
         if plan.done or self._task.check_mode:
-            return {
-                **result,
-                "changed": False,
-                "msg": "nothing to do: %s serves already" % plan.promote if plan.done else "check mode: nothing is done",
-            }
+            return {"msg": "nothing to do: %s serves already" % plan.promote if plan.done else "check mode: nothing is done"}
         try:
             for part in self._parts():
                 part()
-        except (PartFailed, Aborted, ControlError, promotion_token.TokenError) as error:
-            control.write("handover/failed/%s" % self._host, {"msg": str(error)})
+        except (PartFailed, Aborted, promotion_token.TokenError) as error:
+            self.control.write("handover/failed/%s" % self.host, {"msg": str(error)})
             for key, value in getattr(error, "material", {}).items():
                 self._material[key] = self._material.get(key, []) + value if isinstance(value, list) else value
-            return {**result, "failed": True, "changed": self._changed, "msg": str(error), **told(**self._material)}
-        return {**result, "changed": self._changed, **told(**self._material)}
+            return {"failed": True, "changed": self._changed, "msg": str(error), **told(**self._material)}
+        return {"changed": self._changed, **told(**self._material)}
 
     def _parts(self) -> list[Callable[[], None]]:
         """In this order on one host: an application host that stays is stopped first and started last."""
@@ -70,48 +58,52 @@ class ActionModule(ActionBase):
             ((plan.promote,), self._drain_and_promote),
             (plan.cutover, self._cut_over),
         ]
-        return [part for hosts, part in parts if self._host in hosts]
+        return [part for hosts, part in parts if self.host in hosts]
 
     def _quiesce(self) -> None:
-        entry = self._control.read("application/%s" % self._host)
-        moved = self._host not in self._plan.cutover
-        if entry["reachable"]:
-            phase = self._execute(
-                "relevo.dr.application_unit", "QUIESCE", {**self._application(entry), "step": "stop", "disable": moved}
-            )["phase"]
-        else:
-            phase = Milestone("QUIESCE", self._host).ended("skipped", "unreachable: the fence of the database stands for it")
+        """An application that cannot be stopped does not stop a failover: the fence of its database stands for it, and the record says so."""
+        entry = self.control.read("application/%s" % self.host)
+        started = Milestone("QUIESCE", self.host)
+        if not entry["reachable"]:
+            phase = started.ended("skipped", "unreachable: the fence of the database stands for it")
             phase["required"] = False
-            self._material["phases"].append(phase)
-        self._control.write("handover/quiesced/%s" % self._host, phase)
+        else:
+            moved = self.host not in self._plan.cutover
+            answer = self.ask("relevo.dr.application_unit", self._application(entry, "stop", disable=moved))
+            wrong = went_wrong(answer)
+            phase = started.ended("skipped", "not stopped: %s" % wrong) if wrong else answer["phase"]
+            self._changed = self._changed or bool(answer.get("changed"))
+        self._material["phases"].append(phase)
+        self.control.write("handover/quiesced/%s" % self.host, phase)
 
     def _fence(self) -> None:
-        entry, settings = self._control.read("database/%s" % self._host), self._control.read("fence/%s" % self._host)["settings"]
-        inputs = self._control.read("inputs")
+        entry, settings = self.control.read("database/%s" % self.host), self.control.read("fence/%s" % self.host)["settings"]
+        inputs = self.control.read("inputs")
         if entry["reachable"]:
-            self._control.wait(
+            self.control.wait(
                 ["handover/quiesced/%s" % host for host in self._plan.quiesce], self._seconds("quiesce_wait_seconds", 20)
             )
         database = entry["settings"]
         arguments = {name: database[name] for name in ("unit", "data_directory", "bin_directory", "port")}
+        arguments.update(run_id=self.control.run_id, host=self.host)
         try:
             proof = fence(
                 Fencing(
-                    run_id=self._control.run_id,
-                    host=self._host,
+                    run_id=self.control.run_id,
+                    host=self.host,
                     settings=settings,
-                    server_fence=lambda: self._ask("relevo.dr.server_fence", arguments),
+                    server_fence=lambda: self.ask("relevo.dr.server_fence", arguments),
                     reachable=entry["reachable"],
-                    attested_by=inputs["attested_by"] if self._host in inputs["attest_dead"] else "",
+                    attested_by=inputs["attested_by"] if self.host in inputs["attest_dead"] else "",
                 )
             )
         except NotFenced as error:
             said = "FENCE on %s: no proof (%s). Nothing was promoted. Next: fence it by hand, then start again" % (
-                self._host,
+                self.host,
                 error,
             )
-            raise PartFailed(said, phases=[Milestone("FENCE", self._host).ended("failed", said)]) from None
-        proof["probes"].append(probe("controller", self._host, database["address"], int(database["port"])))
+            raise PartFailed(said, phases=[Milestone("FENCE", self.host).ended("failed", said)]) from None
+        proof["probes"].append(probe("controller", self.host, database["address"], int(database["port"])))
         proof.update(address=database["address"], port=int(database["port"]))
         self._changed = self._changed or proof["changed"]
         self._material["phases"].append(proof["phase"])
@@ -119,23 +111,23 @@ class ActionModule(ActionBase):
             "class": proof["class"],
             "hosts": [{name: proof[name] for name in ("host", "class", "at", "probes", "provider")}],
         }
-        self._control.write("handover/proof/%s" % self._host, proof)
+        self.control.write("handover/proof/%s" % self.host, proof)
 
     def _state_what_was_acknowledged(self) -> None:
         """After the fence nothing can be acknowledged any more: now the ledger's tail is final, and this vantage point's probes count."""
-        entry = self._control.read("witness/%s" % self._host)
+        entry = self.control.read("witness/%s" % self.host)
         proofs = self._proofs()
         statement: dict[str, Any] = {"ledger_tail": None, "probes": []}
         if entry["reachable"]:
             targets = [{name: proof[name] for name in ("host", "address", "port")} for proof in proofs]
-            answer = self._ask("relevo.dr.witness_statement", {**entry["settings"], "witness": self._host, "targets": targets})
-            if not answer.get("failed") and not answer.get("unreachable"):
+            answer = self.ask("relevo.dr.witness_statement", {**entry["settings"], "witness": self.host, "targets": targets})
+            if went_wrong(answer) is None:
                 statement = {name: answer[name] for name in ("ledger_tail", "probes")}
-        self._control.write("handover/witness/%s" % self._host, statement)
+        self.control.write("handover/witness/%s" % self.host, statement)
 
     def _drain_and_promote(self) -> None:
         proofs = self._proofs()
-        entry = self._control.read("database/%s" % self._host)["settings"]
+        entry = self.control.read("database/%s" % self.host)["settings"]
         old_hosts = [{name: proof[name] for name in ("host", "address", "port")} for proof in proofs]
         common = {
             **{name: entry[name] for name in ("data_directory", "bin_directory", "port", "database")},
@@ -152,13 +144,13 @@ class ActionModule(ActionBase):
                 "timeout_seconds": self._seconds("drain_seconds", 60),
             },
         )
-        statements = self._control.wait(
+        statements = self.control.wait(
             ["handover/witness/%s" % host for host in self._plan.witness], self._seconds("fence_seconds", 60)
         )
         token, signature = self._authorise(proofs, statements, drained) if drained["in_recovery"] else ("", "")
         # From here the application hosts get ready: they wait for the new primary by themselves.
-        self._control.write("handover/authorised", {"host": self._host})
-        inputs = self._control.read("inputs")
+        self.control.write("handover/authorised", {"host": self.host})
+        inputs = self.control.read("inputs")
         promoted = self._execute(
             "relevo.dr.standby_promote",
             "PROMOTE",
@@ -184,7 +176,7 @@ class ActionModule(ActionBase):
             "replay_lsn": drained["position"]["replay_lsn"],
             "archive_replayed": drained["position"].get("archive_replayed"),
         }
-        self._control.write("handover/promoted", promoted["promotion"])
+        self.control.write("handover/promoted", promoted["promotion"])
 
     def _authorise(
         self, proofs: list[dict[str, Any]], statements: list[dict[str, Any]], drained: dict[str, Any]
@@ -200,14 +192,14 @@ class ActionModule(ActionBase):
         if answering:
             raise PartFailed(
                 "PROMOTE on %s: %s still answers after the fence. Nothing was promoted. Next: find out what runs there"
-                % (self._host, "; ".join(answering))
+                % (self.host, "; ".join(answering))
             )
-        accepted = ("attested",) if self._control.read("inputs")["attest_dead"] else ()
+        accepted = ("attested",) if self.control.read("inputs")["attest_dead"] else ()
         token = promotion_token.Token(
-            run_id=self._control.run_id,
+            run_id=self.control.run_id,
             nonce=drained["nonce"],
             system_identifier=drained["system_identifier"],
-            promote_host=self._host,
+            promote_host=self.host,
             hosts=tuple(
                 {**{name: proof[name] for name in ("host", "address", "port", "class")}, "probes": len(proof["probes"]) + len(seen)}
                 for proof in proofs
@@ -219,52 +211,40 @@ class ActionModule(ActionBase):
         return text, promotion_token.sign(text, os.environ["RELEVO_SIGNING_KEY"])
 
     def _cut_over(self) -> None:
-        entry = self._control.read("application/%s" % self._host)
-        database = self._control.read("database/%s" % self._plan.promote)["settings"]
-        self._control.wait(["handover/authorised"], self._limit())
+        entry = self.control.read("application/%s" % self.host)
+        database = self.control.read("database/%s" % self._plan.promote)["settings"]
+        self.control.wait(["handover/authorised"], self._limit())
         self._execute(
             "relevo.dr.application_unit",
             "CUTOVER",
-            {
-                **self._application(entry),
-                "step": "cutover",
-                "address": database["name"],
-                "port": database["port"],
-                "system_identifier": self._plan.system_identifier,
-                "timeout_seconds": self._seconds("cutover_seconds", 60),
-            },
+            self._application(
+                entry,
+                "cutover",
+                address=database["name"],
+                port=database["port"],
+                system_identifier=self._plan.system_identifier,
+                timeout_seconds=self._seconds("cutover_seconds", 60),
+            ),
         )
-        self._control.wait(["handover/promoted"], self._seconds("promote_seconds", 60))
+        self.control.wait(["handover/promoted"], self._seconds("promote_seconds", 60))
 
     def _proofs(self) -> list[dict[str, Any]]:
-        proofs: list[dict[str, Any]] = self._control.wait(["handover/proof/%s" % host for host in self._plan.fence], self._limit())
+        proofs: list[dict[str, Any]] = self.control.wait(["handover/proof/%s" % host for host in self._plan.fence], self._limit())
         return proofs
 
-    def _application(self, entry: dict[str, Any]) -> dict[str, Any]:
-        return {
-            **{name: entry["settings"][name] for name in ("unit", "environment_file", "url_variable", "health_url")},
-            "host": self._host,
-        }
+    def _application(self, entry: dict[str, Any], step: str, **more: Any) -> dict[str, Any]:
+        about = {name: entry["settings"][name] for name in ("unit", "environment_file", "url_variable", "health_url")}
+        return {**about, **more, "step": step, "run_id": self.control.run_id, "host": self.host}
 
     def _execute(self, module: str, phase: str, arguments: dict[str, Any]) -> dict[str, Any]:
         """Run a module as this host's next milestone. PartFailed when it fails or the host stops answering."""
-        started = Milestone(phase, self._host)
-        answer = self._ask(module, arguments)
-        if answer.get("failed") or answer.get("unreachable"):
-            said = str(answer.get("msg") or answer.get("module_stderr") or "no reason given")
-            raise PartFailed(said, phases=[answer.get("phase") or started.ended("failed", said)], loss=answer.get("loss"))
+        started = Milestone(phase, self.host)
+        answer = self.ask(module, {**arguments, "run_id": self.control.run_id, "host": self.host})
+        wrong = went_wrong(answer)
+        if wrong:
+            raise PartFailed(wrong, phases=[answer.get("phase") or started.ended("failed", wrong)], loss=answer.get("loss"))
         self._changed = self._changed or bool(answer.get("changed"))
         self._material["phases"].append(answer["phase"])
-        return answer
-
-    def _ask(self, module: str, arguments: dict[str, Any]) -> dict[str, Any]:
-        wanted = {"run_id": self._control.run_id, "host": self._host, **arguments}
-        if module == "relevo.dr.witness_statement":
-            wanted.pop("run_id"), wanted.pop("host")
-        try:
-            answer: dict[str, Any] = self._execute_module(module_name=module, module_args=wanted, task_vars=self._variables)
-        except AnsibleConnectionFailure as error:
-            return {"unreachable": True, "msg": "%s stopped answering: %s" % (self._host, str(error)[:200])}
         return answer
 
     def _seconds(self, name: str, default: float) -> float:

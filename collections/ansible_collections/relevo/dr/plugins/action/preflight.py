@@ -1,14 +1,14 @@
 # Copyright: the Relevo maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Judge what was discovered: make the plan, evaluate every gate, and refuse when one does not pass."""
+"""Judge what was discovered: make the plan and evaluate every gate. The action refuse speaks the judgement."""
 
 from __future__ import annotations
 
 import os
 import shutil
-from typing import Any, Optional
+from dataclasses import asdict
+from typing import Any
 
-from ansible.plugins.action import ActionBase
 from ansible_collections.relevo.dr.plugins.module_utils import gates as gate_rules
 from ansible_collections.relevo.dr.plugins.module_utils.inputs import Inputs, read_inputs
 from ansible_collections.relevo.dr.plugins.module_utils.milestone import Milestone, told
@@ -17,72 +17,50 @@ from ansible_collections.relevo.dr.plugins.module_utils.refusal import Refusal
 from ansible_collections.relevo.dr.plugins.module_utils.status import status
 from ansible_collections.relevo.dr.plugins.plugin_utils import controller
 from ansible_collections.relevo.dr.plugins.plugin_utils.control import Control
+from ansible_collections.relevo.dr.plugins.plugin_utils.run_action import RunAction
 
 
-class ActionModule(ActionBase):
-    """Arguments: limits (see Limits), enforce (false only shows). Runs on the controller; changes nothing anywhere."""
+class ActionModule(RunAction):
+    """Arguments: limits (see Limits), enforce (false: no wish of an operator, only show). Runs on the controller; changes nothing anywhere."""
 
-    TRANSFERS_FILES = False
     _requires_connection = False
-    _supports_check_mode = True
 
-    def run(self, tmp: Optional[str] = None, task_vars: Optional[dict[str, Any]] = None) -> dict[str, Any]:
-        result: dict[str, Any] = super().run(tmp, task_vars)
+    def act(self) -> dict[str, Any]:
         phase = Milestone("PREFLIGHT", "controller")
-        control = Control.of_this_run()
-        known = control.read("landscape")
-        landscape = read_landscape(control)
-        enforce = bool(self._task.args.get("enforce", True))
+        given = self.control.read("landscape")["given"]
+        landscape = read_landscape(self.control)
+        enforce = bool(self._task.args["enforce"])
         try:
-            inputs = read_inputs(known["given"]) if enforce else _inputs_of_a_check(known["given"], landscape)
+            inputs = read_inputs(given) if enforce else _inputs_of_a_check(given, landscape)
             plan = make_plan(landscape, inputs.target_site, inputs.scope)
         except Refusal as refusal:
-            told_so = told(
-                refused=True, gates=[refusal.gate], status=status(landscape), phases=[phase.ended("failed", str(refusal))]
-            )
-            return {**result, "failed": True, "msg": str(refusal), **told_so}
-        limits = gate_rules.Limits(**(self._task.args.get("limits") or {}))
-        gates = gate_rules.evaluate(plan, landscape, inputs, limits, _controller())
-        control.write("plan", plan.as_dict())
-        control.write(
-            "inputs",
-            {
-                "accept_loss_seconds": inputs.accept_loss_seconds,
-                "accept_loss_transactions": inputs.accept_loss_transactions,
-                "accept_unknown": list(inputs.accept_unknown),
-                "attest_dead": list(inputs.attest_dead),
-                "attested_by": inputs.attested_by,
-            },
-        )
+            return self._judged([str(refusal)], phase.ended("failed", str(refusal)), gates=[refusal.gate], status=status(landscape))
+        gates = gate_rules.evaluate(plan, landscape, inputs, gate_rules.Limits(**self._task.args["limits"]), _controller())
         blocking = gate_rules.blocking(gates)
-        material: dict[str, Any] = {
-            "gates": [gate.as_dict() for gate in gates],
-            "run": {
-                "source_site": plan.source_site,
-                "target_site": plan.target_site,
-                "parent_run_id": plan.parent_run_id,
-                "done": plan.done,
-                "resume": plan.resume,
-            },
-            "plan": plan.as_dict(),
-            "status": status(landscape),
-            "phases": [phase.ended("failed" if blocking else "ok", "%d gates, %d do not pass" % (len(gates), len(blocking)))],
-        }
-        if not blocking:
-            return {**result, "changed": False, "msg": _summary(plan, gates), **told(**material)}
-        lines = [
+        if enforce and not blocking:
+            # Without these two files no later step does anything.
+            self.control.write("inputs", asdict(inputs))
+            self.control.write("plan", plan.as_dict())
+        sentences = [
             "%s on %s: %s. Observed: %s; expected: %s. Next: %s"
             % (gate.id, gate.host, gate.title, gate.observed, gate.expected, gate.next_action)
             for gate in blocking
         ]
-        if enforce:
-            material["refused"] = True
-        return {
-            **result,
-            "failed": True,
-            "msg": "Not ready: %d of %d gates do not pass.\n%s" % (len(blocking), len(gates), "\n".join(lines)),
-            **told(**material),
-        }
+        summary = _summary(plan, gates, blocking)
+        about = {name: getattr(plan, name) for name in ("source_site", "target_site", "parent_run_id", "done", "resume")}
+        return self._judged(
+            sentences,
+            phase.ended("failed" if blocking else "ok", summary),
+            gates=[gate.as_dict() for gate in gates],
+            run=about,
+            plan=plan.as_dict(),
+            status=status(landscape),
+        )
+
+    def _judged(self, sentences: list[str], phase: dict[str, Any], **material: Any) -> dict[str, Any]:
+        """Keep the judgement for the task that speaks it: this one shows nothing, so that an operator reads sentences and not data."""
+        self.control.write("judgement", {"sentences": sentences, "enforce": bool(self._task.args["enforce"])})
+        return {"msg": phase["detail"], **told(phases=[phase], **material)}
 
 
 def read_landscape(control: Control) -> Landscape:
@@ -109,12 +87,13 @@ def _controller() -> gate_rules.Controller:
     )
 
 
-def _summary(plan: Plan, gates: list[gate_rules.Gate]) -> str:
+def _summary(plan: Plan, gates: list[gate_rules.Gate], blocking: list[gate_rules.Gate]) -> str:
+    if blocking:
+        return "%d of %d gates do not pass" % (len(blocking), len(gates))
     if plan.done:
         return "%s is the primary already and no run is unfinished: nothing to do" % plan.promote
-    passed = sum(gate.verdict == gate_rules.PASS for gate in gates)
-    return "%d gates pass. Fence %s, promote %s, serve from %s" % (
-        passed,
+    return "all %d gates pass: fence %s, promote %s, serve from %s" % (
+        len(gates),
         ", ".join(plan.fence),
         plan.promote,
         ", ".join(plan.cutover),

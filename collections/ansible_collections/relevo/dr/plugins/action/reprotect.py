@@ -4,55 +4,42 @@
 
 from __future__ import annotations
 
-from typing import Any, Optional
+from typing import Any
 
-from ansible.errors import AnsibleConnectionFailure
-from ansible.plugins.action import ActionBase
 from ansible_collections.relevo.dr.plugins.module_utils.milestone import Milestone, told
 from ansible_collections.relevo.dr.plugins.module_utils.plan import read_plan
-from ansible_collections.relevo.dr.plugins.plugin_utils.control import Control
+from ansible_collections.relevo.dr.plugins.plugin_utils.run_action import RunAction, went_wrong
 
 
-class ActionModule(ActionBase):
+class ActionModule(RunAction):
     """Arguments: config, repositories, archive_seconds. Acts on the promoted host alone; a timeline that is protected already is left alone."""
 
-    TRANSFERS_FILES = False
-    _supports_check_mode = True
-
-    def run(self, tmp: Optional[str] = None, task_vars: Optional[dict[str, Any]] = None) -> dict[str, Any]:
-        result: dict[str, Any] = super().run(tmp, task_vars)
-        self._variables = task_vars or {}
-        control = Control.of_this_run()
+    def act(self) -> dict[str, Any]:
+        host, control = self.host, self.control
         plan = read_plan(control.read("plan"))
-        host = self._variables["inventory_hostname"]
         if host != plan.promote or plan.done or self._task.check_mode:
-            return {**result, "changed": False, "msg": "has no part in it"}
+            return {"msg": "has no part in it"}
         settings = control.read("database/%s" % host)["settings"]
         phase = Milestone("PROTECT", host)
         gates: list[dict[str, Any]] = []
         answer: dict[str, Any] = {}
         for module, arguments in self._steps(control.run_id, host, settings):
-            answer = self._ask(module, arguments)
-            gates += answer.get("relevo", {}).get("gates", [])
-            if answer.get("failed") or answer.get("unreachable"):
+            answer = self.ask(module, arguments)
+            gates += answer.get("ansible_stats", {}).get("data", {}).get("relevo", {}).get("gates", [])
+            wrong = went_wrong(answer)
+            if wrong:
                 said = "PROTECT on %s: %s. The new primary serves, but is NOT protected. Next: run playbooks/protect.yml" % (
                     host,
-                    answer.get("msg"),
+                    wrong,
                 )
-                return {
-                    **result,
-                    "failed": True,
-                    "changed": False,
-                    "msg": said,
-                    **told(phases=[phase.ended("failed", said)], gates=gates),
-                }
+                return {"failed": True, "msg": said, **told(phases=[phase.ended("failed", said)], gates=gates)}
             if answer.get("started_before"):
                 break
         for gate in gates:
             gate.update(id="G20", phase="PROTECT", title="protected again: WAL written now is in the archive")
         changed = bool(answer.get("changed"))
         detail = "archive proven, backup in %s" % answer["unit"]
-        return {**result, "changed": changed, "msg": detail, **told(phases=[phase.ended(detail=detail)], gates=gates)}
+        return {"changed": changed, "msg": detail, **told(phases=[phase.ended(detail=detail)], gates=gates)}
 
     def _steps(self, run_id: str, host: str, settings: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
         common = {
@@ -75,10 +62,3 @@ class ActionModule(ActionBase):
             ("relevo.dr.archive_probe", probe),
             ("relevo.dr.backup_start", {**common, "step": "finish"}),
         ]
-
-    def _ask(self, module: str, arguments: dict[str, Any]) -> dict[str, Any]:
-        try:
-            answer: dict[str, Any] = self._execute_module(module_name=module, module_args=arguments, task_vars=self._variables)
-        except AnsibleConnectionFailure as error:
-            return {"unreachable": True, "msg": "the host stopped answering: %s" % str(error)[:200]}
-        return answer

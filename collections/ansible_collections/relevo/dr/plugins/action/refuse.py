@@ -1,0 +1,24 @@
+# Copyright: the Relevo maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""Speak the judgement of preflight: go on, or say for each gate that does not pass what to do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ansible_collections.relevo.dr.plugins.module_utils.milestone import told
+from ansible_collections.relevo.dr.plugins.plugin_utils.run_action import RunAction
+
+
+class ActionModule(RunAction):
+    """No arguments. Runs on the controller."""
+
+    _requires_connection = False
+
+    def act(self) -> dict[str, Any]:
+        judgement = self.control.read("judgement")
+        if not judgement["sentences"]:
+            return {"msg": "every gate passes"}
+        # A check that finds something has failed; only a run that was to change something is refused.
+        spoken = told(refused=True) if judgement["enforce"] else {}
+        return {"failed": True, "msg": "Not ready.\n%s" % "\n".join(judgement["sentences"]), **spoken}

@@ -1,0 +1,51 @@
+# Copyright: the Relevo maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What every step of an opened run has in common: the run's directory, and errors as sentences."""
+
+from __future__ import annotations
+
+from typing import Any, Optional
+
+from ansible.errors import AnsibleConnectionFailure
+from ansible.plugins.action import ActionBase
+from ansible_collections.relevo.dr.plugins.plugin_utils.control import Control, ControlError
+
+
+class RunAction(ActionBase):
+    """An action plugin that belongs to an opened run; a subclass writes :meth:`act`."""
+
+    TRANSFERS_FILES = False
+    _supports_check_mode = True
+
+    def run(self, tmp: Optional[str] = None, task_vars: Optional[dict[str, Any]] = None) -> dict[str, Any]:
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        self.variables = task_vars or {}
+        self.host = str(self.variables["inventory_hostname"])
+        try:
+            self.control = Control.of_this_run()
+            return {**result, "changed": False, **self.act()}
+        except ControlError as error:
+            return {
+                **result,
+                "failed": True,
+                "msg": "%s on %s: %s. Next: start the whole runbook again" % (self._task.action, self.host, error),
+            }
+
+    def act(self) -> dict[str, Any]:
+        """The step itself. Returns the keys of the task result."""
+        raise NotImplementedError
+
+    def ask(self, module: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Run a module on this host; a host that stops answering gives ``unreachable`` and a sentence, never an exception."""
+        try:
+            answer: dict[str, Any] = self._execute_module(module_name=module, module_args=arguments, task_vars=self.variables)
+        except AnsibleConnectionFailure as error:
+            return {"unreachable": True, "msg": "%s stopped answering: %s" % (self.host, str(error)[:200])}
+        return answer
+
+
+def went_wrong(answer: dict[str, Any]) -> Optional[str]:
+    """Why a module's answer is none, or None when it is good."""
+    if not answer.get("failed") and not answer.get("unreachable"):
+        return None
+    return str(answer.get("msg") or answer.get("module_stderr") or "no reason given")
