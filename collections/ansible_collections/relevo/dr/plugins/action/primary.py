@@ -7,7 +7,6 @@ from __future__ import annotations
 from typing import Any
 
 from ansible.plugins.action import ActionBase
-
 from ansible_collections.relevo.dr.plugins.module_utils.milestone import told
 from ansible_collections.relevo.dr.plugins.module_utils.protection import find_primary
 from ansible_collections.relevo.dr.plugins.module_utils.refusal import Refusal

@@ -33,6 +33,11 @@ def client_address(variables: Mapping[str, Any]) -> str:
         return server_name(variables)
 
 
+def peer(variables: Mapping[str, Any], port: int) -> dict[str, Any]:
+    """A host as the guard of another one asks it."""
+    return {"name": str(variables["inventory_hostname"]), "host": server_name(variables), "port": port}
+
+
 def at_least(name: str, settings: Mapping[str, Any]) -> dict[str, str]:
     """A parameter that may not be lower than the primary's."""
     return {"name": name, "value": str(settings[name]), "rule": "minimum"}
@@ -59,6 +64,7 @@ class FilterModule:
             "change_line": change_line,
             "client_address": client_address,
             "conninfo": conninfo,
+            "peer": peer,
             "repository_passphrases": repository_passphrases,
             "server_name": server_name,
             "slot_name": slot_name,

@@ -1,0 +1,504 @@
+#!/usr/bin/python3
+# Copyright: the Relevo maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""relevo-guard: may PostgreSQL on this host start writable?
+
+  relevo-guard boot                    asked by systemd before every start (ExecStartPre); exit 1 keeps PostgreSQL down
+  relevo-guard check                   what the next start would be, as JSON; changes nothing
+  relevo-guard start --reason "..."    end a read-only hold on this host's own word; needs nobody else
+
+Nothing but Python and PostgreSQL is needed. What cannot be decided is decided against writing.
+"""
+
+from __future__ import annotations
+
+import argparse
+import concurrent.futures
+import contextlib
+import json
+import os
+import pwd
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timezone
+from typing import Any, Optional
+
+SETTINGS = "/etc/relevo/guard.json"
+STATE = "/var/lib/relevo"
+FENCE, HOLD, PERMIT, JOURNAL = "fence.json", "guard-held.json", "guard-permit.json", "journal.jsonl"
+PERMIT_SECONDS = 120.0
+
+WRITABLE, STANDBY, HOLD_READ_ONLY, REFUSE, FENCE_AND_REFUSE = "start", "start-as-standby", "hold-read-only", "refuse", "fence-and-refuse"
+
+
+# -- deciding: pure --
+
+
+@dataclass(frozen=True)
+class Peer:
+    """What another database host of the cluster answered. role: primary | standby | silent | other-system."""
+
+    name: str
+    role: str
+    timeline: Optional[int] = None
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Everything a decision rests on.
+
+    cluster: there is a cluster in the data directory. signal: standby.signal is there. hold: our own mark that we put it there. fence: the fence mark.
+    permit: a fresh word of an operator on this host. timeline: this cluster's. archive_timeline: the newest in the repository, None when it did not answer.
+    """
+
+    cluster: bool
+    signal: bool = False
+    hold: Optional[dict[str, Any]] = None
+    fence: Optional[dict[str, Any]] = None
+    permit: Optional[dict[str, Any]] = None
+    timeline: int = 0
+    peers: tuple[Peer, ...] = ()
+    archive_timeline: Optional[int] = None
+
+
+@dataclass(frozen=True)
+class Decision:
+    """action: one of the five; reason and next_action for a person."""
+
+    action: str
+    reason: str
+    next_action: str = ""
+
+
+def decide_alone(evidence: Evidence) -> Optional[Decision]:
+    """What this host's own files settle, without asking anybody; None when they do not."""
+    if evidence.fence is not None:
+        mark = evidence.fence
+        reason = "this host was fenced by %s at %s (%s)" % (_who(mark), mark.get("at", "?"), mark.get("reason") or mark.get("class") or "no reason kept")
+        return Decision(REFUSE, reason, "bring it back with playbooks/failback.yml, which lifts the fence")
+    if not evidence.cluster:
+        return Decision(WRITABLE, "there is no cluster here that could be writable")
+    if evidence.signal and evidence.hold is None:
+        return Decision(STANDBY, "standby.signal is in place")
+    if evidence.signal and evidence.hold is not None and evidence.timeline > int(evidence.hold.get("timeline", 0)):
+        return Decision(STANDBY, "this host was held and has followed a newer timeline since: it is a standby now")
+    return None
+
+
+def decide(evidence: Evidence) -> Decision:
+    """The whole rule, in the order of what is worse to get wrong."""
+    alone = decide_alone(evidence)
+    if alone is not None:
+        return alone
+    primaries = [peer for peer in evidence.peers if peer.role == "primary"]
+    newer = [peer for peer in primaries if (peer.timeline or 0) >= evidence.timeline]
+    if newer:
+        return Decision(
+            FENCE_AND_REFUSE,
+            "%s is the primary, on timeline %s; this host's data end on timeline %d" % (newer[0].name, newer[0].timeline, evidence.timeline),
+            "bring this host back as a standby with playbooks/failback.yml",
+        )
+    if primaries:
+        return Decision(
+            HOLD_READ_ONLY,
+            "%s accepts writes on timeline %s, which is older than %d here: two hosts claim to be primary" % (primaries[0].name, primaries[0].timeline, evidence.timeline),
+            "stop PostgreSQL on %s, then restart it here" % primaries[0].name,
+        )
+    ahead = [peer for peer in evidence.peers if peer.role == "standby" and (peer.timeline or 0) > evidence.timeline]
+    if ahead:
+        return Decision(
+            FENCE_AND_REFUSE,
+            "%s follows timeline %s; this host's data end on timeline %d" % (ahead[0].name, ahead[0].timeline, evidence.timeline),
+            "bring this host back as a standby with playbooks/failback.yml",
+        )
+    standbys = [peer for peer in evidence.peers if peer.role == "standby"]
+    if evidence.archive_timeline is not None and evidence.archive_timeline > evidence.timeline:
+        reason = "the archive holds timeline %d; this host's data end on timeline %d" % (evidence.archive_timeline, evidence.timeline)
+        if len(standbys) < len(evidence.peers) or not evidence.peers:
+            return Decision(FENCE_AND_REFUSE, reason, "bring this host back as a standby with playbooks/failback.yml")
+        if evidence.permit is None:
+            # Every other host follows our timeline, so nobody serves the newer one: an abandoned promotion, or somebody is at work on it.
+            return Decision(HOLD_READ_ONLY, reason, "if that timeline was abandoned on purpose: relevo-guard start --reason '...'")
+    if not evidence.peers:
+        return Decision(WRITABLE, "this cluster has no other host")
+    if standbys:
+        return Decision(WRITABLE, "%s answers and is a standby; nobody else is primary" % ", ".join(peer.name for peer in standbys))
+    if evidence.permit is not None:
+        return Decision(WRITABLE, "%s said so: %s" % (_who(evidence.permit), evidence.permit.get("reason")))
+    return Decision(
+        HOLD_READ_ONLY,
+        "no other host of the cluster answers (%s): it cannot be known that none of them is primary" % _silence(evidence.peers),
+        "when you know that no other host is primary: relevo-guard start --reason '...'; or restart this unit once another host answers",
+    )
+
+
+def _silence(peers: tuple[Peer, ...]) -> str:
+    return "; ".join("%s: %s" % (peer.name, peer.detail or peer.role) for peer in peers)
+
+
+def _who(mark: dict[str, Any]) -> str:
+    return "run %s" % mark["run_id"] if mark.get("run_id") else str(mark.get("by") or "an unknown hand")
+
+
+# -- seeing --
+
+
+@dataclass(frozen=True)
+class Settings:
+    """/etc/relevo/guard.json. peers: [{name, host, port}]; host is a name in the server's certificate."""
+
+    cluster: str
+    unit: str
+    data_directory: str
+    bin_directory: str
+    stanza: str = ""
+    pgbackrest_config: str = "/etc/pgbackrest/pgbackrest.conf"
+    owner: str = "postgres"
+    database: str = "postgres"
+    monitor_role: str = "relevo_monitor"
+    passfile: str = "/etc/relevo/pgpass"
+    ca_file: str = ""
+    connect_seconds: int = 2
+    archive_seconds: float = 6.0
+    wait_seconds: float = 10.0
+    peers: list[dict[str, Any]] = field(default_factory=list)
+
+
+class GuardError(Exception):
+    """The guard cannot decide; the message is a sentence."""
+
+
+def read_settings(path: str = SETTINGS) -> Settings:
+    """Raises GuardError: a guard without settings must not wave anything through."""
+    try:
+        with open(path, encoding="utf-8") as source:
+            return Settings(**json.load(source))
+    except (OSError, ValueError, TypeError) as error:
+        raise GuardError("%s cannot be read (%s). Next: run playbooks/protect.yml, or remove the drop-in of the unit if this host is unprotected" % (path, error)) from None
+
+
+def read_mark(name: str) -> Optional[dict[str, Any]]:
+    """A mark in our state directory; one that cannot be read is still a mark."""
+    try:
+        with open(os.path.join(STATE, name), encoding="utf-8") as source:
+            value = json.load(source)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        return {"reason": "the mark cannot be read: %s" % error}
+    return value if isinstance(value, dict) else {"reason": "the mark is not an object"}
+
+
+def look(settings: Settings, patient: bool = True) -> Evidence:
+    """This host's own files and, unless they settle it, the peers and the archive. patient: wait for peers that may still be booting."""
+    control = controldata(settings)
+    evidence = Evidence(
+        cluster=os.path.exists(os.path.join(settings.data_directory, "global", "pg_control")),
+        signal=os.path.exists(os.path.join(settings.data_directory, "standby.signal")),
+        hold=read_mark(HOLD),
+        fence=read_mark(FENCE),
+        permit=fresh_permit(read_mark(PERMIT)),
+        timeline=newest_timeline(control, os.path.join(settings.data_directory, "pg_wal")),
+    )
+    if decide_alone(evidence) is not None:
+        return evidence
+    wait_seconds = settings.wait_seconds if patient and evidence.permit is None else 0.0
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        archive = pool.submit(archive_timeline, settings)
+        peers = ask_peers(settings, control.get("Database system identifier", ""), pool, wait_seconds)
+        newest = archive.result()
+    return Evidence(**{**_shallow(evidence), "peers": peers, "archive_timeline": newest})
+
+
+def _shallow(evidence: Evidence) -> dict[str, Any]:
+    return {name: getattr(evidence, name) for name in evidence.__dataclass_fields__}
+
+
+def controldata(settings: Settings) -> dict[str, str]:
+    """pg_controldata by label; empty when there is no cluster. Raises GuardError for a cluster that cannot be read."""
+    if not os.path.exists(os.path.join(settings.data_directory, "global", "pg_control")):
+        return {}
+    done = run_as_owner(settings, [os.path.join(settings.bin_directory, "pg_controldata"), settings.data_directory], 10)
+    if done is None or done.returncode != 0:
+        raise GuardError("pg_controldata cannot read %s" % settings.data_directory)
+    pairs = (line.split(":", 1) for line in done.stdout.splitlines() if ":" in line)
+    return {label.strip(): value.strip() for label, value in pairs}
+
+
+def newest_timeline(control: dict[str, str], wal_directory: str) -> int:
+    """The timeline on which this cluster's data end.
+
+    pg_control alone is late: a server that dies right after its promotion has not written the first checkpoint of the new timeline, but has its segments.
+    """
+    labels = ("Latest checkpoint's TimeLineID", "Min recovery ending loc's timeline")
+    known = [int(control.get(label) or 0) for label in labels]
+    with contextlib.suppress(FileNotFoundError):
+        known += [int(name[:8], 16) for name in os.listdir(wal_directory) if re.fullmatch(r"[0-9A-F]{24}", name)]
+    return max(known)
+
+
+def ask_peers(settings: Settings, system_identifier: str, pool: concurrent.futures.Executor, wait_seconds: float) -> tuple[Peer, ...]:
+    """Every peer's answer; asked again for a while as long as none of them answers, for after a power cut hosts come up in any order."""
+    deadline = time.monotonic() + wait_seconds
+    while True:
+        peers = tuple(pool.map(lambda peer: ask_peer(settings, peer, system_identifier), settings.peers))
+        if not peers or any(peer.role in ("primary", "standby") for peer in peers) or time.monotonic() > deadline:
+            return peers
+        time.sleep(1.0)
+
+
+_QUESTION = """
+select case when pg_is_in_recovery() then 'standby' else 'primary' end,
+       (select system_identifier from pg_control_system()),
+       greatest((select timeline_id from pg_control_checkpoint()), coalesce((select received_tli from pg_stat_wal_receiver), 0),
+                case when pg_is_in_recovery() then 0 else ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int end)
+"""
+
+
+def ask_peer(settings: Settings, peer: dict[str, Any], system_identifier: str) -> Peer:
+    """One peer over verified TLS, in bounded time."""
+    words = {
+        "host": peer["host"],
+        "port": str(peer.get("port", 5432)),
+        "dbname": settings.database,
+        "user": settings.monitor_role,
+        "passfile": settings.passfile,
+        "connect_timeout": str(max(2, settings.connect_seconds)),
+        "sslmode": "verify-full" if settings.ca_file else "require",
+        "application_name": "relevo-guard",
+    }
+    if settings.ca_file:
+        words["sslrootcert"] = settings.ca_file
+    conninfo = " ".join("%s='%s'" % (name, value.replace("\\", "\\\\").replace("'", "\\'")) for name, value in words.items())
+    command = [os.path.join(settings.bin_directory, "psql"), "-XAtqw", "--field-separator=|", "--dbname=%s" % conninfo, "--command=%s" % _QUESTION]
+    done = run_as_owner(settings, command, settings.connect_seconds + 3)
+    name = str(peer["name"])
+    if done is None:
+        return Peer(name, "silent", detail="no answer within %d s" % (settings.connect_seconds + 3))
+    answer = done.stdout.strip().split("|")
+    if done.returncode != 0 or len(answer) != 3:
+        return Peer(name, "silent", detail=(done.stderr.strip().splitlines() or ["no answer"])[-1])
+    role, system, timeline = answer
+    if system != system_identifier:
+        return Peer(name, "other-system", detail="another cluster, system identifier %s" % system)
+    return Peer(name, role, int(timeline))
+
+
+def archive_timeline(settings: Settings) -> Optional[int]:
+    """The newest timeline whose history file is in the repository (1 when there is none); None when it did not answer in time."""
+    if not settings.stanza:
+        return None
+    deadline = time.monotonic() + settings.archive_seconds
+    clusters = list_archive(settings, "archive/%s" % settings.stanza, deadline)
+    if clusters is None:
+        return None
+    newest = 1
+    for cluster in clusters:
+        if not re.fullmatch(r"\d+(\.\d+)?-\d+", cluster):
+            continue
+        names = list_archive(settings, "archive/%s/%s" % (settings.stanza, cluster), deadline)
+        if names is None:
+            return None
+        newest = max([newest, *(int(name[:8], 16) for name in names if re.fullmatch(r"[0-9A-F]{8}\.history", name))])
+    return newest
+
+
+def list_archive(settings: Settings, path: str, deadline: float) -> Optional[list[str]]:
+    """Names below a path of the repository."""
+    left = deadline - time.monotonic()
+    if left <= 0:
+        return None
+    command = ["pgbackrest", "--config=%s" % settings.pgbackrest_config, "--stanza=%s" % settings.stanza, "--io-timeout=2"]
+    done = run_as_owner(settings, [*command, "--log-level-console=off", "--log-level-file=off", "repo-ls", path], left)
+    return done.stdout.split() if done is not None and done.returncode == 0 else None
+
+
+def run_as_owner(settings: Settings, command: list[str], timeout: float) -> Optional[subprocess.CompletedProcess[str]]:
+    """A command as the cluster's owner; None when it had no result in time or could not be started."""
+    account = pwd.getpwnam(settings.owner)
+    switch: dict[str, Any] = {}
+    if os.geteuid() == 0:
+        switch = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": os.getgrouplist(settings.owner, account.pw_gid)}
+    environment = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "HOME": account.pw_dir, "PGOPTIONS": "-c search_path=pg_catalog,pg_temp -c statement_timeout=2000"}
+    try:
+        return subprocess.run(command, capture_output=True, text=True, errors="replace", check=False, timeout=timeout, cwd="/", env=environment, **switch)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+
+
+def fresh_permit(permit: Optional[dict[str, Any]]) -> Optional[dict[str, Any]]:
+    """An operator's word counts for one start, within this boot and for a short time."""
+    if permit is None or permit.get("boot_id") != boot_id():
+        return None
+    age = time.clock_gettime(time.CLOCK_BOOTTIME) - float(permit.get("boottime", 0))
+    return permit if 0 <= age <= PERMIT_SECONDS else None
+
+
+def boot_id() -> str:
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as source:
+        return source.read().strip()
+
+
+# -- acting --
+
+
+def utc_now() -> str:
+    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def write_mark(name: str, mark: dict[str, Any]) -> None:
+    """Durable before it returns."""
+    os.makedirs(STATE, mode=0o700, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=STATE, prefix=".guard-")
+    with os.fdopen(handle, "w", encoding="utf-8") as target:
+        json.dump(mark, target)
+        target.flush()
+        os.fsync(target.fileno())
+    os.replace(temporary, os.path.join(STATE, name))
+    sync(STATE)
+
+
+def remove_mark(name: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(os.path.join(STATE, name))
+        sync(STATE)
+
+
+def sync(directory: str) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def put_signal(settings: Settings) -> None:
+    """standby.signal makes even a bare pg_ctl start read-only."""
+    account = pwd.getpwnam(settings.owner)
+    descriptor = os.open(os.path.join(settings.data_directory, "standby.signal"), os.O_WRONLY | os.O_CREAT, 0o600)
+    try:
+        os.fchown(descriptor, account.pw_uid, account.pw_gid)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    sync(settings.data_directory)
+
+
+def remove_signal(settings: Settings) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(os.path.join(settings.data_directory, "standby.signal"))
+        sync(settings.data_directory)
+
+
+def write_journal(**detail: Any) -> None:
+    os.makedirs(STATE, mode=0o700, exist_ok=True)
+    line = {"run_id": "guard", "phase": "GUARD", "kind": "result", "at": utc_now(), "boottime": time.clock_gettime(time.CLOCK_BOOTTIME), "boot_id": boot_id(), **detail}
+    with open(os.path.join(STATE, JOURNAL), "a", encoding="utf-8") as target:
+        os.fchmod(target.fileno(), 0o600)
+        target.write(json.dumps(line) + "\n")
+        target.flush()
+        os.fsync(target.fileno())
+
+
+def carry_out(settings: Settings, evidence: Evidence, decision: Decision) -> int:
+    """Put the decision on disk, safest part first, and return the exit code that systemd acts on."""
+    if decision.action == HOLD_READ_ONLY:
+        # The mark before the signal: a signal without our mark would look like a standby's for ever.
+        write_mark(HOLD, {"by": "relevo-guard", "at": utc_now(), "reason": decision.reason, "timeline": evidence.timeline})
+        put_signal(settings)
+    elif decision.action == FENCE_AND_REFUSE:
+        put_signal(settings)
+        write_mark(FENCE, {"kind": "guard", "by": "relevo-guard", "at": utc_now(), "class": "stopped", "reason": decision.reason})
+        remove_mark(HOLD)
+    elif decision.action == REFUSE:
+        if evidence.cluster:
+            put_signal(settings)
+    elif decision.action == STANDBY:
+        remove_mark(HOLD)
+    elif evidence.hold is not None:
+        remove_signal(settings)
+        remove_mark(HOLD)
+    remove_mark(PERMIT)
+    if decision.action != STANDBY:
+        write_journal(decision=decision.action, reason=decision.reason, evidence=asdict(evidence))
+    return 1 if decision.action in (REFUSE, FENCE_AND_REFUSE) else 0
+
+
+_SAID = {
+    WRITABLE: "PostgreSQL may start writable",
+    STANDBY: "PostgreSQL starts as a standby",
+    HOLD_READ_ONLY: "PostgreSQL is held READ-ONLY",
+    REFUSE: "PostgreSQL must NOT start",
+    FENCE_AND_REFUSE: "PostgreSQL must NOT start; this host is fenced from now on",
+}
+
+
+def sentence(decision: Decision) -> str:
+    """The decision for the journal and for a person."""
+    return "relevo-guard: %s: %s.%s" % (_SAID[decision.action], decision.reason, " Next: %s." % decision.next_action if decision.next_action else "")
+
+
+def boot(settings: Settings) -> int:
+    evidence = look(settings)
+    decision = decide(evidence)
+    print(sentence(decision), flush=True)
+    return carry_out(settings, evidence, decision)
+
+
+def check(settings: Settings) -> int:
+    evidence = look(settings, patient=False)
+    decision = decide(evidence)
+    print(json.dumps({"cluster": settings.cluster, "evidence": asdict(evidence), "decision": asdict(decision)}))
+    return 0
+
+
+def start(settings: Settings, reason: str) -> int:
+    """End a hold that the guard itself put in place. A fence is never lifted here."""
+    if read_mark(FENCE) is None and read_mark(HOLD) is None:
+        print("relevo-guard: nothing is held on this host. Use systemctl start %s." % settings.unit)
+        return 0
+    by = os.environ.get("SUDO_USER") or pwd.getpwuid(os.getuid()).pw_name
+    permit = {"by": by, "reason": reason, "at": utc_now(), "boot_id": boot_id(), "boottime": time.clock_gettime(time.CLOCK_BOOTTIME)}
+    evidence = Evidence(**{**_shallow(look(settings, patient=False)), "permit": permit})
+    decision = decide(evidence)
+    if decision.action != WRITABLE:
+        print(sentence(decision))
+        write_journal(decision="start-refused", reason=decision.reason, by=by, said=reason)
+        return 1
+    write_mark(PERMIT, permit)
+    write_journal(decision="start-permitted", reason=reason, by=by)
+    print("relevo-guard: restarting %s, permitted by %s: %s" % (settings.unit, by, reason), flush=True)
+    done = subprocess.run(["systemctl", "restart", settings.unit], check=False, timeout=3600)
+    if done.returncode != 0 or read_mark(HOLD) is not None:
+        print("relevo-guard: %s did not start writable. Next: journalctl -u %s" % (settings.unit, settings.unit))
+        return 1
+    return 0
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="relevo-guard", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    verbs.add_parser("boot", help="decide before PostgreSQL starts")
+    verbs.add_parser("check", help="show what the next start would be")
+    verbs.add_parser("start", help="end a read-only hold").add_argument("--reason", required=True, help="why it is safe; kept in the journal")
+    arguments = parser.parse_args()
+    if os.geteuid() != 0:
+        print("relevo-guard: must be run as root")
+        return 1
+    try:
+        settings = read_settings()
+        if arguments.verb == "start":
+            return start(settings, arguments.reason)
+        return boot(settings) if arguments.verb == "boot" else check(settings)
+    except (GuardError, OSError) as error:
+        print("relevo-guard: PostgreSQL must NOT start: %s" % error, flush=True)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
