@@ -1,0 +1,209 @@
+"""The laboratory in a test's hands: protected once, kept as a snapshot, brought back for every test that breaks it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.relevo.lab.plugins.module_utils import container
+from ansible_collections.relevo.lab.plugins.module_utils.laboratory import Laboratory
+
+ROOT = Path(__file__).resolve().parents[2]
+INVENTORY = ROOT / "inventories" / "lab"
+BIN = ROOT / ".venv" / "bin"
+SNAPSHOT = "protected"
+DRILL = {
+    "dr_mode": "drill",
+    "dr_scope": "site",
+    "dr_target_site": "b",
+    "dr_confirm": "drill production minimarket to b",
+}
+
+# What a refused run must leave as it was: files, units, packet filter. Relevo's own lock and journal are among them.
+_DIGEST = """
+import hashlib, os, subprocess
+total = hashlib.sha256()
+for top in ("/etc", "/var/lib/relevo", "/usr/local"):
+    for directory, below, files in sorted(os.walk(top)):
+        below.sort()
+        for name in sorted(files):
+            path = os.path.join(directory, name)
+            total.update(path.encode())
+            if os.path.islink(path):
+                total.update(os.readlink(path).encode())
+            elif os.path.isfile(path):
+                total.update(open(path, "rb").read())
+for words in (["systemctl", "list-units", "--type=service", "--all", "--plain", "--no-legend", "--no-pager"], ["nft", "list", "ruleset"]):
+    lines = subprocess.run(words, capture_output=True, text=True).stdout.splitlines()
+    kept = [line for line in lines if "session-" not in line and "user@" not in line and "user-runtime-dir" not in line]
+    total.update("\\n".join(sorted(kept)).encode())
+print(total.hexdigest())
+"""
+_CATALOG = """
+select md5(string_agg(line, ',' order by line)) from (
+  select 'class ' || oid || relname || relkind from pg_class where relnamespace not in (select oid from pg_namespace where nspname like 'pg_temp%')
+  union all select 'role ' || oid || rolname || coalesce(rolpassword, '') from pg_authid
+  union all select 'setting ' || name || setting from pg_settings where source in ('configuration file', 'database', 'user')
+  union all select 'slot ' || slot_name from pg_replication_slots) as state (line)
+"""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One finished run of a runbook."""
+
+    code: int
+    output: str
+    record: dict[str, Any]
+
+
+class Bench:
+    """Everything a test does to the laboratory."""
+
+    def __init__(self, store: Path) -> None:
+        self.lab = Laboratory.at()
+        self.environment = {
+            **os.environ,
+            "PATH": f"{BIN}:{os.environ['PATH']}",
+            "RELEVO_STORE": str(store),
+            "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
+            "ANSIBLE_NOCOLOR": "1",
+        }
+
+    def verb(self, *words: str) -> str:
+        """bin/lab, which fails when the fault did not bite."""
+        done = subprocess.run([ROOT / "bin" / "lab", *words], capture_output=True, text=True, check=False, timeout=120)
+        assert done.returncode == 0, f"bin/lab {' '.join(words)}: {done.stderr}"
+        return done.stdout.strip()
+
+    def inside(self, host: str, *argv: str, text: str | None = None, check: bool = True) -> str:
+        """Run a command on a host from outside, network or not."""
+        leader = container.leader(self.lab, self.lab.host(host))
+        words = ["nsenter", "--target", str(leader), "--mount", "--uts", "--ipc", "--net", "--pid", "--", *argv]
+        done = subprocess.run(words, input=text, capture_output=True, text=True, check=False, timeout=60)
+        assert not check or done.returncode == 0, f"{host}: {' '.join(argv)}: {done.stderr}{done.stdout}"
+        return done.stdout.strip()
+
+    def sql(self, host: str, statement: str, database: str = "minimarket", *, check: bool = True) -> str:
+        return self.inside(host, "runuser", "-u", "postgres", "--", "psql", "-XAtq", "-d", database, "-c", statement, check=check)
+
+    def writable(self, host: str) -> bool:
+        return self.sql(host, "select not pg_is_in_recovery()", "postgres", check=False) == "t"
+
+    def digest(self) -> dict[str, str]:
+        """One line per host that is on; equal digests mean that nothing was changed."""
+        found = {}
+        for host in self.lab.hosts():
+            if container.is_on(self.lab, host):
+                found[host.name] = self.inside(host.name, "python3", "-", text=_DIGEST)
+        for host in ("a-db1", "b-db1"):
+            if host in found:
+                found[f"{host} catalog"] = self.sql(host, _CATALOG, check=False)
+        return found
+
+    def start(self, runbook: str, *options: str, **variables: str) -> subprocess.Popen[str]:
+        """ansible-playbook in its own session, as an operator would start it."""
+        extra = [word for name, value in variables.items() for word in ("-e", json.dumps({name: value}))]
+        return subprocess.Popen(
+            [BIN / "ansible-playbook", "-i", INVENTORY, ROOT / "playbooks" / f"{runbook}.yml", *options, *extra],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            cwd=ROOT,
+            env=self.environment,
+            start_new_session=True,
+        )
+
+    def finish(self, process: subprocess.Popen[str], seconds: float = 300) -> Run:
+        output, _ = process.communicate(timeout=seconds)
+        return Run(process.returncode, output, self.record("latest"))
+
+    def run(self, runbook: str, *options: str, **variables: str) -> Run:
+        return self.finish(self.start(runbook, *options, **variables))
+
+    def relevo(self, *words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [BIN / "relevo", *words],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=ROOT,
+            env=self.environment,
+            timeout=300,
+            stdin=subprocess.DEVNULL,
+        )
+
+    def record(self, run: str) -> dict[str, Any]:
+        done = self.relevo("results", "show", run, "--json")
+        assert done.returncode == 0, done.stderr
+        found: dict[str, Any] = json.loads(done.stdout)
+        return found
+
+    def journal(self, host: str) -> list[dict[str, Any]]:
+        """The phase journal on a host, read from its disk, whether it is on or off."""
+        path = self.lab.root(self.lab.host(host)) / "var/lib/relevo/journal.jsonl"
+        if not path.exists():
+            return []
+        return [json.loads(line) for line in path.read_text().splitlines() if line.endswith("}")]
+
+    def acknowledged(self) -> int:
+        """How many ledger entries the witness has seen acknowledged."""
+        path = self.lab.root(self.lab.host("wit1")) / "var/lib/relevo-ledger/ledger.jsonl"
+        return path.read_text().count('"acknowledged"') if path.exists() else 0
+
+    def health(self, host: str) -> dict[str, Any]:
+        answer = self.inside(host, "curl", "-s", "-m", "3", "http://127.0.0.1:8080/health", check=False)
+        found: dict[str, Any] = json.loads(answer) if answer.startswith("{") else {}
+        return found
+
+    def wait(self, what: str, condition: Callable[[], bool], seconds: float = 60) -> None:
+        limit = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < limit, f"{what}: not within {seconds:g} s"
+            time.sleep(0.1)
+
+    def wait_until_serving(self) -> None:
+        """The healthy state: a streams to b, the application serves from a, the ledger is acknowledged."""
+        streaming = "select count(*) from pg_stat_replication where state = 'streaming'"
+        self.wait("b-db1 streams from a-db1", lambda: self.sql("a-db1", streaming, check=False) == "1", 90)
+        self.wait("the application is healthy", lambda: self.health("a-app1").get("in_recovery") is False)
+        before = self.acknowledged()
+        self.wait("the ledger is acknowledged", lambda: self.acknowledged() > before)
+
+
+@pytest.fixture(scope="session")
+def protected() -> Bench:
+    """A protected cluster, kept as a snapshot; a laboratory that is not there fails the tests that need it."""
+    store = Path(os.environ.get("RELEVO_STORE") or ROOT / ".relevo")
+    bench = Bench(store)
+    if not bench.lab.hosts():
+        pytest.fail("The laboratory is not up. Run 'make lab' first, as root.")
+    snapshot = bench.lab.state / "snapshots" / SNAPSHOT
+    stamp = snapshot / "made-by"
+    key = hashlib.sha256(b"".join(path.read_bytes() for path in sorted((ROOT / "roles").rglob("*")) if path.is_file())).hexdigest()
+    if stamp.exists() and stamp.read_text() == f"{store} {key}":
+        return bench
+    run = bench.run("protect", dr_allow_restart="true")
+    assert run.code == 0, run.output[-3000:]
+    bench.wait_until_serving()
+    bench.verb("snapshot", SNAPSHOT)
+    bench.wait_until_serving()
+    stamp.write_text(f"{store} {key}")
+    return bench
+
+
+@pytest.fixture
+def bench(protected: Bench) -> Bench:
+    """The protected cluster as it was kept."""
+    protected.verb("reset", SNAPSHOT)
+    protected.wait_until_serving()
+    return protected
