@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.text import Text
 
 import relevo
-from relevo import inventory, paths, recording, report, signature, summary
-from relevo.errors import Exit, RelevoError, UsageError
+from relevo import inventory, paths, recording, report, signature, status, summary
+from relevo.errors import Exit, RelevoError
 from relevo.progress import Progress
 from relevo.record import parse
 from relevo.session import Session, conduct
@@ -29,8 +29,9 @@ commands = typer.Typer(no_args_is_help=True, help="Failover runbooks, and the re
 results = typer.Typer(no_args_is_help=True, help="The records of past runs.")
 commands.add_typer(results, name="results")
 
-output = Console(soft_wrap=False)
-errors = Console(stderr=True)
+_WIDE = 200  # where nobody sees a terminal, nothing is folded
+output = Console(width=None if sys.stdout.isatty() else _WIDE)
+errors = Console(stderr=True, width=None if sys.stderr.isatty() else _WIDE)
 
 Inventory = Annotated[
     list[str] | None, typer.Option("--inventory", "-i", help="Inventory path; more than once is possible. [env: RELEVO_INVENTORY]")
@@ -128,6 +129,7 @@ def _conduct(
     *,
     approver: str | None = None,
     check_mode: bool = False,
+    kept: bool = True,
 ) -> recording.Finished:
     project = paths.find_project(Path.cwd(), os.environ)
     session = Session(
@@ -139,9 +141,10 @@ def _conduct(
         environment=os.environ,
         approver=approver,
         check_mode=check_mode,
+        kept=kept,
         ask=_ask if sys.stdin.isatty() and errors.is_terminal else None,
     )
-    return conduct(session, Progress(errors, f"relevo {runbook}"))
+    return conduct(session, Progress(errors, f"relevo {runbook}", lasting=kept))
 
 
 def _inventory(sources: list[str] | None) -> tuple[str, ...]:
@@ -247,10 +250,19 @@ def show_status(
     sources: Inventory = None,
     as_json: AsJson = False,
 ) -> Exit:
-    """Observe a cluster now: who is primary, what protects it, what is next. Changes nothing."""
+    """Observe a cluster now: who is primary, what protects it, what is next. Changes nothing and leaves no result."""
     project = paths.find_project(Path.cwd(), os.environ)
-    message = "status is not built yet"
-    raise UsageError(message)
+    chosen = inventory.of_cluster(project, _inventory(sources), cluster)
+    record = _conduct("check", list(chosen), [], kept=False).record
+    if as_json:
+        _print_json(
+            {"cluster": cluster, "observed_at": record.closed_at, "verdict": record.verdict, **record.status, "gates": record.gates}
+        )
+        return record.verdict.exit
+    newest = [parse(stored.document) for stored in _store().newest(1, cluster=cluster)]
+    unfinished = next((run for run in newest if run.verdict is Verdict.INTERRUPTED), None)
+    status.show(output, cluster, record, unfinished)
+    return record.verdict.exit
 
 
 def _store() -> Store:

@@ -5,21 +5,23 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+import tempfile
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ansible_runner.interface import init_runner
 
-from relevo.paths import make_private_directory
 from relevo.recording import ARTIFACTS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from relevo.request import Inputs
 
 OUTPUT = "output.log"
+_MEMORY = Path("/dev/shm")  # noqa: S108 - made by mkdtemp, for its owner alone
 # How soon an interrupt is noticed.
 _POLL_SECONDS = 1
 
@@ -47,12 +49,15 @@ class Outcome:
 
 
 def run_playbook(job: Job, on_event: Callable[[Mapping[str, Any]], None], redact: Callable[[str], str]) -> Outcome:
-    """Run to the end; on_event gets each event as ansible-runner tells it. Nothing unredacted is left on disk."""
-    private = job.directory / ARTIFACTS
-    # A second run in the same place would take the first one's variables.
-    shutil.rmtree(private, ignore_errors=True)
-    make_private_directory(private)
-    try:
+    """Run to the end; on_event gets each event as ansible-runner tells it. Nothing unredacted is left behind."""
+    output: list[str] = []
+
+    def handle(event: Mapping[str, Any]) -> bool:
+        output.append(str(event.get("stdout") or ""))
+        on_event(event)
+        return False  # the event is in the journal; ansible-runner writes no second copy
+
+    with _private_directory(job.directory) as private:
         runner = init_runner(
             private_data_dir=str(private),
             project_dir=str(job.project),
@@ -61,20 +66,41 @@ def run_playbook(job: Job, on_event: Callable[[Mapping[str, Any]], None], redact
             extravars=job.inputs.unsafe(),
             envvars=_environment(job),
             cmdline="--check" if job.check_mode else None,
-            settings={"pexpect_timeout": _POLL_SECONDS},
+            settings={"pexpect_timeout": _POLL_SECONDS, "suppress_output_file": True},
             fact_cache_type="memory",
-            event_handler=_without_files(on_event),
+            event_handler=handle,
             quiet=True,
         )
         runner.config.command = [sys.executable, "-m", "relevo.leash", *runner.config.command]
         runner.run()
-        output = _read(Path(runner.config.artifact_dir) / "stdout")
-        text = redact(output)
-        (job.directory / OUTPUT).write_text(text, encoding="utf-8")
-        # A process that a signal ended has no exit code.
-        return Outcome(-1 if runner.rc is None else int(runner.rc), bool(runner.canceled), _last_words(text))
+    text = redact("\n".join(line for line in output if line))
+    _keep(job.directory / OUTPUT, text)
+    # A process that a signal ended has no exit code.
+    return Outcome(-1 if runner.rc is None else int(runner.rc), bool(runner.canceled), _last_words(text))
+
+
+@contextmanager
+def _private_directory(run: Path) -> Iterator[Path]:
+    """A fresh directory for ansible-runner, which writes the whole environment into it: in memory where that is possible.
+
+    A second run in the same place would take the first one's variables, and a full disk would cost the events. The link in
+    the run's directory leads to it as long as it exists, so that a killed run's one is found.
+    """
+    private = Path(tempfile.mkdtemp(prefix=f"relevo-{run.name}-", dir=_MEMORY if os.access(_MEMORY, os.W_OK) else run))
+    link = run / ARTIFACTS
+    try:
+        with suppress(OSError):
+            link.symlink_to(private)
+        yield private
     finally:
         shutil.rmtree(private, ignore_errors=True)
+        link.unlink(missing_ok=True)
+
+
+def _keep(path: Path, text: str) -> None:
+    """What ansible-playbook printed, for people; the record does not depend on it, so a full disk is no error here."""
+    with suppress(OSError), os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as target:
+        target.write(text)
 
 
 def _environment(job: Job) -> dict[str, str]:
@@ -88,21 +114,6 @@ def _environment(job: Job) -> dict[str, str]:
         "ANSIBLE_NOCOLOR": "1",
     }
     return {**wanted, **job.environment}
-
-
-def _without_files(on_event: Callable[[Mapping[str, Any]], None]) -> Callable[[Mapping[str, Any]], bool]:
-    def handle(event: Mapping[str, Any]) -> bool:
-        on_event(event)
-        return False  # the event is in the journal; ansible-runner writes no second copy
-
-    return handle
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
 
 
 def _last_words(text: str) -> str:

@@ -57,3 +57,22 @@ def clusters(project: Path, sources: Sequence[str]) -> tuple[str, ...]:
         raise UsageError(message) from error
     hosts = tree.get("_meta", {}).get("hostvars", {}).values()
     return tuple(sorted({str(variables["dr_cluster"]) for variables in hosts if variables.get("dr_cluster")}))
+
+
+def of_cluster(project: Path, sources: Sequence[str], cluster: str) -> tuple[str, ...]:
+    """The inventory that describes a cluster: the one given, else the one below inventories/. UsageError when none does."""
+    candidates = [tuple(sources)] if sources else [(str(path),) for path in sorted((project / "inventories").glob("*/"))]
+    readable = {candidate: _clusters_or_none(project, candidate) for candidate in candidates}
+    fitting = [candidate for candidate, names in readable.items() if cluster in names]
+    if len(fitting) == 1:
+        return fitting[0]
+    seen = ", ".join(sorted({name for names in readable.values() for name in names})) or "none"
+    message = f"{'Several inventories describe' if fitting else 'No inventory describes'} the cluster {cluster!r}: give one with -i. Clusters seen: {seen}."
+    raise UsageError(message)
+
+
+def _clusters_or_none(project: Path, sources: Sequence[str]) -> tuple[str, ...]:
+    try:
+        return clusters(project, sources)
+    except UsageError:
+        return ()

@@ -25,7 +25,8 @@ RESERVE_BYTES = 1 << 20
 class Opening:
     """The journal's first line: who started what, when, and as which process.
 
-    opened_at: UTC; boottime: seconds since boot; pid_started: clock ticks since boot; inputs: {mode, scope, ...} as given.
+    opened_at: UTC; boottime: seconds since boot; pid_started: clock ticks since boot; inputs: {mode, scope, ...} as given;
+    recorded: a runbook, whose record is due even when its opening task never speaks; kept: becomes a result.
     """
 
     run_id: str
@@ -41,6 +42,7 @@ class Opening:
     approver: str | None = None
     parent_run_id: str | None = None
     recorded: bool = True
+    kept: bool = True
     check_mode: bool = False
     inputs: dict[str, str] = field(default_factory=dict)
     cluster: str | None = None

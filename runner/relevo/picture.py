@@ -161,7 +161,7 @@ def _marks(scale: _Scale, t0: datetime | None, first_write: datetime | None) -> 
         before = (scale.begin - t0).total_seconds()
         label = "T0: last acknowledged write"
         if before > 0:
-            label = f"‹ T0: last acknowledged write, {wording.seconds(before)} before the command"
+            label = f"T0: last acknowledged write, {wording.seconds(before)} before the command"
         marks.append(Mark(scale.place(t0), label, "lost", 16, "start"))
     if first_write is not None:
         left = scale.place(first_write)

@@ -27,10 +27,13 @@ GATE_MARKS = {
 
 
 class Progress:
-    """A context in which events are shown as they come. Always on the standard error: results go to the other stream."""
+    """A context in which events are shown as they come. Always on the standard error: results go to the other stream.
 
-    def __init__(self, console: Console, title: str) -> None:
-        self._console, self._title = console, title
+    lasting: whether lines stay; for a mere look only a terminal shows that something is going on.
+    """
+
+    def __init__(self, console: Console, title: str, *, lasting: bool = True) -> None:
+        self._console, self._title, self._lasting = console, title, lasting
         self._began = time.monotonic()
         self._play = self._task = ""
         self._phases: dict[tuple[str, str], dict[str, Any]] = {}
@@ -43,13 +46,14 @@ class Progress:
         if self._live is not None:
             self._live.start()
         else:
-            self._say(f"{self._title}: started")
+            self._plain(f"{self._title}: started")
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if self._live is not None:
             self._live.stop()
-            self._console.print(self._render(running=False))
+            if self._lasting:
+                self._console.print(self._render(running=False))
 
     def take(self, event: Event) -> None:
         """Show one event."""

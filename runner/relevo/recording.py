@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from relevo.store import Stored
 
 RECORD, SIGNATURE = "record.json", "record.json.sig"
-# What ansible-runner writes during a run: it holds the whole environment and is never kept.
+# A link to what ansible-runner writes during a run: it holds the whole environment and is never kept.
 ARTIFACTS = "runner"
 _PENDING = "pending"
 # The laboratory's own playbook is no test of anybody's recovery.
@@ -37,7 +37,10 @@ _NO_RUNBOOKS = frozenset({"lab"})
 
 @dataclass(frozen=True)
 class Request:
-    """What is about to run. playbook: the file; inventory: sources as given; inputs: {mode, scope, target_site}."""
+    """What is about to run. playbook: the file; inventory: sources as given; inputs: {mode, scope, target_site}.
+
+    kept: whether it becomes a result; a mere look at a cluster does not.
+    """
 
     playbook: Path
     project: Path
@@ -48,6 +51,7 @@ class Request:
     approver: str | None = None
     parent_run_id: str | None = None
     check_mode: bool = False
+    kept: bool = True
 
 
 @dataclass(frozen=True)
@@ -121,6 +125,7 @@ def start(place: Place, request: Request, environment: Mapping[str, str]) -> Rec
         parent_run_id=request.parent_run_id,
         recorded=request.playbook.parent.name == "playbooks" and request.playbook.stem not in _NO_RUNBOOKS,
         check_mode=request.check_mode,
+        kept=request.kept,
         inputs=request.inputs,
         cluster=request.cluster,
         digests={"inventory": digest.inventory_digest(request.inventory), "commit": commit, "commit_dirty": dirty},
@@ -156,7 +161,8 @@ def _settle_one(place: Place, directory: Path) -> Finished | None:
         return None  # its opening never reached the disk: that run was refused by its own opening task
     if opening.owner_is_alive():
         return None
-    shutil.rmtree(directory / ARTIFACTS, ignore_errors=True)
+    shutil.rmtree((directory / ARTIFACTS).resolve(), ignore_errors=True)
+    (directory / ARTIFACTS).unlink(missing_ok=True)
     log = journal.reopen(directory)
     log.append({"event": "abandoned", "at": clock.utc_now(), "found_by": identity.controller()}, durable=True)
     log.close()
@@ -177,15 +183,19 @@ def _finish(  # noqa: PLR0913 - the whole of a run comes together here
     if not (opening.recorded or evidence.opened):
         shutil.rmtree(directory)
         return None
+    events_digest = digest.file_digest(directory / journal.JOURNAL)
     record = build(
         opening,
         evidence,
         ending,
         closed_at=clock.utc_now(),
         boottime=clock.boottime_seconds() if opening.boot_id == identity.boot_id() else None,
-        events_digest=digest.file_digest(directory / journal.JOURNAL),
+        events_digest=events_digest,
         signer=key.signer(),
     )
+    if not opening.kept:
+        shutil.rmtree(directory)
+        return Finished(record)
     document = canonical(record.document())
     try:
         _write(directory / SIGNATURE, signature.sign(key, document).encode())

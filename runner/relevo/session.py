@@ -24,7 +24,7 @@ _SIGNALLED = frozenset({99, 254})
 class Session:
     """What the operator asked for. pairs: the `-e` arguments as typed; ask: shows the words and returns what was typed.
 
-    ask is None where nobody can be asked.
+    ask is None where nobody can be asked; kept: whether the run becomes a result.
     """
 
     place: Place
@@ -35,6 +35,7 @@ class Session:
     environment: Mapping[str, str]
     approver: str | None = None
     check_mode: bool = False
+    kept: bool = True
     ask: Callable[[str], str] | None = None
 
     @property
@@ -61,6 +62,7 @@ def conduct(session: Session, progress: Progress) -> recording.Finished:
             cluster=cluster,
             approver=session.approver,
             check_mode=session.check_mode,
+            kept=session.kept,
         ),
         session.environment,
     )
@@ -125,8 +127,11 @@ def _run(session: Session, recorder: recording.Recorder, inputs: request.Inputs,
         if event is not None:
             progress.take(event)
 
-    with progress:
-        outcome = execute.run_playbook(job, take, recorder.redact)
+    try:
+        with progress:
+            outcome = execute.run_playbook(job, take, recorder.redact)
+    except OSError as error:
+        return Ending(reason=f"The runner could not go on: {error.strerror or error}.")
     started = any(event.event == "playbook_on_start" for event in recorder.events)
     if outcome.cancelled or outcome.code in _SIGNALLED or outcome.code < 0:
         return Ending(started=True, reason="The operator, or a signal, stopped the run.")

@@ -1,1 +1,107 @@
-"""The state of a cluster, from what was just observed."""
+"""The state of a cluster as it was just observed, in a terminal. Tolerant: what a check did not say is not shown."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+from rich.text import Text
+
+from relevo import wording
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from rich.console import Console
+
+    from relevo.record import Record
+
+_TOLD_APART = {"primary", "primaries", "protected", "next", "interrupted_run", "lock", "hosts"}
+_COLUMNS = ("site", "role", "state", "timeline", "lsn", "lag_seconds", "fence", "guard")
+_TITLES = {"lsn": "position", "lag_seconds": "lag"}
+
+
+def show(console: Console, cluster: str, record: Record, unfinished: Record | None) -> None:
+    """Print the state. unfinished: the newest recorded run of the cluster, when it was cut off."""
+    state = record.status
+    console.print(Text.assemble((cluster, "bold"), f"  observed {wording.moment(record.closed_at)}"))
+    facts = Table.grid(padding=(0, 2))
+    for name, value, style in _facts(state, unfinished):
+        facts.add_row(Text(f"  {name}", "dim"), Text(value, style))
+    console.print(facts)
+    hosts = state.get("hosts")
+    if isinstance(hosts, dict) and hosts:
+        console.print(_hosts(hosts))
+    for gate in record.gates:
+        if gate.get("verdict") not in {"pass", "not_applicable"}:
+            line = f"  {gate.get('id')} on {gate.get('host')}: {gate.get('verdict')}. Observed {gate.get('observed')}; expected {gate.get('expected')}."
+            console.print(Text(line, "red" if gate.get("verdict") == "fail" else "yellow"))
+    passed = sum(gate.get("verdict") in {"pass", "not_applicable"} for gate in record.gates)
+    if record.gates:
+        console.print(Text(f"  {passed} of {len(record.gates)} gates hold or do not apply", "dim"))
+    if not state:
+        for reason in record.verdict_reasons:
+            console.print(Text(f"  {reason}", "red"))
+
+
+def _facts(state: Mapping[str, Any], unfinished: Record | None) -> list[tuple[str, str, str]]:
+    primaries = state.get("primaries")
+    several = isinstance(primaries, list) and len(primaries) > 1
+    primary = ", ".join(map(str, primaries)) if several and primaries else str(state.get("primary") or "none answers")
+    facts = [("primary", primary, "bold red" if several else "green" if state.get("primary") else "red")]
+    if "protected" in state:
+        facts.append(("protected", *_yes_or_no(state["protected"])))
+    lock = state.get("lock")
+    if isinstance(lock, dict):
+        facts.append(("lock", _pairs(lock), "yellow"))
+    elif "lock" in state:
+        facts.append(("lock", "free", ""))
+    if state.get("interrupted_run"):
+        facts.append(("interrupted run", str(state["interrupted_run"]), "red"))
+    elif unfinished is not None:
+        facts.append(("newest run", f"{unfinished.run_id} was interrupted: {' '.join(unfinished.verdict_reasons)}", "yellow"))
+    for name, value in state.items():
+        if name not in _TOLD_APART:
+            facts.append((name.replace("_", " "), _plain(value), ""))
+    if state.get("next"):
+        facts.append(("next", str(state["next"]), "bold"))
+    return facts
+
+
+def _yes_or_no(value: Any) -> tuple[str, str]:
+    if value is None:
+        return wording.UNOBSERVED, "yellow"
+    return ("yes", "green") if value else ("no", "bold red")
+
+
+def _hosts(hosts: Mapping[str, Any]) -> Table:
+    """One line per host; a column for whatever at least one host says."""
+    said = [set(entry) for entry in hosts.values() if isinstance(entry, dict)]
+    names = set().union(*said)
+    columns = [name for name in _COLUMNS if name in names] + sorted(names - set(_COLUMNS))
+    # Nothing is learnt from a column that is empty, or where all hosts are the same by design.
+    columns = [name for name in columns if name != "system_identifier" and any(_plain(entry.get(name)) for entry in hosts.values())]
+    table = Table(box=None, header_style="dim")
+    for title in ("host", *columns):
+        table.add_column(_TITLES.get(title, title.replace("_", " ")), overflow="fold")
+    for host, entry in hosts.items():
+        cells = (
+            wording.seconds(entry[name]) if name == "lag_seconds" and entry.get(name) is not None else _plain(entry.get(name))
+            for name in columns
+        )
+        table.add_row(Text(str(host), "bold"), *(Text(cell) for cell in cells))
+    return table
+
+
+def _plain(value: Any) -> str:
+    if value in (None, [], {}):
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, dict):
+        return _pairs(value)
+    return ", ".join(map(_plain, value)) if isinstance(value, list) else str(value)
+
+
+def _pairs(value: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name.replace('_', ' ')} {_plain(item)}" for name, item in value.items() if item is not None)

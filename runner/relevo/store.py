@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +47,13 @@ class Stored:
     signature: str
 
 
+def _make_private(database: str | None) -> None:
+    """An SQLite file that only its owner reads; made by SQLite itself it would be readable by all."""
+    if database and database != ":memory:":
+        with suppress(OSError):  # SQLite's own message says more
+            os.close(os.open(database, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+
+
 class Store:
     """Results by run id. Every method raises StoreError with a sentence when the database is away."""
 
@@ -55,6 +64,7 @@ class Store:
         arguments: dict[str, Any] = {"connect_timeout": _WAIT_SECONDS}
         if url.get_backend_name() == "sqlite":
             make_private_directory(place.state)
+            _make_private(url.database)
             arguments = {"timeout": _WAIT_SECONDS}
         self._name = url.render_as_string(hide_password=True)
         self._engine = sql.create_engine(url, poolclass=NullPool, connect_args=arguments)
@@ -85,10 +95,8 @@ class Store:
     def get(self, run: str) -> Stored:
         """The record of a run id, or the newest one for `latest`. RecordNotFoundError when there is none."""
         query = sql.select(_record.c.run_id, _record.c.document, _record.c.signature)
-        if run == LATEST:
-            query = query.order_by(_record.c.opened_at.desc(), _record.c.run_id.desc()).limit(1)
-        else:
-            query = query.where(_record.c.run_id == run)
+        newest = query.order_by(_record.c.opened_at.desc(), _record.c.run_id.desc()).limit(1)
+        query = newest if run == LATEST else query.where(_record.c.run_id == run)
         found = self._read(query)
         if not found:
             message = "There are no results yet." if run == LATEST else f"There is no result of a run {run!r}."

@@ -78,16 +78,19 @@ def list_records(console: Console, records: Sequence[Record]) -> None:
     """One line per record, in the order given."""
     table = Table(box=None, header_style="dim")
     for title in ("run", "cluster", "mode", "verdict", "RTO", "RPO", "objectives", "operator"):
-        table.add_column(title, justify="right" if title in {"RTO", "RPO"} else "left")
+        table.add_column(title, justify="right" if title in {"RTO", "RPO"} else "left", no_wrap=title == "run")
     for record in records:
         table.add_row(
             Text(record.run_id),
             Text(record.cluster or "–"),
             Text(record.mode or "–"),
             Text(record.verdict, VERDICT_STYLES[record.verdict]),
-            Text(wording.seconds(record.measures.get("rto_seconds"))),
-            Text(wording.seconds(record.measures.get("rpo_seconds"))),
+            *(Text(_short(record.measures.get(name))) for name in ("rto_seconds", "rpo_seconds")),
             Text({True: "met", False: "missed", None: "–"}[record.objectives_met]),
             Text(record.operator),
         )
     console.print(table if records else Text("There are no results yet."))
+
+
+def _short(seconds: Any) -> str:
+    return "–" if seconds is None else wording.seconds(seconds)

@@ -61,20 +61,27 @@ def decide(evidence: Evidence, ending: Ending) -> Decision:
         return Decision(Verdict.REFUSED, (ending.refusal,))
     if not evidence.finished:
         return _without_statistics(evidence, ending)
-    refusals = [failure.message for failure in evidence.failures if failure.refused]
-    changed = any(name in CHANGING and phase.get("outcome") != "skipped" for (name, _), phase in evidence.phases.items())
-    if refusals and (evidence.failed_hosts or evidence.lost_hosts) and not changed:
+    refusals = _refusals(evidence)
+    if refusals:
         return Decision(Verdict.REFUSED, _unique(refusals))
-    if not evidence.opened:
-        reasons = [failure.message for failure in evidence.failures]
-        return Decision(Verdict.REFUSED, ("The playbook's own opening task did not run: nothing was changed.", *_unique(reasons)))
-    failures = _failures(evidence)
-    if failures:
-        return Decision(Verdict.FAILED, _unique(failures))
-    doubts = _doubts(evidence, ending)
-    if doubts:
-        return Decision(Verdict.PARTIAL, _unique(doubts))
+    for verdict, reasons in ((Verdict.FAILED, _failures(evidence)), (Verdict.PARTIAL, _doubts(evidence, ending))):
+        if reasons:
+            return Decision(verdict, _unique(reasons))
     return Decision(Verdict.PASSED, ())
+
+
+def _refusals(evidence: Evidence) -> list[str]:
+    """Why nothing was changed; empty when something was, or when the run went on."""
+    refusals = [failure.message for failure in evidence.failures if failure.refused and not failure.tolerated]
+    changed = any(name in CHANGING and phase.get("outcome") != "skipped" for (name, _), phase in evidence.phases.items())
+    if refusals and not changed:
+        return refusals
+    if not evidence.opened:
+        return [
+            "The playbook's own opening task did not run: nothing was changed.",
+            *(failure.message for failure in evidence.failures),
+        ]
+    return []
 
 
 def _without_statistics(evidence: Evidence, ending: Ending) -> Decision:
