@@ -78,3 +78,19 @@ def test_the_readme_lists_every_command():
     listed = text(ROOT / "README.md")
     assert {f"make {target}" for target in targets() if f"`make {target}`" not in listed} == set()
     assert {entry for entry in command_names() if f"`relevo {entry}" not in listed} - {"results"} == set()
+
+
+def test_every_gate_is_explained_to_the_one_who_reads_a_refusal():
+    judged = text(ROOT / "collections/ansible_collections/relevo/dr/plugins/module_utils/gates.py")
+    explained = text(ROOT / "docs/runbooks/check.md")
+    assert {gate for gate in re.findall(r'"(G\d\d)"', judged) if f"`{gate}`" not in explained} == set()
+
+
+def test_every_runbook_that_a_message_sends_a_reader_to_exists():
+    named = {
+        (runbook, name(path))
+        for path in files(".py", ".yml", ".md")
+        for runbook in re.findall(r"playbooks/([a-z_]+)\.yml", text(path))
+        if not path.is_relative_to(ROOT / "tests")
+    }
+    assert {entry for entry in named if not (ROOT / f"playbooks/{entry[0]}.yml").exists()} == set()

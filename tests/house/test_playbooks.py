@@ -80,3 +80,12 @@ def test_a_command_says_why_no_module_does_it_and_when_it_changes(path):
 def test_a_probe_that_bears_a_silent_host_is_the_only_exception_to_failing(path):
     for task in tasks(load(path)):
         assert task.get("ignore_unreachable", False) is False or "register" in task, task["name"]
+
+
+def test_no_rule_of_the_linter_is_left_out():
+    rules = load(ROOT / ".ansible-lint")
+    assert rules["profile"] == "production"
+    assert rules["strict"] is True
+    assert (rules["skip_list"], rules["warn_list"]) == ([], [])
+    assert not (ROOT / ".ansible-lint-ignore").exists()
+    assert [name(path) for path in task_files() if re.search(r"#\s*noqa", text(path))] == []
