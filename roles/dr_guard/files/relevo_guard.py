@@ -25,14 +25,24 @@ import tempfile
 import time
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any, Optional
 
-SETTINGS = "/etc/relevo/guard.json"
-STATE = "/var/lib/relevo"
+SETTINGS = Path("/etc/relevo/guard.json")
+STATE = Path("/var/lib/relevo")
 FENCE, HOLD, PERMIT, JOURNAL = "fence.json", "guard-held.json", "guard-permit.json", "journal.jsonl"
 PERMIT_SECONDS = 120.0
 
-WRITABLE, STANDBY, HOLD_READ_ONLY, REFUSE, FENCE_AND_REFUSE = "start", "start-as-standby", "hold-read-only", "refuse", "fence-and-refuse"
+WRITABLE, STANDBY, HOLD_READ_ONLY, REFUSE, FENCE_AND_REFUSE = (
+    "start",
+    "start-as-standby",
+    "hold-read-only",
+    "refuse",
+    "fence-and-refuse",
+)
+
+
+BRING_BACK = "bring this host back as a standby with playbooks/failback.yml"
 
 
 # -- deciding: pure --
@@ -44,7 +54,7 @@ class Peer:
 
     name: str
     role: str
-    timeline: Optional[int] = None
+    timeline: int = 0
     detail: str = ""
 
 
@@ -79,7 +89,11 @@ def decide_alone(evidence: Evidence) -> Optional[Decision]:
     """What this host's own files settle, without asking anybody; None when they do not."""
     if evidence.fence is not None:
         mark = evidence.fence
-        reason = "this host was fenced by %s at %s (%s)" % (_who(mark), mark.get("at", "?"), mark.get("reason") or mark.get("class") or "no reason kept")
+        reason = "this host was fenced by %s at %s (%s)" % (
+            _who(mark),
+            mark.get("at", "?"),
+            mark.get("reason") or mark.get("class") or "no reason kept",
+        )
         return Decision(REFUSE, reason, "bring it back with playbooks/failback.yml, which lifts the fence")
     if not evidence.cluster:
         return Decision(WRITABLE, "there is no cluster here that could be writable")
@@ -91,50 +105,64 @@ def decide_alone(evidence: Evidence) -> Optional[Decision]:
 
 
 def decide(evidence: Evidence) -> Decision:
-    """The whole rule, in the order of what is worse to get wrong."""
-    alone = decide_alone(evidence)
-    if alone is not None:
-        return alone
-    primaries = [peer for peer in evidence.peers if peer.role == "primary"]
-    newer = [peer for peer in primaries if (peer.timeline or 0) >= evidence.timeline]
-    if newer:
-        return Decision(
-            FENCE_AND_REFUSE,
-            "%s is the primary, on timeline %s; this host's data end on timeline %d" % (newer[0].name, newer[0].timeline, evidence.timeline),
-            "bring this host back as a standby with playbooks/failback.yml",
-        )
-    if primaries:
-        return Decision(
-            HOLD_READ_ONLY,
-            "%s accepts writes on timeline %s, which is older than %d here: two hosts claim to be primary" % (primaries[0].name, primaries[0].timeline, evidence.timeline),
-            "stop PostgreSQL on %s, then restart it here" % primaries[0].name,
-        )
-    ahead = [peer for peer in evidence.peers if peer.role == "standby" and (peer.timeline or 0) > evidence.timeline]
-    if ahead:
-        return Decision(
-            FENCE_AND_REFUSE,
-            "%s follows timeline %s; this host's data end on timeline %d" % (ahead[0].name, ahead[0].timeline, evidence.timeline),
-            "bring this host back as a standby with playbooks/failback.yml",
-        )
-    standbys = [peer for peer in evidence.peers if peer.role == "standby"]
-    if evidence.archive_timeline is not None and evidence.archive_timeline > evidence.timeline:
-        reason = "the archive holds timeline %d; this host's data end on timeline %d" % (evidence.archive_timeline, evidence.timeline)
-        if len(standbys) < len(evidence.peers) or not evidence.peers:
-            return Decision(FENCE_AND_REFUSE, reason, "bring this host back as a standby with playbooks/failback.yml")
-        if evidence.permit is None:
-            # Every other host follows our timeline, so nobody serves the newer one: an abandoned promotion, or somebody is at work on it.
-            return Decision(HOLD_READ_ONLY, reason, "if that timeline was abandoned on purpose: relevo-guard start --reason '...'")
-    if not evidence.peers:
-        return Decision(WRITABLE, "this cluster has no other host")
-    if standbys:
-        return Decision(WRITABLE, "%s answers and is a standby; nobody else is primary" % ", ".join(peer.name for peer in standbys))
-    if evidence.permit is not None:
-        return Decision(WRITABLE, "%s said so: %s" % (_who(evidence.permit), evidence.permit.get("reason")))
+    """The whole rule: the first part that can tell decides, in the order of what is worse to get wrong."""
+    for rule in (decide_alone, _another_primary, _newer_timeline, _known_or_permitted):
+        decision = rule(evidence)
+        if decision is not None:
+            return decision
     return Decision(
         HOLD_READ_ONLY,
         "no other host of the cluster answers (%s): it cannot be known that none of them is primary" % _silence(evidence.peers),
         "when you know that no other host is primary: relevo-guard start --reason '...'; or restart this unit once another host answers",
     )
+
+
+def _another_primary(evidence: Evidence) -> Optional[Decision]:
+    primaries = [peer for peer in evidence.peers if peer.role == "primary"]
+    for peer in primaries:
+        if peer.timeline >= evidence.timeline:
+            seen = "%s is the primary, on timeline %d; this host's data end on timeline %d" % (
+                peer.name,
+                peer.timeline,
+                evidence.timeline,
+            )
+            return Decision(FENCE_AND_REFUSE, seen, BRING_BACK)
+    if primaries:
+        peer = primaries[0]
+        return Decision(
+            HOLD_READ_ONLY,
+            "%s accepts writes on timeline %d, which is older than %d here: two hosts claim to be primary"
+            % (peer.name, peer.timeline, evidence.timeline),
+            "stop PostgreSQL on %s, then restart it here" % peer.name,
+        )
+    return None
+
+
+def _newer_timeline(evidence: Evidence) -> Optional[Decision]:
+    for peer in evidence.peers:
+        if peer.role == "standby" and peer.timeline > evidence.timeline:
+            seen = "%s follows timeline %d; this host's data end on timeline %d" % (peer.name, peer.timeline, evidence.timeline)
+            return Decision(FENCE_AND_REFUSE, seen, BRING_BACK)
+    if evidence.archive_timeline is None or evidence.archive_timeline <= evidence.timeline:
+        return None
+    seen = "the archive holds timeline %d; this host's data end on timeline %d" % (evidence.archive_timeline, evidence.timeline)
+    if not evidence.peers or any(peer.role != "standby" for peer in evidence.peers):
+        return Decision(FENCE_AND_REFUSE, seen, BRING_BACK)
+    if evidence.permit is None:
+        # Every other host follows our timeline, so nobody serves the newer one: an abandoned promotion, or somebody is at work on it.
+        return Decision(HOLD_READ_ONLY, seen, "if that timeline was abandoned on purpose: relevo-guard start --reason '...'")
+    return None
+
+
+def _known_or_permitted(evidence: Evidence) -> Optional[Decision]:
+    if not evidence.peers:
+        return Decision(WRITABLE, "this cluster has no other host")
+    standbys = [peer.name for peer in evidence.peers if peer.role == "standby"]
+    if standbys:
+        return Decision(WRITABLE, "%s answers and is a standby; nobody else is primary" % ", ".join(standbys))
+    if evidence.permit is not None:
+        return Decision(WRITABLE, "%s said so: %s" % (_who(evidence.permit), evidence.permit.get("reason")))
+    return None
 
 
 def _silence(peers: tuple[Peer, ...]) -> str:
@@ -168,25 +196,34 @@ class Settings:
     wait_seconds: float = 10.0
     peers: list[dict[str, Any]] = field(default_factory=list)
 
+    def file(self, name: str) -> Path:
+        """A file of the data directory."""
+        return Path(self.data_directory, name)
+
+    def program(self, name: str) -> str:
+        """A program of PostgreSQL."""
+        return str(Path(self.bin_directory, name))
+
 
 class GuardError(Exception):
     """The guard cannot decide; the message is a sentence."""
 
 
-def read_settings(path: str = SETTINGS) -> Settings:
+def read_settings(path: Path = SETTINGS) -> Settings:
     """Raises GuardError: a guard without settings must not wave anything through."""
     try:
-        with open(path, encoding="utf-8") as source:
-            return Settings(**json.load(source))
+        return Settings(**json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:
-        raise GuardError("%s cannot be read (%s). Next: run playbooks/protect.yml, or remove the drop-in of the unit if this host is unprotected" % (path, error)) from None
+        raise GuardError(
+            "%s cannot be read (%s). Next: run playbooks/protect.yml, or remove the drop-in of the unit if this host is unprotected"
+            % (path, error)
+        ) from None
 
 
 def read_mark(name: str) -> Optional[dict[str, Any]]:
     """A mark in our state directory; one that cannot be read is still a mark."""
     try:
-        with open(os.path.join(STATE, name), encoding="utf-8") as source:
-            value = json.load(source)
+        value = json.loads((STATE / name).read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
@@ -194,16 +231,16 @@ def read_mark(name: str) -> Optional[dict[str, Any]]:
     return value if isinstance(value, dict) else {"reason": "the mark is not an object"}
 
 
-def look(settings: Settings, patient: bool = True) -> Evidence:
+def look(settings: Settings, *, patient: bool = True) -> Evidence:
     """This host's own files and, unless they settle it, the peers and the archive. patient: wait for peers that may still be booting."""
     control = controldata(settings)
     evidence = Evidence(
-        cluster=os.path.exists(os.path.join(settings.data_directory, "global", "pg_control")),
-        signal=os.path.exists(os.path.join(settings.data_directory, "standby.signal")),
+        cluster=settings.file("global/pg_control").exists(),
+        signal=settings.file("standby.signal").exists(),
         hold=read_mark(HOLD),
         fence=read_mark(FENCE),
         permit=fresh_permit(read_mark(PERMIT)),
-        timeline=newest_timeline(control, os.path.join(settings.data_directory, "pg_wal")),
+        timeline=newest_timeline(control, settings.file("pg_wal")),
     )
     if decide_alone(evidence) is not None:
         return evidence
@@ -221,16 +258,16 @@ def _shallow(evidence: Evidence) -> dict[str, Any]:
 
 def controldata(settings: Settings) -> dict[str, str]:
     """pg_controldata by label; empty when there is no cluster. Raises GuardError for a cluster that cannot be read."""
-    if not os.path.exists(os.path.join(settings.data_directory, "global", "pg_control")):
+    if not settings.file("global/pg_control").exists():
         return {}
-    done = run_as_owner(settings, [os.path.join(settings.bin_directory, "pg_controldata"), settings.data_directory], 10)
+    done = run_as_owner(settings, [settings.program("pg_controldata"), settings.data_directory], 10)
     if done is None or done.returncode != 0:
         raise GuardError("pg_controldata cannot read %s" % settings.data_directory)
     pairs = (line.split(":", 1) for line in done.stdout.splitlines() if ":" in line)
     return {label.strip(): value.strip() for label, value in pairs}
 
 
-def newest_timeline(control: dict[str, str], wal_directory: str) -> int:
+def newest_timeline(control: dict[str, str], wal_directory: Path) -> int:
     """The timeline on which this cluster's data end.
 
     pg_control alone is late: a server that dies right after its promotion has not written the first checkpoint of the new timeline, but has its segments.
@@ -238,11 +275,13 @@ def newest_timeline(control: dict[str, str], wal_directory: str) -> int:
     labels = ("Latest checkpoint's TimeLineID", "Min recovery ending loc's timeline")
     known = [int(control.get(label) or 0) for label in labels]
     with contextlib.suppress(FileNotFoundError):
-        known += [int(name[:8], 16) for name in os.listdir(wal_directory) if re.fullmatch(r"[0-9A-F]{24}", name)]
+        known += [int(path.name[:8], 16) for path in wal_directory.iterdir() if re.fullmatch(r"[0-9A-F]{24}", path.name)]
     return max(known)
 
 
-def ask_peers(settings: Settings, system_identifier: str, pool: concurrent.futures.Executor, wait_seconds: float) -> tuple[Peer, ...]:
+def ask_peers(
+    settings: Settings, system_identifier: str, pool: concurrent.futures.Executor, wait_seconds: float
+) -> tuple[Peer, ...]:
     """Every peer's answer; asked again for a while as long as none of them answers, for after a power cut hosts come up in any order."""
     deadline = time.monotonic() + wait_seconds
     while True:
@@ -275,15 +314,21 @@ def ask_peer(settings: Settings, peer: dict[str, Any], system_identifier: str) -
     if settings.ca_file:
         words["sslrootcert"] = settings.ca_file
     conninfo = " ".join("%s='%s'" % (name, value.replace("\\", "\\\\").replace("'", "\\'")) for name, value in words.items())
-    command = [os.path.join(settings.bin_directory, "psql"), "-XAtqw", "--field-separator=|", "--dbname=%s" % conninfo, "--command=%s" % _QUESTION]
+    command = [
+        settings.program("psql"),
+        "-XAtqw",
+        "--field-separator=|",
+        "--dbname=%s" % conninfo,
+        "--command=%s" % _QUESTION,
+    ]
     done = run_as_owner(settings, command, settings.connect_seconds + 3)
     name = str(peer["name"])
     if done is None:
         return Peer(name, "silent", detail="no answer within %d s" % (settings.connect_seconds + 3))
-    answer = done.stdout.strip().split("|")
-    if done.returncode != 0 or len(answer) != 3:
+    answer = re.fullmatch(r"(primary|standby)\|(\d+)\|(\d+)", done.stdout.strip())
+    if done.returncode != 0 or answer is None:
         return Peer(name, "silent", detail=(done.stderr.strip().splitlines() or ["no answer"])[-1])
-    role, system, timeline = answer
+    role, system, timeline = answer.groups()
     if system != system_identifier:
         return Peer(name, "other-system", detail="another cluster, system identifier %s" % system)
     return Peer(name, role, int(timeline))
@@ -324,9 +369,24 @@ def run_as_owner(settings: Settings, command: list[str], timeout: float) -> Opti
     switch: dict[str, Any] = {}
     if os.geteuid() == 0:
         switch = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": os.getgrouplist(settings.owner, account.pw_gid)}
-    environment = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "HOME": account.pw_dir, "PGOPTIONS": "-c search_path=pg_catalog,pg_temp -c statement_timeout=2000"}
+    environment = {
+        "PATH": "/usr/bin:/bin",
+        "LC_ALL": "C.UTF-8",
+        "HOME": account.pw_dir,
+        "PGOPTIONS": "-c search_path=pg_catalog,pg_temp -c statement_timeout=2000",
+    }
     try:
-        return subprocess.run(command, capture_output=True, text=True, errors="replace", check=False, timeout=timeout, cwd="/", env=environment, **switch)
+        return subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            check=False,
+            timeout=timeout,
+            cwd="/",
+            env=environment,
+            **switch,
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None
 
@@ -340,36 +400,44 @@ def fresh_permit(permit: Optional[dict[str, Any]]) -> Optional[dict[str, Any]]:
 
 
 def boot_id() -> str:
-    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as source:
-        return source.read().strip()
+    """The kernel's id of this boot."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
 
 
 # -- acting --
 
 
 def utc_now() -> str:
+    """The wall clock, as journals and records have it."""
     return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def write_mark(name: str, mark: dict[str, Any]) -> None:
     """Durable before it returns."""
-    os.makedirs(STATE, mode=0o700, exist_ok=True)
+    STATE.mkdir(mode=0o700, parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=STATE, prefix=".guard-")
     with os.fdopen(handle, "w", encoding="utf-8") as target:
         json.dump(mark, target)
         target.flush()
         os.fsync(target.fileno())
-    os.replace(temporary, os.path.join(STATE, name))
+    Path(temporary).replace(STATE / name)
     sync(STATE)
 
 
 def remove_mark(name: str) -> None:
+    """Durable too; nothing to do when there is none."""
+    remove(STATE / name)
+
+
+def remove(path: Path) -> None:
+    """Remove a name and make that durable."""
     with contextlib.suppress(FileNotFoundError):
-        os.unlink(os.path.join(STATE, name))
-        sync(STATE)
+        path.unlink()
+        sync(path.parent)
 
 
-def sync(directory: str) -> None:
+def sync(directory: Path) -> None:
+    """Make names in a directory durable."""
     descriptor = os.open(directory, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -380,25 +448,28 @@ def sync(directory: str) -> None:
 def put_signal(settings: Settings) -> None:
     """standby.signal makes even a bare pg_ctl start read-only."""
     account = pwd.getpwnam(settings.owner)
-    descriptor = os.open(os.path.join(settings.data_directory, "standby.signal"), os.O_WRONLY | os.O_CREAT, 0o600)
+    descriptor = os.open(settings.file("standby.signal"), os.O_WRONLY | os.O_CREAT, 0o600)
     try:
         os.fchown(descriptor, account.pw_uid, account.pw_gid)
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-    sync(settings.data_directory)
-
-
-def remove_signal(settings: Settings) -> None:
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(os.path.join(settings.data_directory, "standby.signal"))
-        sync(settings.data_directory)
+    sync(Path(settings.data_directory))
 
 
 def write_journal(**detail: Any) -> None:
-    os.makedirs(STATE, mode=0o700, exist_ok=True)
-    line = {"run_id": "guard", "phase": "GUARD", "kind": "result", "at": utc_now(), "boottime": time.clock_gettime(time.CLOCK_BOOTTIME), "boot_id": boot_id(), **detail}
-    with open(os.path.join(STATE, JOURNAL), "a", encoding="utf-8") as target:
+    """One line beside those of the runs."""
+    STATE.mkdir(mode=0o700, parents=True, exist_ok=True)
+    line = {
+        "run_id": "guard",
+        "phase": "GUARD",
+        "kind": "result",
+        "at": utc_now(),
+        "boottime": time.clock_gettime(time.CLOCK_BOOTTIME),
+        "boot_id": boot_id(),
+        **detail,
+    }
+    with (STATE / JOURNAL).open("a", encoding="utf-8") as target:
         os.fchmod(target.fileno(), 0o600)
         target.write(json.dumps(line) + "\n")
         target.flush()
@@ -421,7 +492,7 @@ def carry_out(settings: Settings, evidence: Evidence, decision: Decision) -> int
     elif decision.action == STANDBY:
         remove_mark(HOLD)
     elif evidence.hold is not None:
-        remove_signal(settings)
+        remove(settings.file("standby.signal"))
         remove_mark(HOLD)
     remove_mark(PERMIT)
     if decision.action != STANDBY:
@@ -440,55 +511,76 @@ _SAID = {
 
 def sentence(decision: Decision) -> str:
     """The decision for the journal and for a person."""
-    return "relevo-guard: %s: %s.%s" % (_SAID[decision.action], decision.reason, " Next: %s." % decision.next_action if decision.next_action else "")
+    return "relevo-guard: %s: %s.%s" % (
+        _SAID[decision.action],
+        decision.reason,
+        " Next: %s." % decision.next_action if decision.next_action else "",
+    )
+
+
+def say(text: str) -> None:
+    """To the operator, or to the journal by systemd."""
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
 
 
 def boot(settings: Settings) -> int:
+    """Asked by systemd."""
     evidence = look(settings)
     decision = decide(evidence)
-    print(sentence(decision), flush=True)
+    say(sentence(decision))
     return carry_out(settings, evidence, decision)
 
 
 def check(settings: Settings) -> int:
+    """Asked by the runbooks; changes nothing."""
     evidence = look(settings, patient=False)
     decision = decide(evidence)
-    print(json.dumps({"cluster": settings.cluster, "evidence": asdict(evidence), "decision": asdict(decision)}))
+    say(json.dumps({"cluster": settings.cluster, "evidence": asdict(evidence), "decision": asdict(decision)}))
     return 0
 
 
 def start(settings: Settings, reason: str) -> int:
     """End a hold that the guard itself put in place. A fence is never lifted here."""
     if read_mark(FENCE) is None and read_mark(HOLD) is None:
-        print("relevo-guard: nothing is held on this host. Use systemctl start %s." % settings.unit)
+        say("relevo-guard: nothing is held on this host. Use systemctl start %s." % settings.unit)
         return 0
     by = os.environ.get("SUDO_USER") or pwd.getpwuid(os.getuid()).pw_name
-    permit = {"by": by, "reason": reason, "at": utc_now(), "boot_id": boot_id(), "boottime": time.clock_gettime(time.CLOCK_BOOTTIME)}
+    permit = {
+        "by": by,
+        "reason": reason,
+        "at": utc_now(),
+        "boot_id": boot_id(),
+        "boottime": time.clock_gettime(time.CLOCK_BOOTTIME),
+    }
     evidence = Evidence(**{**_shallow(look(settings, patient=False)), "permit": permit})
     decision = decide(evidence)
     if decision.action != WRITABLE:
-        print(sentence(decision))
+        say(sentence(decision))
         write_journal(decision="start-refused", reason=decision.reason, by=by, said=reason)
         return 1
     write_mark(PERMIT, permit)
     write_journal(decision="start-permitted", reason=reason, by=by)
-    print("relevo-guard: restarting %s, permitted by %s: %s" % (settings.unit, by, reason), flush=True)
+    say("relevo-guard: restarting %s, permitted by %s: %s" % (settings.unit, by, reason))
     done = subprocess.run(["systemctl", "restart", settings.unit], check=False, timeout=3600)
     if done.returncode != 0 or read_mark(HOLD) is not None:
-        print("relevo-guard: %s did not start writable. Next: journalctl -u %s" % (settings.unit, settings.unit))
+        say("relevo-guard: %s did not start writable. Next: journalctl -u %s" % (settings.unit, settings.unit))
         return 1
     return 0
 
 
 def main() -> int:
+    """The command."""
     parser = argparse.ArgumentParser(prog="relevo-guard", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     verbs = parser.add_subparsers(dest="verb", required=True)
     verbs.add_parser("boot", help="decide before PostgreSQL starts")
     verbs.add_parser("check", help="show what the next start would be")
-    verbs.add_parser("start", help="end a read-only hold").add_argument("--reason", required=True, help="why it is safe; kept in the journal")
+    verbs.add_parser("start", help="end a read-only hold").add_argument(
+        "--reason", required=True, help="why it is safe; kept in the journal"
+    )
     arguments = parser.parse_args()
     if os.geteuid() != 0:
-        print("relevo-guard: must be run as root")
+        say("relevo-guard: must be run as root")
         return 1
     try:
         settings = read_settings()
@@ -496,7 +588,7 @@ def main() -> int:
             return start(settings, arguments.reason)
         return boot(settings) if arguments.verb == "boot" else check(settings)
     except (GuardError, OSError) as error:
-        print("relevo-guard: PostgreSQL must NOT start: %s" % error, flush=True)
+        say("relevo-guard: PostgreSQL must NOT start: %s" % error)
         return 1
 
 

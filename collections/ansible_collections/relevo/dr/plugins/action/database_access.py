@@ -12,7 +12,7 @@ from ansible_collections.relevo.dr.plugins.plugin_utils.secret_files import read
 
 
 class ActionModule(ActionBase):
-    """``database_access``"""
+    """Runs the module ``database_access``."""
 
     def run(self, tmp: Any = None, task_vars: Any = None) -> dict[str, Any]:
         super().run(tmp, task_vars)

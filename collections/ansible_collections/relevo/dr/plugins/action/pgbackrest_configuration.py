@@ -12,7 +12,7 @@ from ansible_collections.relevo.dr.plugins.plugin_utils.secret_files import read
 
 
 class ActionModule(ActionBase):
-    """``pgbackrest_configuration``"""
+    """Runs the module ``pgbackrest_configuration``."""
 
     def run(self, tmp: Any = None, task_vars: Any = None) -> dict[str, Any]:
         super().run(tmp, task_vars)

@@ -12,17 +12,23 @@ from ansible_collections.relevo.dr.plugins.module_utils.protection import find_p
 from ansible_collections.relevo.dr.plugins.module_utils.refusal import Refusal
 
 
-class ActionModule(ActionBase):  # type: ignore[misc]
-    """``primary``: clusters, by host what ``cluster_info`` returned as cluster (empty for a host that did not answer)."""
+class ActionModule(ActionBase):
+    """Argument: seen, by host the result of ``cluster_info``, which may be that of an unreachable host."""
 
     _requires_connection = False
     _supports_check_mode = True
 
     def run(self, tmp: Any = None, task_vars: Any = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)
-        clusters = dict(self._task.args["clusters"])
+        seen = dict(self._task.args["seen"])
+        clusters = {host: answer.get("cluster") or {} for host, answer in seen.items()}
+        locks = {
+            host: (answer.get("host") or {}).get("lock")
+            for host, answer in seen.items()
+            if not (answer.get("host") or {}).get("lock_expired")
+        }
         try:
-            host = find_primary(clusters)
+            host = find_primary(clusters, locks)
         except Refusal as refusal:
             return {**result, "failed": True, "msg": str(refusal), **told(refused=True, gates=[refusal.gate])}
         cluster = clusters[host]

@@ -15,7 +15,7 @@ from ansible_collections.relevo.dr.plugins.module_utils.standby_build import con
 
 
 def with_first_block(text: str, block: str) -> str:
-    """text with our block, at its beginning when it is new: in pg_hba.conf the first match counts."""
+    """Text with our block, at its beginning when it is new: in pg_hba.conf the first match counts."""
     return with_block(text, block, first=True)
 
 

@@ -43,7 +43,9 @@ def plan_roles(wanted: Iterable[WantedRole], present: Mapping[str, Mapping[str, 
             found = {"member_of": []}
         else:
             if (found["login"], found["replication"], found["superuser"]) != (True, role.replication, False):
-                statements.append(Statement("ALTER ROLE %s %s" % (identifier(role.name), rights), Change(item, "other rights", rights)))
+                statements.append(
+                    Statement("ALTER ROLE %s %s" % (identifier(role.name), rights), Change(item, "other rights", rights))
+                )
             if found["verifier"] != role.verifier:
                 sql = "ALTER ROLE %s PASSWORD %s" % (identifier(role.name), literal(role.verifier))
                 statements.append(Statement(sql, Change("%s password" % item, "another one", HIDDEN)))
@@ -97,12 +99,20 @@ def access_rules(cluster: Mapping[str, str], addresses: Mapping[str, list[str]])
 
     cluster: {database}. addresses: by purpose (database, monitor, application) the clients' addresses; application_roles: the application's roles.
     """
-    lines = ["hostssl replication relevo_replication %s scram-sha-256" % _client(address) for address in sorted(addresses["database"])]
+    lines = [
+        "hostssl replication relevo_replication %s scram-sha-256" % _client(address) for address in sorted(addresses["database"])
+    ]
     databases = ",".join(dict.fromkeys((_word(cluster["database"]), "postgres")))
-    lines += ["hostssl %s relevo_monitor,relevo_observer %s scram-sha-256" % (databases, _client(address)) for address in sorted(addresses["monitor"])]
+    lines += [
+        "hostssl %s relevo_monitor,relevo_observer %s scram-sha-256" % (databases, _client(address))
+        for address in sorted(addresses["monitor"])
+    ]
     roles = ",".join(_word(role) for role in addresses.get("application_roles", []))
     if roles:
-        lines += ["hostssl %s %s %s scram-sha-256" % (_word(cluster["database"]), roles, _client(address)) for address in sorted(addresses["application"])]
+        lines += [
+            "hostssl %s %s %s scram-sha-256" % (_word(cluster["database"]), roles, _client(address))
+            for address in sorted(addresses["application"])
+        ]
     return "\n".join(lines)
 
 

@@ -19,10 +19,19 @@ def gate(host: str, armed: bool, guard: Mapping[str, Any], fence: Optional[Mappi
         "next_action": "",
     }
     if fence is not None:
-        return {**result, "observed": "fenced by %s" % (fence.get("run_id") or fence.get("by") or "an unknown hand"), "verdict": "not_applicable"}
+        return {
+            **result,
+            "observed": "fenced by %s" % (fence.get("run_id") or fence.get("by") or "an unknown hand"),
+            "verdict": "not_applicable",
+        }
     if not armed:
         return {**result, "observed": "not armed", "verdict": "fail", "next_action": "run playbooks/protect.yml"}
     if not guard:
-        return {**result, "observed": "armed, and cannot be asked", "verdict": "fail", "next_action": "run relevo-guard check on this host"}
+        return {
+            **result,
+            "observed": "armed, and cannot be asked",
+            "verdict": "fail",
+            "next_action": "run relevo-guard check on this host",
+        }
     decision = guard["decision"]
     return {**result, "observed": "armed; next start: %s (%s)" % (decision["action"], decision["reason"]), "verdict": "pass"}

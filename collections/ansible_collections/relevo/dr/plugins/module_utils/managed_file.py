@@ -75,7 +75,7 @@ def text_after(wanted: WantedFile, current: Optional[str]) -> Optional[str]:
 
 
 def with_block(text: str, block: str, first: bool = False) -> str:
-    """text with our block in the place of an earlier one, else at its beginning or its end."""
+    """Text with our block in the place of an earlier one, else at its beginning or its end."""
     lines = text.splitlines()
     ours = [BEGIN, *block.strip("\n").splitlines(), END]
     if BEGIN in lines and END in lines[lines.index(BEGIN) :]:

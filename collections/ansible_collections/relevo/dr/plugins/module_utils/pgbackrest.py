@@ -35,7 +35,11 @@ _EXPLANATIONS = (
         "the store answered 403: access key or secret is wrong, or has no right to this bucket",
         "check the files that key_id_secret and key_secret name in dr_secrets_directory",
     ),
-    (r"\b404\b|NoSuchBucket", "the store answered 404: there is no such bucket", "make the bucket, or correct bucket and endpoint of the repository"),
+    (
+        r"\b404\b|NoSuchBucket",
+        "the store answered 404: there is no such bucket",
+        "make the bucket, or correct bucket and endpoint of the repository",
+    ),
     (
         r"cipher header invalid|unable to decrypt|CipherError|unable to flush|is or was the repo encrypted",
         "the repository cannot be read with this passphrase, or is not encrypted",
@@ -69,7 +73,9 @@ class Pgbackrest:
     io_timeout: float = 3.0
     timeout: float = 30.0
 
-    def run(self, command: str, *arguments: str, timeout: Optional[float] = None, console: str = "warn", log_file: bool = False) -> str:
+    def run(
+        self, command: str, *arguments: str, timeout: Optional[float] = None, console: str = "warn", log_file: bool = False
+    ) -> str:
         """What the command printed. Raises PgbackrestError."""
         limit = self.timeout if timeout is None else timeout
         done = self._call(command, arguments, limit, console, log_file)
@@ -85,7 +91,9 @@ class Pgbackrest:
             return False, error.observed
         return done.returncode == 0, (done.stderr.strip() + "\n" + done.stdout.strip()).strip()
 
-    def _call(self, command: str, arguments: Sequence[str], limit: float, console: str, log_file: bool) -> subprocess.CompletedProcess[str]:
+    def _call(
+        self, command: str, arguments: Sequence[str], limit: float, console: str, log_file: bool
+    ) -> subprocess.CompletedProcess[str]:
         words = [
             self.binary,
             "--config=%s" % self.config,
@@ -119,7 +127,11 @@ class Pgbackrest:
     def info(self) -> dict[str, Any]:
         """The stanza as ``info`` reports it (status, db, backup, archive, repo)."""
         stanzas: list[dict[str, Any]] = json.loads(self.run("info", "--output=json"))
-        return stanzas[0] if stanzas else {"name": self.stanza, "status": {"code": 1, "message": "missing stanza path"}, "db": [], "backup": [], "repo": []}
+        return (
+            stanzas[0]
+            if stanzas
+            else {"name": self.stanza, "status": {"code": 1, "message": "missing stanza path"}, "db": [], "backup": [], "repo": []}
+        )
 
 
 def _options(arguments: Sequence[str]) -> int:

@@ -32,7 +32,7 @@ class FilePlan:
 
 
 def repository_options(repository: Mapping[str, Any], secrets: Mapping[str, str], version: Sequence[int]) -> dict[str, str]:
-    """The options of one repository. repository: an element of dr_pgbackrest_repositories; ``key_id_secret``, ``key_secret`` and ``passphrase_secret`` name secrets."""
+    """The options of one repository, an element of dr_pgbackrest_repositories; its keys that end in ``_secret`` name secrets."""
     number, kind = int(repository["id"]), repository.get("type", "s3")
     options = {"type": kind, "path": repository.get("path", "/")}
     if kind == "s3":
@@ -139,9 +139,11 @@ def _changes(sections: Sections, wanted: Mapping[str, Mapping[str, str]], keep: 
         for name, value in options.items():
             if present.get(name) != [value]:
                 changes.append(Change("%s [%s] %s" % (item, section, name), _shown(name, present.get(name)), _shown(name, [value])))
-        for name in present:
-            if name not in options and name not in keep.get(section, {}):
-                changes.append(Change("%s [%s] %s" % (item, section, name), _shown(name, present[name]), "not set"))
+        changes.extend(
+            Change("%s [%s] %s" % (item, section, name), _shown(name, present[name]), "not set")
+            for name in present
+            if name not in options and name not in keep.get(section, {})
+        )
     return changes
 
 

@@ -22,8 +22,8 @@ _SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "min": 60.0, "h": 3600.0, "d": 864
 class Setting:
     """How one parameter should be.
 
-    rule ``exact``: the value; what another file already says so is left to it. ``minimum``: a number that may be larger. ``adopt``: what is there stays when it matches one of accepts,
-    becomes the value when it matches one of replaces, and is refused otherwise (it is somebody else's work).
+    rule ``exact``: the value. ``minimum``: a number that may be larger. ``adopt``: what is there stays when it matches one of accepts, becomes the
+    value when it matches one of replaces, and is refused otherwise (it is somebody else's work). What another file already says well is left to it.
     """
 
     name: str
@@ -112,6 +112,27 @@ def _converted(number: float, unit: str, base: str) -> str:
     return "%g%s" % (number, unit)
 
 
+@dataclass(frozen=True)
+class _Found:
+    """One parameter as it is: in our file, over all files, in the running server."""
+
+    ours: Optional[str]
+    configured: Optional[Configured]
+    running: Optional[Running]
+
+    def present(self) -> str:
+        """What holds after the next restart, whatever our file would add. Needs a running server."""
+        assert self.running is not None
+        return self.configured.value if self.configured else self.running.setting
+
+    def hidden_by_alter_system(self, line: str) -> bool:
+        """ALTER SYSTEM is read after every file: another value there makes ours a lie."""
+        entry, row = self.configured, self.running
+        return bool(
+            row and entry and entry.path.endswith("/postgresql.auto.conf") and canonical(entry.value, row) != canonical(line, row)
+        )
+
+
 def plan(
     wanted: Iterable[Setting],
     ours: Mapping[str, str],
@@ -121,74 +142,82 @@ def plan(
 ) -> SettingsPlan:
     """What to write, to reset and to restart.
 
-    ours: our file as it is. configured: the winning entry of every name over all files, empty while there is no server. running: pg_settings, empty likewise.
+    ours: our file as it is. configured: the entry that wins over all files, by name. running: pg_settings. Both are empty while there is no server.
     """
     lines: dict[str, str] = {}
     changes: list[Change] = []
-    resets, restart, refusals = [], [], []
+    resets: list[str] = []
+    restart: list[str] = []
+    refusals: list[Change] = []
     for setting in wanted:
-        row = running.get(setting.name)
-        line, refusal = _line(setting, ours.get(setting.name), configured.get(setting.name), our_path, row)
-        if refusal:
-            refusals.append(refusal)
+        name = setting.name
+        found = _Found(ours.get(name), configured.get(name), running.get(name))
+        line, refused = _line(setting, found, our_path)
+        if refused:
+            refusals.append(Change("parameter %s" % name, _shown(found.present()), _shown(setting.value)))
             continue
-        item = "parameter %s" % setting.name
-        before = len(changes)
         if line is not None:
-            lines[setting.name] = line
-            if ours.get(setting.name) != line:
-                changes.append(Change(item, _shown(row.setting if row else ours.get(setting.name)), _shown(line)))
-            entry = configured.get(setting.name)
-            if row and entry and entry.path.endswith("/postgresql.auto.conf") and canonical(entry.value, row) != canonical(line, row):
-                # ALTER SYSTEM is read after every file; left in place it would make ours a lie.
-                resets.append(setting.name)
-                if len(changes) == before:
-                    changes.append(Change(item, "%s by ALTER SYSTEM" % _shown(entry.value), _shown(line)))
-        if row is None:
-            continue
-        final = line if line is not None else configured[setting.name].value if setting.name in configured else row.setting
-        if canonical(final, row) != row.setting:
-            if row.context == "postmaster":
-                restart.append(setting.name)
-            if len(changes) == before:
-                changes.append(Change(item, _shown(row.setting), "%s, as configured" % _shown(final)))
-    for name in ours:
-        if name not in lines and name not in {refusal.item.split()[-1] for refusal in refusals}:
-            changes.append(Change("parameter %s" % name, "%s in %s" % (_shown(ours[name]), our_path), "not in this file"))
+            lines[name] = line
+            if found.hidden_by_alter_system(line):
+                resets.append(name)
+        changes += _differences(name, line, found)
+        if found.running and found.running.context == "postmaster" and _not_yet(line, found):
+            restart.append(name)
+    kept = {*lines, *(refusal.item.split()[-1] for refusal in refusals)}
+    changes += [
+        Change("parameter %s" % name, "%s in %s" % (_shown(ours[name]), our_path), "not in this file")
+        for name in ours
+        if name not in kept
+    ]
     return SettingsPlan(lines, changes, tuple(resets), tuple(restart), tuple(refusals))
 
 
-def _line(
-    setting: Setting, ours: Optional[str], configured: Optional[Configured], our_path: str, row: Optional[Running]
-) -> tuple[Optional[str], Optional[Change]]:
-    """The line that our file needs (None: what other files say is good), or why the present value must not be touched."""
+def _line(setting: Setting, found: _Found, our_path: str) -> tuple[Optional[str], bool]:
+    """The line that our file needs (None: what other files say is good), and whether the present value must not be touched."""
     if setting.rule == "minimum":
-        return _minimum(setting, ours, configured, our_path, row), None
-    if ours is not None or row is None:
-        return setting.value, None
-    present = configured.value if configured else row.setting
-    if canonical(present, row) == canonical(setting.value, row):
-        return None, None
-    if setting.rule == "exact":
-        return setting.value, None
-    if any(re.fullmatch(pattern, present, re.DOTALL) for pattern in setting.accepts):
-        return None, None
-    if any(re.fullmatch(pattern, present, re.DOTALL) for pattern in setting.replaces):
-        return setting.value, None
-    return None, Change("parameter %s" % setting.name, _shown(present), _shown(setting.value))
+        return _minimum(setting, found, our_path), False
+    if found.ours is not None or found.running is None:
+        return setting.value, False
+    present = found.present()
+    if canonical(present, found.running) == canonical(setting.value, found.running) or _matches(present, setting.accepts):
+        return None, False
+    if setting.rule == "exact" or _matches(present, setting.replaces):
+        return setting.value, False
+    return None, True
 
 
-def _minimum(setting: Setting, ours: Optional[str], configured: Optional[Configured], our_path: str, row: Optional[Running]) -> Optional[str]:
+def _minimum(setting: Setting, found: _Found, our_path: str) -> Optional[str]:
+    row = found.running
     if row is None:
-        return str(max(int(setting.value), int(ours or 0)))
+        return str(max(int(setting.value), int(found.ours or 0)))
     wanted = int(canonical(setting.value, row))
-    if ours is not None:
-        return str(max(wanted, int(canonical(ours, row))))
-    elsewhere = configured.value if configured and configured.path != our_path else row.setting
+    if found.ours is not None:
+        return str(max(wanted, int(canonical(found.ours, row))))
+    elsewhere = found.configured.value if found.configured and found.configured.path != our_path else row.setting
     return None if int(canonical(elsewhere, row)) >= wanted else str(wanted)
 
 
+def _differences(name: str, line: Optional[str], found: _Found) -> list[Change]:
+    item = "parameter %s" % name
+    if line is not None and found.ours != line:
+        return [Change(item, _shown(found.running.setting if found.running else found.ours), _shown(line))]
+    if line is not None and found.configured and found.hidden_by_alter_system(line):
+        return [Change(item, "%s by ALTER SYSTEM" % _shown(found.configured.value), _shown(line))]
+    if found.running and _not_yet(line, found):
+        final = line if line is not None else found.present()
+        return [Change(item, _shown(found.running.setting), "%s, as configured" % _shown(final))]
+    return []
+
+
+def _not_yet(line: Optional[str], found: _Found) -> bool:
+    """Whether the running server uses another value than it will after a restart."""
+    assert found.running is not None
+    return canonical(line if line is not None else found.present(), found.running) != found.running.setting
+
+
+def _matches(value: str, patterns: Iterable[str]) -> bool:
+    return any(re.fullmatch(pattern, value, re.DOTALL) for pattern in patterns)
+
+
 def _shown(value: Optional[str]) -> str:
-    if value is None:
-        return "not set"
-    return value if value else "''"
+    return "not set" if value is None else value or "''"

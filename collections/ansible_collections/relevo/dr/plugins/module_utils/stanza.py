@@ -12,8 +12,8 @@ from ansible_collections.relevo.dr.plugins.module_utils.pgbackrest import Pgback
 from ansible_collections.relevo.dr.plugins.module_utils.refusal import Refusal
 from ansible_collections.relevo.dr.plugins.module_utils.store_certificate import describe
 
-# Codes of ``info`` that only say that nothing is there yet.
-_MISSING, _NO_BACKUP = (1, 3), 2
+# Codes of ``info``: the stanza is not there; above _LAST_STATE the repository could not be read at all.
+_MISSING, _LAST_STATE = (1, 3), 5
 
 
 def read(pgbackrest: Pgbackrest, host: str, repositories: Iterable[Mapping[str, Any]] = ()) -> dict[str, Any]:
@@ -24,10 +24,11 @@ def read(pgbackrest: Pgbackrest, host: str, repositories: Iterable[Mapping[str, 
     except PgbackrestError as error:
         raise _unusable(host, ", ".join(places.values()) or "the repository", error, repositories) from None
     for repo in info.get("repo", []):
-        if repo["status"]["code"] > 5:
-            error = explained(repo["status"]["message"])
+        if repo["status"]["code"] > _LAST_STATE:
             named = [repository for repository in repositories if int(repository["id"]) == repo["key"]]
-            raise _unusable(host, places.get(repo["key"], "repository %d" % repo["key"]), error, named)
+            raise _unusable(
+                host, places.get(repo["key"], "repository %d" % repo["key"]), explained(repo["status"]["message"]), named
+            )
     return info
 
 
@@ -43,7 +44,11 @@ def place(repository: Mapping[str, Any]) -> str:
 def _unusable(host: str, where: str, error: PgbackrestError, repositories: Iterable[Mapping[str, Any]]) -> Refusal:
     observed = "%s: %s" % (where, error.observed)
     if "certificate" in error.observed:
-        shown = [describe(str(repository["endpoint"]), int(repository.get("port", 443))) for repository in repositories if repository.get("endpoint")]
+        shown = [
+            describe(str(repository["endpoint"]), int(repository.get("port", 443)))
+            for repository in repositories
+            if repository.get("endpoint")
+        ]
         observed += "; it shows %s" % " and ".join(text for text in shown if text) if any(shown) else ""
     return Refusal("REPOSITORY", host, observed, "a repository that this host can read and write", error.next_action)
 
@@ -77,7 +82,10 @@ def plan(info: Mapping[str, Any], stanza: str, system_identifier: str, version: 
                 "run pgbackrest stanza-upgrade after a finished pg_upgrade, then run again",
             )
     missing = missing_repositories(info) or ([] if newest else [1])
-    return [Change("stanza %s in repository %d" % (stanza, key), "absent", "system identifier %s" % system_identifier) for key in missing]
+    return [
+        Change("stanza %s in repository %d" % (stanza, key), "absent", "system identifier %s" % system_identifier)
+        for key in missing
+    ]
 
 
 def backups(info: Mapping[str, Any], repository: Optional[int] = None) -> list[dict[str, Any]]:
@@ -88,7 +96,14 @@ def backups(info: Mapping[str, Any], repository: Optional[int] = None) -> list[d
 def backup_gate(info: Mapping[str, Any], host: str, now: float, max_age_seconds: float) -> dict[str, Any]:
     """G05: the newest backup is there, young enough, not empty and without page errors."""
     expected = "a backup without errors, not empty, at most %d s old" % max_age_seconds
-    gate = {"id": "G05", "title": "Newest backup", "phase": "PREFLIGHT", "host": host, "expected": expected, "next_action": "run playbooks/backup.yml"}
+    gate = {
+        "id": "G05",
+        "title": "Newest backup",
+        "phase": "PREFLIGHT",
+        "host": host,
+        "expected": expected,
+        "next_action": "run playbooks/backup.yml",
+    }
     all_backups = backups(info)
     if not all_backups:
         return {**gate, "observed": "no backup", "verdict": "fail"}
@@ -105,4 +120,9 @@ def backup_gate(info: Mapping[str, Any], host: str, now: float, max_age_seconds:
         wrong.append("too old")
     if wrong:
         observed += ": " + ", ".join(wrong)
-    return {**gate, "observed": observed, "verdict": "fail" if wrong else "pass", "next_action": gate["next_action"] if wrong else ""}
+    return {
+        **gate,
+        "observed": observed,
+        "verdict": "fail" if wrong else "pass",
+        "next_action": gate["next_action"] if wrong else "",
+    }

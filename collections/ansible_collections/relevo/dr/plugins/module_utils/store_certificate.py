@@ -15,7 +15,10 @@ def describe(host: str, port: int, timeout_seconds: float = 3.0) -> str:
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     try:
-        with socket.create_connection((host, port), timeout=timeout_seconds) as plain, context.wrap_socket(plain, server_hostname=host) as secured:
+        with (
+            socket.create_connection((host, port), timeout=timeout_seconds) as plain,
+            context.wrap_socket(plain, server_hostname=host) as secured,
+        ):
             der = secured.getpeercert(binary_form=True)
         done = subprocess.run(
             ["openssl", "x509", "-inform", "DER", "-noout", "-subject", "-issuer", "-enddate"],

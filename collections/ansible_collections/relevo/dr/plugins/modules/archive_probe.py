@@ -42,22 +42,10 @@ seconds: {description: From the switch to the last repository., returned: always
 proven: {description: Whether every repository gave the segment back., returned: always, type: bool}
 """
 
-import os
-import pwd
-import shutil
-import tempfile
-import time
-import uuid
-
 from ansible.module_utils.basic import AnsibleModule
-
-from ansible_collections.relevo.dr.plugins.module_utils import clock
+from ansible_collections.relevo.dr.plugins.module_utils.archive_proof import Archive, gate, prove
 from ansible_collections.relevo.dr.plugins.module_utils.milestone import told
-from ansible_collections.relevo.dr.plugins.module_utils.pgbackrest import Pgbackrest, explained
-from ansible_collections.relevo.dr.plugins.module_utils.postgresql import PostgresqlError, Psql
 from ansible_collections.relevo.dr.plugins.module_utils.refusal import sentence
-
-EXPECTED = "the segment with this run's marker, read back from every repository"
 
 
 def main() -> None:
@@ -75,89 +63,30 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    host = module.params["host_name"]
-    gate = {"id": "G03", "title": "End-to-end archive probe", "phase": "PREFLIGHT", "host": host, "expected": EXPECTED, "next_action": ""}
-    if module.check_mode:
-        gate.update(observed="not tried in check mode", verdict="unknown")
-        module.exit_json(changed=False, segment="", seconds=0.0, proven=False, **told(gates=[gate]))
-    try:
-        segment, seconds, missing, said = probe(module.params)
-    except PostgresqlError as error:
-        segment, seconds, missing, said = "", 0.0, {"PostgreSQL": str(error)}, ""
-    if missing:
-        reasons = "; ".join("%s: %s" % place for place in missing.items())
-        gate.update(
-            observed="segment %s not read back within %g s (%s)%s" % (segment or "?", module.params["timeout"], reasons, said),
-            verdict="fail",
-            next_action="read the server's log on this host for what archive_command said, then run again",
+    parameters = module.params
+    proof = None
+    if not module.check_mode:
+        archive = Archive(
+            parameters["config"],
+            parameters["stanza"],
+            tuple(int(repository["id"]) for repository in parameters["repositories"]) or (1,),
+            parameters["bin_directory"],
+            parameters["port"],
+            parameters["owner"],
         )
-        message = sentence("G03", host, gate["observed"], EXPECTED, gate["next_action"])
-    else:
-        gate.update(observed="segment %s after %.1f s, at %s" % (segment, seconds, clock.utc_now()), verdict="pass")
-        message = gate["observed"]
-    outcome = {"changed": False, "segment": segment, "seconds": seconds, "proven": not missing, "msg": message, **told(gates=[gate])}
-    if missing and module.params["required"]:
+        proof = prove(archive, parameters["timeout"])
+    judged = gate(proof, parameters["host_name"])
+    outcome = {
+        "changed": False,
+        "segment": proof.segment if proof else "",
+        "seconds": proof.seconds if proof else 0.0,
+        "proven": proof is not None and proof.proven,
+        "msg": sentence("G03", judged["host"], judged["observed"], judged["expected"], judged["next_action"] or "nothing"),
+        **told(gates=[judged]),
+    }
+    if judged["verdict"] == "fail" and parameters["required"]:
         module.fail_json(**outcome)
     module.exit_json(**outcome)
-
-
-def probe(parameters):
-    """The marker's segment, how long it took, what was wrong with which repository, and what the archiver says."""
-    marker = "relevo-archive-probe-%s" % uuid.uuid4().hex
-    with Psql(parameters["bin_directory"], parameters["port"], "postgres", parameters["owner"]) as session:
-        # Twice, for a page header may cut one in two.
-        lsn = [session.execute("select pg_logical_emit_message(true, 'relevo', '%s')" % marker) for _ in range(2)][-1]
-        segment = session.row("select pg_walfile_name('%s') as name" % lsn)["name"]
-        session.execute("select pg_switch_wal()")
-        started = time.monotonic()
-        left = _read_back(parameters, segment, marker.encode(), started + parameters["timeout"])
-        seconds = round(time.monotonic() - started, 3)
-        said = _archiver(session) if left else ""
-    return segment, seconds, left, said
-
-
-def _read_back(parameters, segment, marker, deadline):
-    account = pwd.getpwnam(parameters["owner"])
-    missing = {int(repository["id"]): "not tried" for repository in parameters["repositories"]} or {1: "not tried"}
-    directory = tempfile.mkdtemp(prefix="relevo-archive-probe-", dir="/var/tmp")
-    try:
-        os.chown(directory, account.pw_uid, account.pw_gid)
-        while missing and time.monotonic() < deadline:
-            for key in list(missing):
-                reason = _get(parameters, key, segment, os.path.join(directory, "segment"), marker, deadline)
-                if reason:
-                    missing[key] = reason
-                else:
-                    del missing[key]
-            if missing:
-                time.sleep(0.3)
-    finally:
-        shutil.rmtree(directory)
-    return {"repository %d" % key: reason for key, reason in missing.items()}
-
-
-def _get(parameters, key, segment, target, marker, deadline):
-    """Why the segment is not there, or an empty text."""
-    left = max(1.0, min(15.0, deadline - time.monotonic()))
-    command = Pgbackrest(parameters["config"], parameters["stanza"], parameters["owner"], io_timeout=3, timeout=left)
-    # Not asynchronously: that would fill the spool with segments nobody asked for.
-    got, said = command.succeeds("archive-get", "--no-archive-async", "--repo=%d" % key, segment, target)
-    if not got:
-        return "not in the archive" if "unable to find" in said or not said else explained(said).observed
-    with open(target, "rb") as source:
-        found = marker in source.read()
-    os.unlink(target)
-    return "" if found else "another segment of the same name is in the archive"
-
-
-def _archiver(session):
-    row = session.row(
-        "select last_archived_wal, last_failed_wal, coalesce(last_failed_time > last_archived_time, last_failed_time is not null) as failing,"
-        " current_setting('archive_command') as command from pg_stat_archiver"
-    )
-    if row["failing"]:
-        return "; archive_command fails, last for %s" % row["last_failed_wal"]
-    return "; archive_command is %s and does not fail" % row["command"]
 
 
 if __name__ == "__main__":

@@ -51,9 +51,11 @@ RETURN = r"""
 changes: {description: "What differed (item, current, wanted).", returned: always, type: list, elements: dict}
 """
 
-from ansible.module_utils.basic import AnsibleModule
+from collections.abc import Mapping
+from typing import Any
 
-from ansible_collections.relevo.dr.plugins.module_utils.access import WantedRole, literal, plan_roles, plan_slots
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.relevo.dr.plugins.module_utils.access import Statement, WantedRole, literal, plan_roles, plan_slots
 from ansible_collections.relevo.dr.plugins.module_utils.change import shown
 from ansible_collections.relevo.dr.plugins.module_utils.postgresql import PostgresqlError, Psql
 
@@ -97,7 +99,7 @@ def main() -> None:
     module.exit_json(changed=bool(statements), changes=shown(statement.change for statement in statements))
 
 
-def _plan(session, parameters):
+def _plan(session: Psql, parameters: Mapping[str, Any]) -> list[Statement]:
     standby = session.row("select pg_is_in_recovery() as answer")["answer"]
     roles = [] if standby else parameters["roles"]
     wanted = [WantedRole(role["name"], role["verifier"], role["replication"], tuple(role["member_of"])) for role in roles]

@@ -35,9 +35,9 @@ guard: {description: "What C(relevo-guard check) says (evidence, decision); empt
 
 import json
 import subprocess
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.relevo.dr.plugins.module_utils import host_files
 from ansible_collections.relevo.dr.plugins.module_utils.guard_state import gate
 from ansible_collections.relevo.dr.plugins.module_utils.milestone import told
@@ -55,7 +55,7 @@ def main() -> None:
     )
     parameters = module.params
     unit = _unit(parameters["unit"])
-    state = {
+    state: dict[str, Any] = {
         "armed": parameters["path"] in unit.get("ExecStartPre", ""),
         "reload_needed": unit.get("NeedDaemonReload") == "yes",
         "guard": _asked(parameters["path"]),
@@ -65,18 +65,19 @@ def main() -> None:
     module.exit_json(changed=False, **state, verdict=verdict["verdict"], sentence=said, **told(gates=[verdict]))
 
 
-def _unit(name):
+def _unit(name: str) -> dict[str, str]:
     command = ["systemctl", "show", "--property=ExecStartPre,NeedDaemonReload,LoadState", "--", name]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=10)
     return dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
 
 
-def _asked(path):
+def _asked(path: str) -> dict[str, Any]:
     try:
         done = subprocess.run([path, "check"], capture_output=True, text=True, check=False, timeout=30)
-        return json.loads(done.stdout)
+        answer: dict[str, Any] = json.loads(done.stdout)
     except (OSError, ValueError, subprocess.TimeoutExpired):
         return {}
+    return answer
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ short_description: The files, blocks and lines that one role manages on a host, 
 description:
   - Compares every path with what it should be and repairs what differs; shows the plan, also in check mode and where directories do not exist yet.
   - >-
-    The names in I(secrets) are files in I(secrets_directory) on the controller. The action plugin of the same name reads them, so that no secret is a
+    The names in I(secret_names) are files in I(secrets_directory) on the controller. The action plugin of the same name reads them, so that no secret is a
     variable; C(@name@) in a content, block or line stands for it, and such an entry is a secret.
 options:
   files:
@@ -27,7 +27,8 @@ options:
       owner: {description: User., type: str, default: root}
       group: {description: Group., type: str, default: root}
       mode: {description: Four octal digits., type: str, default: "0644"}
-  secrets: {description: Names of secrets., type: raw, default: []}
+  secret_names: {description: Secrets that the entries stand for., type: list, elements: str, default: []}
+  secrets: {description: Filled by the action plugin., type: dict, default: {}}
   secrets_directory: {description: Where they are on the controller., type: str}
 attributes:
   check_mode: {support: full, description: Stops after the plan.}
@@ -37,7 +38,7 @@ author: The Relevo maintainers (@relevo)
 EXAMPLES = r"""
 - name: Manage the password file
   relevo.dr.managed_files:
-    secrets: [relevo_monitor_password]
+    secret_names: [relevo_monitor_password]
     secrets_directory: "{{ dr_secrets_directory }}"
     files:
       - path: /etc/relevo/pgpass
@@ -55,9 +56,11 @@ changes:
   elements: dict
 """
 
-from ansible.module_utils.basic import AnsibleModule
+from collections.abc import Mapping
+from typing import Any
 
-from ansible_collections.relevo.dr.plugins.module_utils.change import HIDDEN, shown
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.relevo.dr.plugins.module_utils.change import HIDDEN, Change, shown
 from ansible_collections.relevo.dr.plugins.module_utils.managed_file import WantedFile, apply, observe, plan, text_after
 
 
@@ -74,13 +77,22 @@ def main() -> None:
     }
     module = AnsibleModule(
         argument_spec={
-            "files": {"type": "list", "elements": "dict", "required": True, "options": entry, "mutually_exclusive": [("content", "block", "line", "directory")]},
+            "files": {
+                "type": "list",
+                "elements": "dict",
+                "required": True,
+                "options": entry,
+                "mutually_exclusive": [("content", "block", "line", "directory")],
+            },
+            "secret_names": {"type": "list", "elements": "str", "default": [], "no_log": False},
             "secrets": {"type": "dict", "default": {}, "no_log": True},
             "secrets_directory": {"type": "str"},
         },
         supports_check_mode=True,
     )
-    changes, before, after = [], {}, {}
+    changes: list[Change] = []
+    before: dict[str, str] = {}
+    after: dict[str, str] = {}
     for parameters in module.params["files"]:
         wanted = _with_secrets(parameters, module.params["secrets"])
         observed = observe(wanted.path)
@@ -91,14 +103,16 @@ def main() -> None:
         before[wanted.path] = HIDDEN if wanted.secret else observed.content or ""
         after[wanted.path] = HIDDEN if wanted.secret else text_after(wanted, observed.content) or ""
         if observed.kind not in ("absent", "directory" if wanted.directory else "file"):
-            module.fail_json(msg="%s is there and is no plain file: move it away, it is not ours to remove" % wanted.path, changes=shown(changes))
+            module.fail_json(
+                msg="%s is there and is no plain file: move it away, it is not ours to remove" % wanted.path, changes=shown(changes)
+            )
         if not module.check_mode:
             apply(wanted, observed)
     diff = [{"before_header": path, "after_header": path, "before": before[path], "after": after[path]} for path in before]
     module.exit_json(changed=bool(changes), changes=shown(changes), diff=diff)
 
 
-def _with_secrets(parameters, secrets):
+def _with_secrets(parameters: Mapping[str, Any], secrets: Mapping[str, str]) -> WantedFile:
     values = dict(parameters)
     secret = False
     for kind in ("content", "block", "line"):

@@ -39,7 +39,6 @@ import os
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.relevo.dr.plugins.module_utils import stanza
 from ansible_collections.relevo.dr.plugins.module_utils.change import Change, shown
 from ansible_collections.relevo.dr.plugins.module_utils.milestone import told
@@ -66,17 +65,22 @@ def main() -> None:
     except Refusal as refusal:
         module.fail_json(msg=str(refusal), **told(gates=[refusal.gate], refused=True))
     except PgbackrestError as error:
-        module.fail_json(msg="%s: the backup failed: %s. Next: %s" % (module.params["host_name"], error.observed, error.next_action))
+        module.fail_json(
+            msg="%s: the backup failed: %s. Next: %s" % (module.params["host_name"], error.observed, error.next_action)
+        )
 
 
-def take(module) -> None:
+def take(module: AnsibleModule) -> None:
     parameters = module.params
     name, kind, host = parameters["stanza"], parameters["type"], parameters["host_name"]
     ids = [int(repository["id"]) for repository in parameters["repositories"]] or [1]
     command = Pgbackrest(parameters["config"], name, parameters["owner"])
     info = stanza.read(command, host, parameters["repositories"]) if os.path.exists(parameters["config"]) else {}
     wanted = [key for key in ids if not parameters["only_first"] or not stanza.backups(info, key)]
-    changes = [Change("%s backup in repository %d" % (kind, key), "no backup" if not stanza.backups(info, key) else "older", "taken") for key in wanted]
+    changes = [
+        Change("%s backup in repository %d" % (kind, key), "no backup" if not stanza.backups(info, key) else "older", "taken")
+        for key in wanted
+    ]
     if not wanted or module.check_mode:
         module.exit_json(changed=bool(wanted), changes=shown(changes), backups=[])
     started = time.time()
@@ -88,7 +92,10 @@ def take(module) -> None:
     taken = [backup for backup in stanza.backups(info) if backup["timestamp"]["stop"] >= int(started)]
     for backup in taken:
         if backup.get("error"):
-            module.fail_json(msg="%s: backup %s has page checksum errors. Next: run pg_amcheck and restore the damaged relations" % (host, backup["label"]))
+            module.fail_json(
+                msg="%s: backup %s has page checksum errors. Next: run pg_amcheck and restore the damaged relations"
+                % (host, backup["label"])
+            )
     module.exit_json(changed=True, changes=shown(changes), backups=taken)
 
 

@@ -24,7 +24,7 @@ options:
   options: {description: Options of the section global., type: dict, default: {}}
   secrets: {description: Filled by the action plugin., type: dict, default: {}}
   secrets_directory: {description: Where secrets are on the controller., type: str}
-  system_identifier: {description: The cluster's; empty when not known., type: str, default: ""}
+  system_identifier: {description: The one of the cluster; empty when not known., type: str, default: ""}
   owner: {description: Operating system user of the cluster., type: str, default: postgres}
   host_name: {description: Name of this host in sentences., type: str, required: true}
   io_timeout: {description: Seconds for one answer of a store while the configuration is tried., type: float, default: 3}
@@ -54,9 +54,10 @@ import os
 import re
 import shlex
 import tempfile
+from collections.abc import Mapping
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.relevo.dr.plugins.module_utils import pgbackrest, pgbackrest_file, stanza
 from ansible_collections.relevo.dr.plugins.module_utils.change import shown
 from ansible_collections.relevo.dr.plugins.module_utils.managed_file import WantedFile, apply, observe
@@ -93,7 +94,7 @@ def main() -> None:
         module.fail_json(msg="%s: %s. Next: %s" % (module.params["host_name"], error.observed, error.next_action))
 
 
-def manage(module) -> None:
+def manage(module: AnsibleModule) -> None:
     parameters = module.params
     version = pgbackrest.version()
     path = _path(parameters)
@@ -117,9 +118,9 @@ def manage(module) -> None:
     module.exit_json(changed=bool(changes), changes=changes, path=path, version=text, **told(versions={"pgbackrest": text}))
 
 
-def _path(parameters) -> str:
+def _path(parameters: Mapping[str, Any]) -> str:
     """Our file, or the one that the present archive_command already uses for this stanza."""
-    ours = parameters["path"]
+    ours = str(parameters["path"])
     if (observe(ours).content or "").startswith(pgbackrest_file.HEADER):
         return ours
     words = shlex.split(parameters["archive_command"]) if "pgbackrest" in parameters["archive_command"] else []
@@ -127,16 +128,12 @@ def _path(parameters) -> str:
         for word in words:
             match = re.fullmatch(r"--config=(.+)", word)
             if match and os.path.exists(match.group(1)):
-                return match.group(1)
+                return str(match.group(1))
     return ours
 
 
-def _wanted(parameters, version):
-    options = {
-        name: str(value)
-        for name, value in parameters["options"].items()
-        if value is not None
-    }
+def _wanted(parameters: Mapping[str, Any], version: tuple[int, ...]) -> dict[str, dict[str, str]]:
+    options = {name: str(value) for name, value in parameters["options"].items() if value is not None}
     for repository in parameters["repositories"]:
         options.update(pgbackrest_file.repository_options(repository, parameters["secrets"], version))
     cluster = {
@@ -148,16 +145,19 @@ def _wanted(parameters, version):
     return {"global": options, parameters["stanza"]: cluster}
 
 
-def _waits_for_secrets(parameters) -> bool:
+def _waits_for_secrets(parameters: Mapping[str, Any]) -> bool:
     # Check mode must not generate secrets, so there is nothing to try with.
     return "not-generated-yet" in parameters["secrets"].values()
 
 
-def _try(parameters, text) -> None:
+def _try(parameters: Mapping[str, Any], text: str) -> None:
     handle, temporary = tempfile.mkstemp(prefix="relevo-pgbackrest-", suffix=".conf")
     os.close(handle)
     try:
-        apply(WantedFile(temporary, content=text, owner=parameters["owner"], group=parameters["owner"], mode="0600"), observe(temporary))
+        apply(
+            WantedFile(temporary, content=text, owner=parameters["owner"], group=parameters["owner"], mode="0600"),
+            observe(temporary),
+        )
         trial = pgbackrest.Pgbackrest(
             temporary, parameters["stanza"], parameters["owner"], io_timeout=parameters["io_timeout"], timeout=parameters["timeout"]
         )
@@ -165,7 +165,9 @@ def _try(parameters, text) -> None:
     finally:
         os.unlink(temporary)
     if parameters["system_identifier"] and info.get("db"):
-        stanza.plan(info, parameters["stanza"], parameters["system_identifier"], str(info["db"][-1]["version"]), parameters["host_name"])
+        stanza.plan(
+            info, parameters["stanza"], parameters["system_identifier"], str(info["db"][-1]["version"]), parameters["host_name"]
+        )
 
 
 if __name__ == "__main__":

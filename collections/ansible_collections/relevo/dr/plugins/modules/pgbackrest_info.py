@@ -8,7 +8,8 @@ DOCUMENTATION = r"""
 module: pgbackrest_info
 short_description: What the repositories hold of one stanza, as a gate
 description:
-  - Reads C(pgbackrest info) in bounded time and judges the newest backup (G05). A repository that does not answer gives the verdict C(unknown), not a failed task.
+  - Reads C(pgbackrest info) in bounded time and judges the newest backup (G05).
+  - A repository that does not answer gives the verdict C(unknown), not a failed task.
 options:
   config: {description: pgBackRest's configuration file., type: path, required: true}
   stanza: {description: The stanza., type: str, required: true}
@@ -40,7 +41,6 @@ backups: {description: "The backups, oldest first.", returned: always, type: lis
 import time
 
 from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.relevo.dr.plugins.module_utils import stanza
 from ansible_collections.relevo.dr.plugins.module_utils.milestone import told
 from ansible_collections.relevo.dr.plugins.module_utils.pgbackrest import Pgbackrest
@@ -64,7 +64,11 @@ def main() -> None:
     parameters = module.params
     host = parameters["host_name"]
     command = Pgbackrest(
-        parameters["config"], parameters["stanza"], parameters["owner"], io_timeout=parameters["io_timeout"], timeout=parameters["timeout"]
+        parameters["config"],
+        parameters["stanza"],
+        parameters["owner"],
+        io_timeout=parameters["io_timeout"],
+        timeout=parameters["timeout"],
     )
     try:
         info = stanza.read(command, host, parameters["repositories"])

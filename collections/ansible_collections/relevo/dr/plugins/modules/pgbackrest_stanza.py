@@ -13,7 +13,7 @@ description:
 options:
   config: {description: pgBackRest's configuration file., type: path, required: true}
   stanza: {description: The stanza., type: str, required: true}
-  system_identifier: {description: The cluster's., type: str, required: true}
+  system_identifier: {description: The one of the cluster., type: str, required: true}
   postgresql_version: {description: The major version., type: str, required: true}
   repositories: {description: See the role dr_pgbackrest; only for sentences., type: list, elements: dict, default: []}
   owner: {description: Operating system user of the cluster., type: str, default: postgres}
@@ -43,7 +43,6 @@ backups: {description: Labels of the backups that exist., returned: always, type
 import os
 
 from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.relevo.dr.plugins.module_utils import stanza
 from ansible_collections.relevo.dr.plugins.module_utils.change import Change, shown
 from ansible_collections.relevo.dr.plugins.module_utils.milestone import told
@@ -74,13 +73,15 @@ def main() -> None:
         module.fail_json(msg="%s: %s. Next: %s" % (module.params["host_name"], error.observed, error.next_action))
 
 
-def manage(module) -> None:
+def manage(module: AnsibleModule) -> None:
     parameters = module.params
     name, host = parameters["stanza"], parameters["host_name"]
     if not os.path.exists(parameters["config"]):
         # Only in check mode, before the first real run.
         module.exit_json(changed=True, backups=[], changes=shown([Change("stanza %s" % name, "absent", "made")]))
-    command = Pgbackrest(parameters["config"], name, parameters["owner"], io_timeout=parameters["io_timeout"], timeout=parameters["timeout"])
+    command = Pgbackrest(
+        parameters["config"], name, parameters["owner"], io_timeout=parameters["io_timeout"], timeout=parameters["timeout"]
+    )
     info = stanza.read(command, host, parameters["repositories"])
     changes = stanza.plan(info, name, parameters["system_identifier"], parameters["postgresql_version"], host)
     if changes and not module.check_mode:
@@ -88,7 +89,10 @@ def manage(module) -> None:
         info = stanza.read(command, host, parameters["repositories"])
         stanza.plan(info, name, parameters["system_identifier"], parameters["postgresql_version"], host)
         if stanza.missing_repositories(info):
-            module.fail_json(msg="%s: the stanza %s is still missing after stanza-create. Next: read /var/log/pgbackrest on this host" % (host, name))
+            module.fail_json(
+                msg="%s: the stanza %s is still missing after stanza-create. Next: read /var/log/pgbackrest on this host"
+                % (host, name)
+            )
     module.exit_json(changed=bool(changes), changes=shown(changes), backups=[backup["label"] for backup in stanza.backups(info)])
 
 

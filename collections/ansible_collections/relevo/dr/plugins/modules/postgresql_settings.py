@@ -66,54 +66,22 @@ restarted: {description: Whether the server was restarted., returned: always, ty
 """
 
 import os
-import subprocess
-import time
+from collections.abc import Mapping
+from typing import Any, Optional
 
 from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.relevo.dr.plugins.module_utils import settings_file
 from ansible_collections.relevo.dr.plugins.module_utils.change import Change, shown
-from ansible_collections.relevo.dr.plugins.module_utils.managed_file import WantedFile, apply, observe
+from ansible_collections.relevo.dr.plugins.module_utils.managed_file import ObservedFile, WantedFile, apply, observe
 from ansible_collections.relevo.dr.plugins.module_utils.managed_file import plan as plan_file
 from ansible_collections.relevo.dr.plugins.module_utils.milestone import told
 from ansible_collections.relevo.dr.plugins.module_utils.postgresql import PostgresqlError, Psql, postmaster_pid
 from ansible_collections.relevo.dr.plugins.module_utils.refusal import Refusal
-from ansible_collections.relevo.dr.plugins.module_utils.settings_file import Configured, Running, Setting
+from ansible_collections.relevo.dr.plugins.module_utils.server_settings import RunningServer
+from ansible_collections.relevo.dr.plugins.module_utils.settings_file import Setting, SettingsPlan
 
 HEADER = "Managed by Relevo: changes are lost."
-
-
-class Server:
-    """The running server's view of its parameters."""
-
-    def __init__(self, parameters):
-        self._session = Psql(parameters["bin_directory"], parameters["port"], "postgres", parameters["owner"])
-
-    def in_recovery(self):
-        return self._session.row("select pg_is_in_recovery() as answer")["answer"]
-
-    def running(self):
-        rows = self._session.query("select name, setting, vartype, unit, context from pg_settings")
-        return {row.pop("name"): Running(**row) for row in rows}
-
-    def configured(self):
-        rows = self._session.query("select name, setting, sourcefile, error, applied from pg_file_settings where name is not null order by seqno")
-        return {row["name"]: Configured(row["setting"] or "", row["sourcefile"]) for row in rows}
-
-    def errors(self):
-        rows = self._session.query("select sourcefile, sourceline, name, error from pg_file_settings where error is not null")
-        # "cannot be changed without restarting" is what the restart is for.
-        return ["%(sourcefile)s line %(sourceline)s: %(name)s: %(error)s" % row for row in rows if "without restarting" not in row["error"]]
-
-    def reset(self, names):
-        for name in names:
-            self._session.execute('alter system reset "%s"' % name)
-
-    def reload(self):
-        self._session.execute("select pg_reload_conf()")
-
-    def close(self):
-        self._session.close()
+RELOAD_SECONDS = 10.0
 
 
 def main() -> None:
@@ -153,13 +121,16 @@ def main() -> None:
         module.fail_json(msg="PostgreSQL on %s: %s" % (module.params["host_name"], error))
 
 
-def manage(module) -> None:
+def manage(module: AnsibleModule) -> None:
     parameters = module.params
-    path = os.path.join(parameters["config_directory"], "conf.d", parameters["name"])
     next_actions = {entry["name"]: entry.pop("next_action") for entry in parameters["settings"]}
-    wanted = [Setting(**{**entry, "accepts": tuple(entry["accepts"]), "replaces": tuple(entry["replaces"])}) for entry in parameters["settings"]]
+    wanted = [
+        Setting(**{**entry, "accepts": tuple(entry["accepts"]), "replaces": tuple(entry["replaces"])})
+        for entry in parameters["settings"]
+    ]
+    path = os.path.join(parameters["config_directory"], "conf.d", parameters["name"])
     observed = observe(path)
-    server = Server(parameters) if postmaster_pid(parameters["data_directory"]) else None
+    server = _server(parameters)
     plan = settings_file.plan(
         wanted,
         settings_file.parse(observed.content or ""),
@@ -167,31 +138,40 @@ def manage(module) -> None:
         server.configured() if server else {},
         server.running() if server else {},
     )
-    primary = bool(server) and not server.in_recovery()
-    _refuse(parameters, plan, primary, next_actions)
-    text = settings_file.render(HEADER, plan.lines)
-    file = WantedFile(path, content=text, owner=parameters["owner"], group=parameters["owner"])
+    _refuse(parameters, plan, server is not None and not server.in_recovery(), next_actions)
+    file = WantedFile(path, content=settings_file.render(HEADER, plan.lines), owner=parameters["owner"], group=parameters["owner"])
     include = _include(parameters)
-    changes = shown([*(plan.changes or plan_file(file, observed)), *([Change("file %s" % include.path, "does not include ours", "includes it")] if include else [])])
-    result = {
-        "changed": bool(changes),
-        "changes": changes,
-        "restart": list(plan.restart),
-        "restarted": False,
-        "diff": {"before_header": path, "after_header": path, "before": observed.content or "", "after": text},
-    }
+    stale = server.stale(_files(parameters)) if server else []
+    changes = plan.changes or plan_file(file, observed)
+    changes += [Change("file %s" % include.path, "does not include ours", "includes it")] if include else []
+    changes += [Change("server", "has not read %s" % name, "reads it") for name in stale] if not changes else []
     if changes and not module.check_mode:
         apply(file, observed)
         if include:
             apply(include, observe(include.path))
         if server:
-            _check_errors(server, file, observed)
-            server.reset(plan.resets)
-            result["restarted"] = _take_effect(module, server, plan)
-    module.exit_json(**result)
+            _take_effect(parameters, server, plan, file, observed)
+    module.exit_json(
+        changed=bool(changes),
+        changes=shown(changes),
+        restart=list(plan.restart),
+        restarted=bool(changes and plan.restart and server and not module.check_mode),
+        diff={"before_header": path, "after_header": path, "before": observed.content or "", "after": file.content},
+    )
 
 
-def _include(parameters):
+def _server(parameters: Mapping[str, Any]) -> Optional[RunningServer]:
+    if postmaster_pid(parameters["data_directory"]) is None:
+        return None
+    return RunningServer(Psql(parameters["bin_directory"], parameters["port"], "postgres", parameters["owner"]))
+
+
+def _files(parameters: Mapping[str, Any]) -> list[str]:
+    """What a reload reads and a role of ours changes."""
+    return [os.path.join(parameters["config_directory"], name) for name in ("pg_hba.conf", "conf.d/" + parameters["name"])]
+
+
+def _include(parameters: Mapping[str, Any]) -> Optional[WantedFile]:
     """postgresql.conf as it has to become so that it reads our file, or None."""
     path = os.path.join(parameters["config_directory"], "postgresql.conf")
     found = observe(path)
@@ -201,60 +181,40 @@ def _include(parameters):
     return WantedFile(path, content=text, owner=found.owner, group=found.group, mode=found.mode) if text != found.content else None
 
 
-def _refuse(parameters, plan, primary, next_actions) -> None:
+def _refuse(parameters: Mapping[str, Any], plan: SettingsPlan, primary: bool, next_actions: Mapping[str, str]) -> None:
     for refusal in plan.refusals:
-        raise Refusal("SETTINGS", parameters["host_name"], "%s = %s" % (refusal.item, refusal.current), refusal.wanted, next_actions[refusal.item.split()[-1]])
+        observed = "%s = %s" % (refusal.item, refusal.current)
+        raise Refusal("SETTINGS", parameters["host_name"], observed, refusal.wanted, next_actions[refusal.item.split()[-1]])
     if plan.restart and primary and not parameters["allow_restart"]:
         named = [change for change in plan.changes if change.item.split()[-1] in plan.restart]
         raise Refusal(
             "RESTART",
             parameters["host_name"],
             "%s on the running primary" % ", ".join("%s = %s" % (change.item, change.current) for change in named),
-            "%s, which holds only after a restart" % ", ".join("%s = %s" % (change.item.split()[-1], change.wanted) for change in named),
+            "%s, which holds only after a restart"
+            % ", ".join("%s = %s" % (change.item.split()[-1], change.wanted) for change in named),
             "choose a moment when the application may be interrupted for some seconds, then run again with -e dr_allow_restart=true",
         )
 
 
-def _check_errors(server, file, observed) -> None:
-    """A file that the server cannot read is taken back: it would stop the next start."""
-    errors = server.errors()
-    if not errors:
-        return
-    if observed.content is None:
-        os.unlink(file.path)
-    else:
-        apply(WantedFile(file.path, content=observed.content, owner=file.owner, group=file.group), observed)
-    raise PostgresqlError("%s; the file was put back" % "; ".join(errors))
-
-
-def _take_effect(module, server, plan) -> bool:
-    parameters = module.params
+def _take_effect(
+    parameters: Mapping[str, Any], server: RunningServer, plan: SettingsPlan, file: WantedFile, observed: ObservedFile
+) -> None:
+    try:
+        server.check_files()
+    except PostgresqlError as error:
+        # A file that the server cannot read would stop the next start.
+        if observed.content is None:
+            os.unlink(file.path)
+        else:
+            apply(WantedFile(file.path, content=observed.content, owner=file.owner, group=file.group), observed)
+        raise PostgresqlError("%s; %s was put back" % (error, file.path)) from None
+    server.reset(plan.resets)
     if plan.restart:
-        server.close()
-        # systemd_service cannot say that a unit must be restarted only when a plan needs it.
-        done = subprocess.run(["systemctl", "restart", parameters["unit"]], capture_output=True, text=True, check=False, timeout=3600)
-        if done.returncode != 0:
-            module.fail_json(msg="%s did not restart on %s: %s" % (parameters["unit"], parameters["host_name"], done.stderr.strip()))
+        server.restart(parameters["unit"])
     else:
         server.reload()
-    deadline = time.monotonic() + (parameters["restart_timeout"] if plan.restart else 10)
-    while True:
-        pending = _pending(server, plan.lines)
-        if not pending:
-            server.close()
-            return bool(plan.restart)
-        if time.monotonic() > deadline:
-            raise PostgresqlError("the server does not use the new values: %s" % pending)
-        time.sleep(0.2)
-
-
-def _pending(server, lines) -> str:
-    try:
-        running = server.running()
-    except PostgresqlError as error:
-        return str(error)
-    differing = [name for name, value in lines.items() if name in running and settings_file.canonical(value, running[name]) != running[name].setting]
-    return ", ".join(differing)
+    server.wait_for(plan.lines, _files(parameters), float(parameters["restart_timeout"]) if plan.restart else RELOAD_SECONDS)
 
 
 if __name__ == "__main__":

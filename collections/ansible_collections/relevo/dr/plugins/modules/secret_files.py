@@ -40,7 +40,6 @@ import os
 import secrets
 
 from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.relevo.dr.plugins.module_utils.change import Change, shown
 
 

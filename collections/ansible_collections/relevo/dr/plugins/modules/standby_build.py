@@ -60,173 +60,17 @@ restored_bytes: {description: Size of the data directory after a restore., retur
 restore_seconds: {description: How long the restore took; null when there was none., returned: always, type: float}
 """
 
-import contextlib
-import json
-import os
-import pwd
-import shutil
 import subprocess
-import time
 
 from ansible.module_utils.basic import AnsibleModule
-
-from ansible_collections.relevo.dr.plugins.module_utils import clock, host_files, standby_build
+from ansible_collections.relevo.dr.plugins.module_utils import standby_build
 from ansible_collections.relevo.dr.plugins.module_utils.change import shown
-from ansible_collections.relevo.dr.plugins.module_utils.managed_file import WantedFile, apply, observe
 from ansible_collections.relevo.dr.plugins.module_utils.milestone import told
-from ansible_collections.relevo.dr.plugins.module_utils.pgbackrest import Pgbackrest, PgbackrestError
-from ansible_collections.relevo.dr.plugins.module_utils.postgresql import PostgresqlError, Psql, controldata, lsn_bytes, owner_switch, postmaster_pid
+from ansible_collections.relevo.dr.plugins.module_utils.pgbackrest import PgbackrestError
+from ansible_collections.relevo.dr.plugins.module_utils.postgresql import PostgresqlError
 from ansible_collections.relevo.dr.plugins.module_utils.refusal import Refusal, sentence
-from ansible_collections.relevo.dr.plugins.module_utils.standby_build import CLEAN, CONTINUE, CREATE, RESTORE, START, WAIT, Site
-
-MARK = "/var/lib/relevo/standby-build.json"
-POSITION = """
-select pg_is_in_recovery() as in_recovery, coalesce(pg_last_wal_replay_lsn()::text, '0/0') as replay_lsn,
-       coalesce((select status = 'streaming' from pg_stat_wal_receiver), false) as streaming
-"""
-
-
-class BuildError(Exception):
-    """A step failed; the message is a sentence."""
-
-
-class Build:
-    """The steps, one method each."""
-
-    def __init__(self, parameters):
-        self.p = parameters
-        self.restore_seconds = None
-
-    def observe(self) -> Site:
-        data, found = self.p["data_directory"], {}
-        running = postmaster_pid(data) is not None
-        if running:
-            with contextlib.suppress(PostgresqlError), self._session() as session:
-                found = session.row(POSITION)
-        return Site(
-            configuration=os.path.exists(os.path.join(self.p["config_directory"], "postgresql.conf")),
-            data=_kind(data),
-            running=running,
-            in_recovery=found.get("in_recovery"),
-            streaming=found.get("streaming", False),
-            system_identifier=self._system_identifier(),
-            standby_signal=os.path.exists(os.path.join(data, "standby.signal")),
-            build=_mark(),
-            fence=host_files.read_fence(),
-        )
-
-    def _session(self):
-        return Psql(self.p["bin_directory"], self.p["port"], "postgres", self.p["owner"], timeout_seconds=5)
-
-    def _system_identifier(self):
-        with contextlib.suppress(PostgresqlError):
-            return controldata(self.p["bin_directory"], self.p["data_directory"], self.p["owner"]).get("Database system identifier")
-        return None
-
-    def mark(self, restored=False) -> None:
-        mark = {"run_id": self.p["run_id"], "data_directory": self.p["data_directory"], "at": clock.utc_now(), "restored": restored}
-        host_files.write_atomically(MARK, json.dumps(mark))
-
-    def create(self) -> None:
-        """Debian's own way to make a configuration also makes a cluster, which is thrown away before the restore."""
-        command = ["pg_createcluster", "--port", str(self.p["port"]), "--datadir", self.p["data_directory"], "--start-conf", "auto"]
-        command += ["--pgoption", "add_include_dir=conf.d"]
-        self._run([*command, self.p["cluster_version"], self.p["cluster_name"]], 300)
-
-    def clean(self) -> None:
-        """Only what this build put there: the mark says so, and no process uses it."""
-        if postmaster_pid(self.p["data_directory"]) is not None:
-            raise BuildError("%s is in use by a running server" % self.p["data_directory"])
-        _empty(self.p["data_directory"])
-
-    def restore(self, resume: bool) -> None:
-        data, account = self.p["data_directory"], pwd.getpwnam(self.p["owner"])
-        os.makedirs(data, exist_ok=True)
-        os.chown(data, account.pw_uid, account.pw_gid)
-        os.chmod(data, 0o700)
-        # pgBackRest goes on with a directory only when it finds its own manifest there; anything less is quicker to do again.
-        delta = resume and os.path.exists(os.path.join(data, "backup.manifest"))
-        if resume and not delta:
-            _empty(data)
-        command = Pgbackrest(self.p["config"], self.p["stanza"], self.p["owner"], io_timeout=60, timeout=self.p["restore_timeout"])
-        began = time.monotonic()
-        command.run("restore", "--type=standby", *(["--delta"] if delta else []), log_file=True)
-        self.restore_seconds = round(time.monotonic() - began, 3)
-
-    def own_parameters(self) -> None:
-        path = os.path.join(self.p["data_directory"], "postgresql.auto.conf")
-        found = observe(path)
-        if found.content is not None:
-            text = standby_build.without_recovery_parameters(found.content)
-            apply(WantedFile(path, content=text, owner=self.p["owner"], group=self.p["owner"], mode="0600"), found)
-
-    def start(self) -> None:
-        self._run(["systemctl", "start", self.p["unit"]], 3600)
-
-    def wait(self) -> None:
-        """Until it streams and has replayed what the primary had written by now."""
-        target = lsn_bytes(self._ask_primary("select pg_current_wal_flush_lsn()"))
-        deadline = time.monotonic() + self.p["catchup_timeout"]
-        seen = "PostgreSQL does not answer"
-        while time.monotonic() < deadline:
-            with contextlib.suppress(PostgresqlError), self._session() as session:
-                position = session.row(POSITION)
-                if position["streaming"] and lsn_bytes(position["replay_lsn"]) >= target:
-                    return
-                seen = "%s, replayed up to %s" % ("streaming" if position["streaming"] else "not streaming", position["replay_lsn"])
-            if postmaster_pid(self.p["data_directory"]) is None and "does not answer" in seen:
-                seen = "PostgreSQL does not run"
-            time.sleep(0.5)
-        raise BuildError("%s after %d s; its log ends with: %s" % (seen, self.p["catchup_timeout"], self._log()))
-
-    def _ask_primary(self, sql) -> str:
-        command = [os.path.join(self.p["bin_directory"], "psql"), "-XAtq", "--dbname=%s" % self.p["primary"], "--command=%s" % sql]
-        environment = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "PGCONNECT_TIMEOUT": "5", "PGOPTIONS": "-c search_path=pg_catalog,pg_temp"}
-        done = subprocess.run(
-            command, capture_output=True, text=True, check=False, timeout=15, cwd="/", env=environment, **owner_switch(self.p["owner"])
-        )
-        if done.returncode != 0:
-            raise BuildError("the primary refuses this host as monitoring role: %s" % done.stderr.strip())
-        return done.stdout.strip()
-
-    def _log(self) -> str:
-        path = "/var/log/postgresql/postgresql-%s-%s.log" % (self.p["cluster_version"], self.p["cluster_name"])
-        return " | ".join((observe(path).content or "no log").strip().splitlines()[-5:])
-
-    def _run(self, command, timeout) -> None:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=timeout, cwd="/")
-        if done.returncode != 0:
-            raise BuildError("%s failed: %s" % (command[0], (done.stderr or done.stdout).strip()))
-
-
-def _kind(data):
-    if not os.path.isdir(data):
-        return "absent"
-    if not os.listdir(data):
-        return "empty"
-    whole = all(os.path.exists(os.path.join(data, name)) for name in ("PG_VERSION", "global/pg_control"))
-    return "cluster" if whole else "partial"
-
-
-def _mark():
-    try:
-        with open(MARK, encoding="utf-8") as source:
-            return json.load(source)
-    except (OSError, ValueError):
-        return None
-
-
-def _empty(directory) -> None:
-    for name in os.listdir(directory):
-        path = os.path.join(directory, name)
-        if os.path.isdir(path) and not os.path.islink(path):
-            shutil.rmtree(path)
-        else:
-            os.unlink(path)
-
-
-def _size(directory) -> int:
-    return sum(os.lstat(os.path.join(place, name)).st_size for place, _, names in os.walk(directory) for name in names)
+from ansible_collections.relevo.dr.plugins.module_utils.standby_build import CLEAN, CONTINUE, CREATE, RESTORE, START, WAIT
+from ansible_collections.relevo.dr.plugins.module_utils.standby_steps import BuildError, Steps
 
 
 def main() -> None:
@@ -262,40 +106,38 @@ def main() -> None:
         module.fail_json(msg=sentence("STANDBY", host, str(error), "a streaming standby", next_action))
 
 
-def manage(module) -> None:
-    build = Build(module.params)
-    plan = standby_build.plan(build.observe(), module.params["system_identifier"], module.params["host_name"], module.params["data_directory"])
+def manage(module: AnsibleModule) -> None:
+    steps = Steps(module.params)
+    plan = standby_build.plan(
+        steps.observe(), module.params["system_identifier"], module.params["host_name"], module.params["data_directory"]
+    )
     if plan.steps and not module.check_mode:
-        _execute(build, plan.steps, module.params["state"] == "prepared")
-    restored = _size(module.params["data_directory"]) if build.restore_seconds is not None else 0
+        take(steps, plan.steps, prepare_only=module.params["state"] == "prepared")
     module.exit_json(
         changed=bool(plan.steps),
         changes=shown(plan.changes),
         steps=list(plan.steps),
-        restored_bytes=restored,
-        restore_seconds=build.restore_seconds,
+        restored_bytes=steps.restored_bytes,
+        restore_seconds=steps.restore_seconds,
     )
 
 
-def _execute(build, steps, prepare_only) -> None:
-    if CREATE in steps or RESTORE in steps or CONTINUE in steps:
-        build.mark()
-    if CREATE in steps:
-        build.create()
-    if CLEAN in steps:
-        build.clean()
-    if RESTORE in steps or CONTINUE in steps:
-        build.restore(resume=CONTINUE in steps)
-        build.own_parameters()
-        build.mark(restored=True)
+def take(steps: Steps, names: tuple[str, ...], *, prepare_only: bool) -> None:
+    if RESTORE in names or CONTINUE in names:
+        steps.mark(restored=False)
+        if CREATE in names:
+            steps.create()
+        if CLEAN in names:
+            steps.clean()
+        steps.restore(resume=CONTINUE in names)
+        steps.mark(restored=True)
     if prepare_only:
         return
-    if START in steps:
-        build.start()
-    if WAIT in steps:
-        build.wait()
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(MARK)
+    if START in names:
+        steps.start()
+    if WAIT in names:
+        steps.wait()
+    steps.done()
 
 
 if __name__ == "__main__":

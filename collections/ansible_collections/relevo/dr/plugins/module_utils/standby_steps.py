@@ -1,0 +1,210 @@
+# Copyright: the Relevo maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The steps that make a host a standby, one method each; what to do is decided in standby_build."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pwd
+import shutil
+import subprocess
+import time
+from collections.abc import Mapping
+from typing import Any, Optional
+
+from ansible_collections.relevo.dr.plugins.module_utils import clock, host_files
+from ansible_collections.relevo.dr.plugins.module_utils.managed_file import WantedFile, apply, observe
+from ansible_collections.relevo.dr.plugins.module_utils.pgbackrest import Pgbackrest
+from ansible_collections.relevo.dr.plugins.module_utils.postgresql import (
+    PostgresqlError,
+    Psql,
+    controldata,
+    lsn_bytes,
+    owner_switch,
+    postmaster_pid,
+)
+from ansible_collections.relevo.dr.plugins.module_utils.standby_build import Site, without_recovery_parameters
+
+MARK = "/var/lib/relevo/standby-build.json"
+START_SECONDS = 3600
+_POSITION = """
+select pg_is_in_recovery() as in_recovery, coalesce(pg_last_wal_replay_lsn()::text, '0/0') as replay_lsn,
+       coalesce((select status = 'streaming' from pg_stat_wal_receiver), false) as streaming
+"""
+
+
+class BuildError(Exception):
+    """A step failed; the message is a sentence."""
+
+
+class Steps:
+    """parameters: those of the module standby_build."""
+
+    def __init__(self, parameters: Mapping[str, Any]) -> None:
+        self._p = parameters
+        self._data = str(parameters["data_directory"])
+        self._owner = str(parameters["owner"])
+        self.restore_seconds: Optional[float] = None
+        self.restored_bytes = 0
+
+    def observe(self) -> Site:
+        """What is on the host."""
+        found: dict[str, Any] = {}
+        running = postmaster_pid(self._data) is not None
+        if running:
+            with contextlib.suppress(PostgresqlError), self._session() as session:
+                found = session.row(_POSITION)
+        return Site(
+            configuration=os.path.exists(os.path.join(self._p["config_directory"], "postgresql.conf")),
+            data=_kind(self._data),
+            running=running,
+            in_recovery=found.get("in_recovery"),
+            streaming=bool(found.get("streaming")),
+            system_identifier=self._system_identifier(),
+            standby_signal=os.path.exists(os.path.join(self._data, "standby.signal")),
+            build=_read_mark(),
+            fence=host_files.read_fence(),
+        )
+
+    def mark(self, *, restored: bool) -> None:
+        """Say on this host what is being built, so that a later run knows its own leftovers."""
+        mark = {"run_id": self._p["run_id"], "data_directory": self._data, "at": clock.utc_now(), "restored": restored}
+        host_files.write_atomically(MARK, json.dumps(mark))
+
+    def create(self) -> None:
+        """Debian's own way to make a configuration also makes a cluster, which is thrown away before the restore."""
+        options = [
+            "--port",
+            str(self._p["port"]),
+            "--datadir",
+            self._data,
+            "--start-conf",
+            "auto",
+            "--pgoption",
+            "add_include_dir=conf.d",
+        ]
+        _run(["pg_createcluster", *options, self._p["cluster_version"], self._p["cluster_name"]], 300)
+
+    def clean(self) -> None:
+        """Only what this build put there: the mark says so, and no process uses it."""
+        if postmaster_pid(self._data) is not None:
+            raise BuildError("%s is in use by a running server" % self._data)
+        _empty(self._data)
+
+    def restore(self, *, resume: bool) -> None:
+        """Restore the newest backup; nothing in it may hide the parameters of conf.d."""
+        account = pwd.getpwnam(self._owner)
+        os.makedirs(self._data, exist_ok=True)
+        os.chown(self._data, account.pw_uid, account.pw_gid)
+        os.chmod(self._data, 0o700)
+        # pgBackRest goes on with a directory only when it finds its own manifest there; anything less is quicker to do again.
+        delta = resume and os.path.exists(os.path.join(self._data, "backup.manifest"))
+        if resume and not delta:
+            self.clean()
+        command = Pgbackrest(self._p["config"], self._p["stanza"], self._owner, io_timeout=60, timeout=self._p["restore_timeout"])
+        began = time.monotonic()
+        command.run("restore", "--type=standby", *(["--delta"] if delta else []), log_file=True)
+        self.restore_seconds = round(time.monotonic() - began, 3)
+        self.restored_bytes = _size(self._data)
+        path = os.path.join(self._data, "postgresql.auto.conf")
+        found = observe(path)
+        if found.content is not None:
+            text = without_recovery_parameters(found.content)
+            apply(WantedFile(path, content=text, owner=self._owner, group=found.group, mode="0600"), found)
+
+    def start(self) -> None:
+        """Start the unit; whether the server came up is seen by wait."""
+        _run(["systemctl", "start", "--", self._p["unit"]], START_SECONDS)
+
+    def wait(self) -> None:
+        """Until it streams and has replayed what the primary had written by now."""
+        target = lsn_bytes(self._ask_primary("select pg_current_wal_flush_lsn()"))
+        deadline = time.monotonic() + self._p["catchup_timeout"]
+        seen = ""
+        while time.monotonic() < deadline:
+            try:
+                with self._session() as session:
+                    position = session.row(_POSITION)
+            except PostgresqlError as error:
+                seen = "PostgreSQL does not answer (%s)" % error
+            else:
+                if position["streaming"] and lsn_bytes(position["replay_lsn"]) >= target:
+                    return
+                seen = "%s, replayed up to %s" % ("streaming" if position["streaming"] else "not streaming", position["replay_lsn"])
+            time.sleep(0.5)
+        raise BuildError("%s after %d s; its log ends with: %s" % (seen, self._p["catchup_timeout"], self._log()))
+
+    def done(self) -> None:
+        """Nothing is left to go on with."""
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(MARK)
+
+    def _session(self) -> Psql:
+        return Psql(self._p["bin_directory"], self._p["port"], "postgres", self._owner, timeout_seconds=5)
+
+    def _system_identifier(self) -> Optional[str]:
+        with contextlib.suppress(PostgresqlError):
+            return controldata(self._p["bin_directory"], self._data, self._owner).get("Database system identifier")
+        return None
+
+    def _ask_primary(self, sql: str) -> str:
+        command = [
+            os.path.join(self._p["bin_directory"], "psql"),
+            "-XAtqw",
+            "--dbname=%s" % self._p["primary"],
+            "--command=%s" % sql,
+        ]
+        environment = {
+            "PATH": "/usr/bin:/bin",
+            "LC_ALL": "C.UTF-8",
+            "PGCONNECT_TIMEOUT": "5",
+            "PGOPTIONS": "-c search_path=pg_catalog,pg_temp",
+        }
+        switch = owner_switch(self._owner)
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=15, cwd="/", env=environment, **switch)
+        if done.returncode != 0:
+            raise BuildError("the primary does not let this host in as the monitoring role: %s" % done.stderr.strip())
+        return str(done.stdout.strip())
+
+    def _log(self) -> str:
+        path = "/var/log/postgresql/postgresql-%s-%s.log" % (self._p["cluster_version"], self._p["cluster_name"])
+        return " | ".join((observe(path).content or "no log").strip().splitlines()[-5:])
+
+
+def _kind(directory: str) -> str:
+    if not os.path.isdir(directory):
+        return "absent"
+    if not os.listdir(directory):
+        return "empty"
+    whole = all(os.path.exists(os.path.join(directory, name)) for name in ("PG_VERSION", "global/pg_control"))
+    return "cluster" if whole else "partial"
+
+
+def _read_mark() -> Optional[dict[str, Any]]:
+    try:
+        with open(MARK, encoding="utf-8") as source:
+            mark = json.load(source)
+    except (OSError, ValueError):
+        return None
+    return mark if isinstance(mark, dict) else None
+
+
+def _empty(directory: str) -> None:
+    for name in os.listdir(directory):
+        path = os.path.join(directory, name)
+        if os.path.isdir(path) and not os.path.islink(path):
+            shutil.rmtree(path)
+        else:
+            os.unlink(path)
+
+
+def _size(directory: str) -> int:
+    return sum(os.lstat(os.path.join(place, name)).st_size for place, _, names in os.walk(directory) for name in names)
+
+
+def _run(command: list[str], timeout: float) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=timeout, cwd="/")
+    if done.returncode != 0:
+        raise BuildError("%s failed: %s" % (command[0], (done.stderr or done.stdout).strip()))
