@@ -15,7 +15,7 @@ from ansible_collections.relevo.dr.plugins.module_utils.postgresql import lsn_by
 PASS, FAIL, UNKNOWN, ACCEPTED, NOT_APPLICABLE = "pass", "fail", "unknown", "accepted", "not_applicable"
 
 # A gate whose answer may be missing when a person takes it over by name; all others must be observed.
-ACCEPTABLE = frozenset({"G03", "G05", "G06", "G12", "G16", "G17", "LOSS"})
+ACCEPTABLE = frozenset({"G01", "G03", "G05", "G06", "G09", "G12", "G16", "G17", "LOSS"})
 
 SETTINGS_AT_LEAST = (
     "max_connections",

@@ -10,7 +10,8 @@ import socket
 from typing import Any, Optional
 
 from ansible import context
-from ansible.utils.vars import load_extra_vars
+from ansible.parsing.quoting import unquote
+from ansible.parsing.splitter import split_args
 from ansible_collections.relevo.dr.plugins.module_utils import clock
 from ansible_collections.relevo.dr.plugins.module_utils.host_files import Lock
 
@@ -69,4 +70,34 @@ def forks() -> int:
 
 def extra_variables(loader: Any) -> dict[str, Any]:
     """What was given by ``-e``, as typed."""
-    return dict(load_extra_vars(loader))
+    given: dict[str, Any] = {}
+    for option in context.CLIARGS.get("extra_vars") or ():
+        text = str(option)
+        if text[:1] in "@{[":
+            given.update(_structured(loader, text))
+        else:
+            given.update(assignments(text))
+    return given
+
+
+def assignments(text: str) -> dict[str, str]:
+    """``name=value ...`` where a value may have spaces.
+
+    The shell takes the quotes of ``-e dr_confirm="drill production x to b"`` away, and Ansible itself would keep the first word only.
+    """
+    pairs: dict[str, str] = {}
+    name = "_raw_params"
+    for word in split_args(text):
+        head, equals, tail = word.partition("=")
+        if equals and head.isidentifier():
+            name = head
+            pairs[name] = unquote(tail)
+        else:
+            pairs[name] = (pairs.get(name, "") + " " + unquote(word)).strip()
+    return pairs
+
+
+def _structured(loader: Any, text: str) -> dict[str, Any]:
+    """A file (``@``) or YAML; never rendered."""
+    value = loader.load_from_file(text[1:]) if text.startswith("@") else loader.load(text)
+    return dict(value) if isinstance(value, dict) else {"_raw_params": text}

@@ -7,6 +7,7 @@ A provider is a function of this module's ``PROVIDERS``: it returns a proof ``{h
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -57,7 +58,7 @@ def command(fencing: Fencing) -> dict[str, Any]:
     probe = {
         "vantage": "controller",
         "host": fencing.host,
-        "address": " ".join(status),
+        "address": " ".join([os.path.basename(status[0]), *status[1:]]),
         "method": "power",
         "at": clock.utc_now(),
         "result": "off",
