@@ -37,7 +37,9 @@ def group_roots() -> list[Path]:
         elif kind == "cgroup" and "name=systemd" in options.split(","):
             named.append(Path(left.split()[4]))
     if not unified:
-        raise LaboratoryError("No version 2 control group hierarchy is mounted on this machine, but systemd-nspawn needs one. Boot it with cgroup v2.")
+        raise LaboratoryError(
+            "No version 2 control group hierarchy is mounted on this machine, but systemd-nspawn needs one. Boot it with cgroup v2."
+        )
     return [unified[0], *named[:1]]
 
 
@@ -64,12 +66,17 @@ def is_on(lab: Laboratory, host: Host) -> bool:
         return False
 
 
+def is_orphan(lab: Laboratory, host: Host) -> bool:
+    """On, but its systemd-nspawn was killed: the host runs on and can neither be rebooted nor end well."""
+    return is_on(lab, host) and not processes_in(group(lab, host) / "supervisor")
+
+
 def leader(lab: Laboratory, host: Host) -> int:
     """The host's own process 1, as this machine numbers it."""
     for pid in processes_in(group(lab, host) / "payload"):
         status = Path(f"/proc/{pid}/status").read_text()
         namespaced = next(line for line in status.splitlines() if line.startswith("NSpid:")).split()
-        if namespaced[-1] == "1" and len(namespaced) > 2:  # noqa: PLR2004
+        if namespaced[-1] == "1" and len(namespaced) > 2:
             return pid
     raise LaboratoryError(f"{host.name} is off, so nothing can be seen inside of it. Run 'bin/lab power-on {host.name}' first.")
 
@@ -92,7 +99,7 @@ def stray_processes(lab: Laboratory) -> list[int]:
                 words = (entry / "cmdline").read_bytes().split(b"\0")
             except OSError:
                 continue
-            if words[0].endswith(b"systemd-nspawn") and any(word.startswith(f"{lab.hosts_directory}/".encode()) for word in words):
+            if words[0].endswith(b"systemd-nspawn") and any(word.startswith(f"--directory={lab.hosts_directory}/".encode()) for word in words):
                 found.append(int(entry.name))
     return found
 
@@ -105,7 +112,9 @@ def kill_group(path: Path) -> None:
         for pid in processes_in(path):
             os.kill(pid, signal.SIGKILL)
     if not wait_for(lambda: not processes_in(path), DEATH_SECONDS):
-        raise LaboratoryError(f"Processes {processes_in(path)} in {path} outlived SIGKILL for {DEATH_SECONDS} s. Look at them with 'ps', then repeat.")
+        raise LaboratoryError(
+            f"Processes {processes_in(path)} in {path} outlived SIGKILL for {DEATH_SECONDS} s. Look at them with 'ps', then repeat."
+        )
 
 
 def remove_groups(lab: Laboratory, host: Host | None = None) -> None:
@@ -134,15 +143,37 @@ def power_on(lab: Laboratory, host: Host) -> None:
     if (Path("/sys/class/net") / host.port).exists():
         run(["ip", "link", "delete", host.port])  # the kernel takes its time over the cable of a host that was killed
 
-    argv = ["systemd-nspawn", "--quiet", "--boot", "--register=no", "--keep-unit", "--link-journal=no", "--settings=no", "--console=passive"]
-    argv += ["--resolv-conf=off", "--timezone=off", f"--directory={lab.root(host)}", f"--machine={host.name}", f"--hostname={host.name}"]
+    argv = [
+        "systemd-nspawn",
+        "--quiet",
+        "--boot",
+        "--register=no",
+        "--keep-unit",
+        "--link-journal=no",
+        "--settings=no",
+        "--console=passive",
+    ]
+    argv += [
+        "--resolv-conf=off",
+        "--timezone=off",
+        f"--directory={lab.root(host)}",
+        f"--machine={host.name}",
+        f"--hostname={host.name}",
+    ]
     argv += [f"--network-bridge={host.bridge}"]
     if host.volume:
         argv += [f"--bind={lab.directory(host) / 'volume'}:{host.volume}"]
     environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8", "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"}
     with (lab.directory(host) / "console.log").open("ab") as console:
-        subprocess.Popen(  # noqa: PLW1509, S603
-            argv, stdin=subprocess.DEVNULL, stdout=console, stderr=console, env=environment, cwd="/", start_new_session=True, preexec_fn=enter_groups
+        subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=console,
+            stderr=console,
+            env=environment,
+            cwd="/",
+            start_new_session=True,
+            preexec_fn=enter_groups,  # noqa: PLW1509 - no thread runs while hosts are started
         )
 
 

@@ -10,12 +10,11 @@ import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ansible_collections.relevo.lab.plugins.module_utils.laboratory import Host, Laboratory, write_file
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
-
-from ansible_collections.relevo.lab.plugins.module_utils.laboratory import Host, Laboratory, write_file
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,7 +35,12 @@ def plan(lab: Laboratory, hosts: Sequence[Host], names: Sequence[str]) -> list[s
 
 
 def make(lab: Laboratory, hosts: Sequence[Host], names: Sequence[str]) -> None:
-    for directory, mode in ((lab.state, 0o700), (lab.state / "secrets", 0o700), (lab.state / "ssh", 0o700), (lab.state / "tls", 0o700)):
+    for directory, mode in (
+        (lab.state, 0o700),
+        (lab.state / "secrets", 0o700),
+        (lab.state / "ssh", 0o700),
+        (lab.state / "tls", 0o700),
+    ):
         directory.mkdir(mode=mode, parents=True, exist_ok=True)
     for name in names:
         if not (lab.state / "secrets" / name).exists():

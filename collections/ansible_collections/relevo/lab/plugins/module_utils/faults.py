@@ -50,7 +50,9 @@ def network_of(lab: Laboratory, host: Host | None) -> Iterator[None]:
     other = os.open(f"/proc/{container.leader(lab, host)}/ns/net", os.O_RDONLY)
     try:
         if libc.setns(other, CLONE_NEWNET) != 0:
-            raise LaboratoryError(f"Entering the network of {host.name} failed: {os.strerror(ctypes.get_errno())}. Nothing was observed.")
+            raise LaboratoryError(
+                f"Entering the network of {host.name} failed: {os.strerror(ctypes.get_errno())}. Nothing was observed."
+            )
         yield
     finally:
         libc.setns(own, CLONE_NEWNET)
@@ -117,10 +119,16 @@ def cut(lab: Laboratory, one: str, other: str) -> str:
         there = pool.submit(passes, lab, first, second_address)
         back = pool.submit(passes, lab, second, first_address)
         dead = pool.submit(line_is_dead, line)
-        results = {f"{one} to {other}": there.result(), f"{other} to {one}": back.result(), "a connection opened before": not dead.result()}
+        results = {
+            f"{one} to {other}": there.result(),
+            f"{other} to {one}": back.result(),
+            "a connection opened before": not dead.result(),
+        }
     alive = [what for what, passed in results.items() if passed]
     if alive:
-        raise LaboratoryError(f"The cut of {one} and {other} is loaded, but {', '.join(alive)} still passes. Look at 'nft list ruleset'.")
+        raise LaboratoryError(
+            f"The cut of {one} and {other} is loaded, but {', '.join(alive)} still passes. Look at 'nft list ruleset'."
+        )
     seen = "and one that was open before" if line else "(none was open before: no sshd answered)"
     return f"{one} and {other} are cut: new connections in both directions {seen} get nothing through"
 
@@ -133,7 +141,9 @@ def heal(lab: Laboratory, one: str, other: str) -> str:
         return f"{one} and {other} are no longer cut (not observed: {off[0]} is off)"
     for sender, address, words in ((first, second_address, f"{one} to {other}"), (second, first_address, f"{other} to {one}")):
         if sender and not container.wait_for(lambda: passes(lab, sender, address), 5):  # noqa: B023
-            raise LaboratoryError(f"{one} and {other} are no longer cut by the laboratory, but nothing passes from {words}. Look at their own packet filters.")
+            raise LaboratoryError(
+                f"{one} and {other} are no longer cut by the laboratory, but nothing passes from {words}. Look at their own packet filters."
+            )
     return f"{one} and {other} are healed: packets pass in both directions"
 
 
@@ -172,7 +182,9 @@ def signal_postgresql(lab: Laboratory, host: Host, number: signal.Signals) -> in
             except ProcessLookupError:
                 continue
         if time.monotonic() > limit:
-            raise LaboratoryError(f"PostgreSQL processes {waiting} of {host.name} did not take {number.name} within 10 s. Look at them with 'ps'.")
+            raise LaboratoryError(
+                f"PostgreSQL processes {waiting} of {host.name} did not take {number.name} within 10 s. Look at them with 'ps'."
+            )
         time.sleep(0.01)
     return len(postgresql_processes(lab, host))
 
@@ -198,7 +210,9 @@ def frozen(lab: Laboratory, host: Host) -> bool:
 def volume_of(lab: Laboratory, host: Host) -> Path:
     if not host.volume:
         volumes = ", ".join(f"{each.name} ({each.volume})" for each in lab.hosts() if each.volume)
-        raise LaboratoryError(f"{host.name} has no volume of limited size; filling its disk would fill this machine's. Hosts with one: {volumes}.")
+        raise LaboratoryError(
+            f"{host.name} has no volume of limited size; filling its disk would fill this machine's. Hosts with one: {volumes}."
+        )
     return lab.directory(host) / "volume"
 
 
@@ -216,7 +230,9 @@ def fill(lab: Laboratory, name: str, path: str) -> str:
                 pass
     free = os.statvfs(volume)
     if can_write(directory):
-        raise LaboratoryError(f"{path} on {name} still takes a write after it was filled ({free.f_bavail} blocks free). Run it again.")
+        raise LaboratoryError(
+            f"{path} on {name} still takes a write after it was filled ({free.f_bavail} blocks free). Run it again."
+        )
     return f"{name}: {host.volume} is full, a write of one block fails with ENOSPC"
 
 
@@ -271,8 +287,12 @@ def power_on(lab: Laboratory, name: str) -> str:
 
 
 def describe(lab: Laboratory) -> str:
-    lines = [f"{host.name:10} {'on' if container.is_on(lab, host) else 'off':4} {host.address:16} {host.volume}" for host in lab.hosts()]
-    return "\n".join([*lines, f"one-way cuts in force: {network.cuts(lab)}"]) if lines else f"There is no laboratory at {lab.state}."
+    lines = [
+        f"{host.name:10} {'on' if container.is_on(lab, host) else 'off':4} {host.address:16} {host.volume}" for host in lab.hosts()
+    ]
+    return (
+        "\n".join([*lines, f"one-way cuts in force: {network.cuts(lab)}"]) if lines else f"There is no laboratory at {lab.state}."
+    )
 
 
 VERBS: dict[str, tuple[Callable[..., str], tuple[str, ...]]] = {
@@ -291,7 +311,9 @@ VERBS: dict[str, tuple[Callable[..., str], tuple[str, ...]]] = {
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="bin/lab", description="Break the laboratory and mend it. Any HOST of cut and heal may be 'controller'.")
+    parser = argparse.ArgumentParser(
+        prog="bin/lab", description="Break the laboratory and mend it. Any HOST of cut and heal may be 'controller'."
+    )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     verbs.add_parser("power-off", help="HOST")
     verbs.add_parser("power-status", help="HOST")
@@ -305,10 +327,11 @@ def main() -> int:
         lab = Laboratory.at()
         with lab.locked():
             function, words = VERBS[arguments.verb]
-            print(function(lab, *(getattr(arguments, f"word{position}") for position in range(len(words)))))
+            answer = function(lab, *(getattr(arguments, f"word{position}") for position in range(len(words))))
     except LaboratoryError as error:
-        print(f"bin/lab {arguments.verb}: {error}", file=sys.stderr)
+        sys.stderr.write(f"bin/lab {arguments.verb}: {error}\n")
         return 1
+    sys.stdout.write(f"{answer}\n")
     return 0
 
 

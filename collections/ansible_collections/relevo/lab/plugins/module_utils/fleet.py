@@ -18,6 +18,8 @@ READY = "ready"  # written when all first files of a host are
 
 @dataclasses.dataclass(frozen=True)
 class Fleet:
+    """What a laboratory was asked to be."""
+
     release: str
     tree: Path
     hosts: list[Host]
@@ -46,6 +48,8 @@ def plan_presence(lab: Laboratory, wanted: Fleet) -> list[str]:
             plan.append(f"{host.name} made")
         if not container.is_on(lab, host):
             plan.append(f"{host.name} started")
+        elif container.is_orphan(lab, host):
+            plan.append(f"{host.name} restarted")
         elif faults.frozen(lab, host):
             plan.append(f"{host.name} thawed")
         if faults.fill_files(lab, host):
@@ -65,6 +69,8 @@ def make_present(lab: Laboratory, wanted: Fleet) -> None:
     lab.write(wanted.description())
     network.heal_all(lab)
     for host in wanted.hosts:
+        if container.is_orphan(lab, host):
+            container.kill_group(container.group(lab, host))
         if not container.is_on(lab, host):
             container.power_on(lab, host)
         elif faults.frozen(lab, host):

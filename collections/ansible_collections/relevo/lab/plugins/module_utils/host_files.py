@@ -27,7 +27,11 @@ def write_host_files(lab: Laboratory, host: Host, hosts: list[Host]) -> None:
     }.items():
         write_file(root / path, content)
     for name, mode in (("ssh_host_ed25519_key", 0o600), ("ssh_host_ed25519_key.pub", 0o644)):
-        write_file(root / "etc/ssh" / name, (lab.state / "ssh" / f"{host.name}{name.removeprefix('ssh_host_ed25519_key')}").read_text(), mode)
+        write_file(
+            root / "etc/ssh" / name,
+            (lab.state / "ssh" / f"{host.name}{name.removeprefix('ssh_host_ed25519_key')}").read_text(),
+            mode,
+        )
     home = root / "home" / OPERATOR
     make_directory(home / ".ssh", 0o700, operator)
     write_file(home / ".ssh/authorized_keys", (lab.state / "ssh/operator.pub").read_text(), 0o600, operator)
@@ -76,4 +80,3 @@ def set_password(root: Path, name: str, password: str) -> None:
     lines = [line.split(":") for line in shadow.read_text().splitlines()]
     content = "\n".join(":".join([fields[0], hashed, *fields[2:]] if fields[0] == name else fields) for fields in lines) + "\n"
     write_file(shadow, content, 0o640, (0, group_id(root, "shadow")))
-

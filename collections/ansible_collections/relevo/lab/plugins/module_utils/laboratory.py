@@ -116,14 +116,16 @@ class Laboratory:
     @contextmanager
     def locked(self) -> Iterator[None]:
         """One change at a time, from whatever checkout."""
-        with open(f"/run/{self.name}.lock", "w") as lock:  # noqa: PTH123
+        with open(f"/run/{self.name}.lock", "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
 
 def require_root() -> None:
     if os.geteuid() != 0:
-        raise LaboratoryError(f"Running as user id {os.geteuid()}, but hosts can only be made by root. Run the same command with sudo.")
+        raise LaboratoryError(
+            f"Running as user id {os.geteuid()}, but hosts can only be made by root. Run the same command with sudo."
+        )
 
 
 def write_file(path: Path, content: str, mode: int = 0o644, owner: tuple[int, int] = (0, 0)) -> bool:
@@ -149,7 +151,9 @@ def run(argv: Sequence[str | Path], stdin: str | None = None, timeout: float = 6
     try:
         done = subprocess.run(words, input=stdin, capture_output=True, text=True, timeout=timeout, env=environment, check=False)
     except FileNotFoundError as missing:
-        raise LaboratoryError(f"The command {words[0]} is not installed. Run 'make lab' on Debian or Ubuntu, which installs it.") from missing
+        raise LaboratoryError(
+            f"The command {words[0]} is not installed. Run 'make lab' on Debian or Ubuntu, which installs it."
+        ) from missing
     if done.returncode != 0:
         raise LaboratoryError(f"'{' '.join(words)}' ended with {done.returncode}: {(done.stderr or done.stdout).strip()[-800:]}")
     return done.stdout

@@ -59,7 +59,9 @@ def refuse_collisions(lab: Laboratory, networks: dict[str, str], watched: dict[s
                     f"An interface {link['ifname']} exists that is not a bridge of the laboratory {lab.state}. It must be free: remove or rename it."
                 )
             for address in link.get("addr_info", []):
-                if address["family"] == "inet" and ipaddress.ip_interface(f"{address['local']}/{address['prefixlen']}").network.overlaps(wanted):
+                if address["family"] == "inet" and ipaddress.ip_interface(
+                    f"{address['local']}/{address['prefixlen']}"
+                ).network.overlaps(wanted):
                     raise taken(network, site, f"interface {link['ifname']} has {address['local']}/{address['prefixlen']}")
         for route in json.loads(run(["ip", "-json", "route"])):
             if route["dst"] != "default" and route.get("dev") not in own and ipaddress.ip_network(route["dst"]).overlaps(wanted):
@@ -70,7 +72,9 @@ def refuse_collisions(lab: Laboratory, networks: dict[str, str], watched: dict[s
 
 
 def taken(network: str, site: str, seen: str) -> LaboratoryError:
-    return LaboratoryError(f"The network {network} of site {site} is not free: {seen}. Choose another lab_network in inventories/lab/group_vars/all.yml.")
+    return LaboratoryError(
+        f"The network {network} of site {site} is not free: {seen}. Choose another lab_network in inventories/lab/group_vars/all.yml."
+    )
 
 
 # -- what must be there --
@@ -134,7 +138,7 @@ def plan_presence(lab: Laboratory, networks: dict[str, str], hosts: list[Host]) 
     own = own_bridges(lab)
     plan = [f"bridge {bridge_of(site)} {gateway_of(network)}" for site, network in networks.items() if bridge_of(site) not in own]
     rules = lab.state / "network.nft"
-    if len(tables_present(lab)) != 2 or not rules.exists() or rules.read_text() != ruleset(lab, hosts):  # noqa: PLR2004
+    if len(tables_present(lab)) != 2 or not rules.exists() or rules.read_text() != ruleset(lab, hosts):
         plan.append("packet filter tables")
     if FORWARDING.read_text().strip() != "1":
         plan.append("forwarding")
@@ -199,7 +203,9 @@ def cut_elements(hosts: list[Host], one: str, other: str) -> list[tuple[str, str
 def change_cut(lab: Laboratory, one: str, other: str, verb: str) -> None:
     """`verb` is add or delete; adding what is there and deleting what is not are both fine."""
     hosts = lab.hosts()
-    lines = [f"{{verb}} element {family} {table(lab)} cut {{{{ {element} }}}}" for family, element in cut_elements(hosts, one, other)]
+    lines = [
+        f"{{verb}} element {family} {table(lab)} cut {{{{ {element} }}}}" for family, element in cut_elements(hosts, one, other)
+    ]
     # An element must exist to be deleted: add it first, in the same transaction.
     verbs = ["add", "delete"] if verb == "delete" else ["add"]
     run(["nft", "--file", "-"], stdin="\n".join(line.format(verb=each) for each in verbs for line in lines) + "\n")

@@ -47,7 +47,13 @@ FILES = {
     f"etc/sudoers.d/{OPERATOR}": (f"{OPERATOR} ALL=(ALL:ALL) ALL\n", 0o440),
     "etc/systemd/journald.conf.d/relevo-lab.conf": ("[Journal]\nStorage=persistent\nSystemMaxUse=64M\n", 0o644),
 }
-MASKED = ("systemd-networkd-wait-online.service", "console-getty.service", "apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer")
+MASKED = (
+    "systemd-networkd-wait-online.service",
+    "console-getty.service",
+    "apt-daily.timer",
+    "apt-daily-upgrade.timer",
+    "dpkg-db-backup.timer",
+)
 EXCLUDED = ("/usr/share/man/*", "/usr/share/doc/*", "/usr/share/locale/*", "/usr/share/info/*")
 
 
@@ -78,7 +84,7 @@ def entries(directory: Path) -> Iterator[tuple[str, list[str]]]:
                         yield address, fields.get("Suites", "").split()
         else:
             for line in lines:
-                words = [word for word in line.partition("]")[2].split()] if "[" in line else line.split()[1:]
+                words = line.partition("]")[2].split() if "[" in line else line.split()[1:]
                 if line.startswith("deb ") and len(words) > 1:
                     yield words[0], [words[1]]
 
@@ -112,8 +118,10 @@ def build(cache: Path, release: str, packages: Sequence[str]) -> Path:
         remove_tree(leftover)
     target.parent.mkdir(parents=True, exist_ok=True)
     argv = ["mmdebstrap", "--quiet", "--variant=minbase", "--mode=root", "--format=directory", f"--include={','.join(packages)}"]
-    argv += ["--aptopt=Acquire::Languages \"none\"", *(f"--dpkgopt=path-exclude={pattern}" for pattern in EXCLUDED)]
-    argv += [f'--essential-hook=mkdir -p "$1/etc/postgresql-common" && printf "{NO_CLUSTER.strip()}\\n" > "$1/etc/postgresql-common/createcluster.conf"']
+    argv += ['--aptopt=Acquire::Languages "none"', *(f"--dpkgopt=path-exclude={pattern}" for pattern in EXCLUDED)]
+    argv += [
+        f'--essential-hook=mkdir -p "$1/etc/postgresql-common" && printf "{NO_CLUSTER.strip()}\\n" > "$1/etc/postgresql-common/createcluster.conf"'
+    ]
     sources = mirrors(release)
     run([*argv, release, unfinished, *(["-"] if sources else [])], stdin="\n".join(sources) + "\n", timeout=BUILD_SECONDS)
     customise(unfinished)
@@ -128,7 +136,11 @@ def customise(tree: Path) -> None:
     run(["chroot", tree, "useradd", "--create-home", "--shell", "/bin/bash", OPERATOR])
     run(["chroot", tree, "systemctl", "enable", "--quiet", "systemd-networkd.service", "ssh.service"])
     run(["chroot", tree, "systemctl", "mask", "--quiet", *MASKED])
-    for secret in [*(tree / "etc/ssh").glob("ssh_host_*"), *(tree / "etc/ssl").glob("*/ssl-cert-snakeoil.*"), *(tree / "etc/ssl/certs").glob("????????.?")]:
+    for secret in [
+        *(tree / "etc/ssh").glob("ssh_host_*"),
+        *(tree / "etc/ssl").glob("*/ssl-cert-snakeoil.*"),
+        *(tree / "etc/ssl/certs").glob("????????.?"),
+    ]:
         if secret.is_symlink() and secret.exists():
             continue  # the hash link of a public authority
         secret.unlink(missing_ok=True)
@@ -156,7 +168,9 @@ def purge(cache: Path) -> bool:
         return False
     for tree in cache.glob("*/*"):
         if users_of(tree):
-            raise LaboratoryError(f"{tree} is in use by {users_of(tree)[0]}, and is only removed when nothing lies on it. Run 'make lab-down' first.")
+            raise LaboratoryError(
+                f"{tree} is in use by {users_of(tree)[0]}, and is only removed when nothing lies on it. Run 'make lab-down' first."
+            )
         remove_tree(tree)
     shutil.rmtree(cache)
     return True

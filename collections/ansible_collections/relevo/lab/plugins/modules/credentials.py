@@ -59,7 +59,6 @@ actions:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.relevo.lab.plugins.module_utils import credentials
 from ansible_collections.relevo.lab.plugins.module_utils.laboratory import Laboratory, LaboratoryError
 from ansible_collections.relevo.lab.plugins.module_utils.options import HOSTS, NETWORKS, STATE_DIRECTORY, hosts_from

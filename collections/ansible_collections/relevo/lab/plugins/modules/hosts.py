@@ -66,7 +66,6 @@ actions:
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.relevo.lab.plugins.module_utils import fleet
 from ansible_collections.relevo.lab.plugins.module_utils.laboratory import Laboratory, LaboratoryError, require_root
 from ansible_collections.relevo.lab.plugins.module_utils.options import HOSTS, STATE_DIRECTORY, hosts_from
@@ -95,7 +94,9 @@ def main() -> None:
                 if actions and not module.check_mode:
                     fleet.make_absent(lab)
             else:
-                wanted = fleet.Fleet(parameters["release"], Path(parameters["tree"]), hosts_from(parameters["hosts"], parameters["networks"]))
+                wanted = fleet.Fleet(
+                    parameters["release"], Path(parameters["tree"]), hosts_from(parameters["hosts"], parameters["networks"])
+                )
                 actions = fleet.plan_presence(lab, wanted)
                 if not module.check_mode:
                     fleet.make_present(lab, wanted)

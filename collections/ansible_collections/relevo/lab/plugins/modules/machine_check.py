@@ -8,7 +8,8 @@ DOCUMENTATION = r"""
 module: machine_check
 short_description: Whether this machine can carry a laboratory
 description:
-  - Fails with one sentence when we are not root, or when a network or a bridge of the laboratory belongs to something else.
+  - Fails with one sentence when we are not root, when a network or a bridge of the laboratory belongs to something else, or when a
+    laboratory of another release is there.
   - Reports the Debian packages that the laboratory needs and this machine lacks.
 options:
   state_directory:
@@ -49,7 +50,6 @@ import socket
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.relevo.lab.plugins.module_utils import network, root_tree
 from ansible_collections.relevo.lab.plugins.module_utils.laboratory import Laboratory, LaboratoryError, require_root
 from ansible_collections.relevo.lab.plugins.module_utils.options import NETWORKS, STATE_DIRECTORY
@@ -70,8 +70,17 @@ def missing_packages() -> list[str]:
     if not KEYRING.exists():
         missing.append("debian-archive-keyring")
     if missing and not shutil.which("apt-get"):
-        raise LaboratoryError(f"This machine lacks {', '.join(missing)} and has no apt-get. The laboratory needs Debian or Ubuntu, or these installed by hand.")
+        raise LaboratoryError(
+            f"This machine lacks {', '.join(missing)} and has no apt-get. The laboratory needs Debian or Ubuntu, or these installed by hand."
+        )
     return missing
+
+
+def refuse_other_release(lab: Laboratory, release: str) -> None:
+    """Before a tree is built for nothing."""
+    present = lab.read().get("release", release)
+    if present != release:
+        raise LaboratoryError(f"The laboratory {lab.state} was made with {present}, now {release} is asked for. Run 'make lab-down' first, then repeat.")
 
 
 def watched_addresses(release: str) -> dict[str, str]:
@@ -99,6 +108,7 @@ def main() -> None:
         missing = missing_packages()
         if "iproute2" not in missing:
             lab = Laboratory.at(module.params["state_directory"])
+            refuse_other_release(lab, module.params["release"])
             network.refuse_collisions(lab, module.params["networks"], watched_addresses(module.params["release"]))
     except LaboratoryError as error:
         module.fail_json(msg=str(error))

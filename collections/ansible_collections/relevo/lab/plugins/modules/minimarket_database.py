@@ -90,7 +90,9 @@ def ensure_database(server: Any, name: str, apply: bool) -> list[str]:
     if server.execute("select 1 from pg_database where datname = %s", [name]).fetchone():
         return []
     if apply:
-        server.execute(sql.SQL("create database {} owner minimarket_owner encoding 'UTF8' template template0").format(sql.Identifier(name)))
+        server.execute(
+            sql.SQL("create database {} owner minimarket_owner encoding 'UTF8' template template0").format(sql.Identifier(name))
+        )
         server.execute(sql.SQL("revoke all on database {} from public").format(sql.Identifier(name)))
         server.execute(sql.SQL("grant connect on database {} to minimarket_app").format(sql.Identifier(name)))
     return ["database %s" % name]
@@ -109,7 +111,10 @@ def ensure_schema(shop: Any, text: str, apply: bool) -> list[str]:
 
 
 def ensure_seed(shop: Any, text: str, parameters: dict[str, Any], user_password: str, apply: bool) -> list[str]:
-    if shop.execute("select to_regclass('shop.seed') is not null").fetchone()[0] and shop.execute("select 1 from shop.seed").fetchone():
+    if (
+        shop.execute("select to_regclass('shop.seed') is not null").fetchone()[0]
+        and shop.execute("select 1 from shop.seed").fetchone()
+    ):
         return []
     if apply:
         users = USERS_PER_SCALE * parameters["scale"]

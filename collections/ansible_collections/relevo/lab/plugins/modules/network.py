@@ -56,7 +56,6 @@ actions:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.relevo.lab.plugins.module_utils import network
 from ansible_collections.relevo.lab.plugins.module_utils.laboratory import Laboratory, LaboratoryError, require_root
 from ansible_collections.relevo.lab.plugins.module_utils.options import HOSTS, STATE_DIRECTORY, hosts_from

@@ -51,7 +51,6 @@ path:
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.relevo.lab.plugins.module_utils import root_tree
 from ansible_collections.relevo.lab.plugins.module_utils.laboratory import Laboratory, LaboratoryError
 from ansible_collections.relevo.lab.plugins.module_utils.options import CACHE_DIRECTORY
