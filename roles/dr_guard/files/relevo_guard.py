@@ -42,7 +42,10 @@ WRITABLE, STANDBY, HOLD_READ_ONLY, REFUSE, FENCE_AND_REFUSE = (
 )
 
 
-BRING_BACK = "bring this host back as a standby with playbooks/failback.yml"
+BRING_BACK = (
+    "keep this data directory if it may hold transactions that are nowhere else; then move it away, remove /var/lib/relevo/fence.json, "
+    "unmask the unit, and run playbooks/protect.yml, which builds a standby here"
+)
 
 
 # -- deciding: pure --
@@ -94,7 +97,7 @@ def decide_alone(evidence: Evidence) -> Optional[Decision]:
             mark.get("at", "?"),
             mark.get("reason") or mark.get("class") or "no reason kept",
         )
-        return Decision(REFUSE, reason, "bring it back with playbooks/failback.yml, which lifts the fence")
+        return Decision(REFUSE, reason, BRING_BACK)
     if not evidence.cluster:
         return Decision(WRITABLE, "there is no cluster here that could be writable")
     if evidence.signal and evidence.hold is None:

@@ -52,7 +52,7 @@ def plan(site: Site, system_identifier: str, host: str, data_directory: str) -> 
             host,
             "a fence mark of run %s" % site.fence.get("run_id", "?"),
             "a host that is not fenced",
-            "lift the fence with playbooks/failback.yml",
+            "ask relevo-guard check on this host what has to happen",
         )
     if site.running:
         return _running(site, system_identifier, host, item)
@@ -95,7 +95,7 @@ def _stopped(site: Site, system_identifier: str, host: str, item: str) -> BuildP
             host,
             "a stopped cluster of this system that was not a standby",
             "a standby",
-            "if it is a former primary, bring it back with playbooks/failback.yml; nothing was touched",
+            "if it is a former primary, keep its data if they may hold transactions that are nowhere else, move them away, and run again; nothing was touched",
         )
     return BuildPlan((START, WAIT), [Change(item, "stopped", "streaming")])
 

@@ -102,7 +102,7 @@ def backup_gate(info: Mapping[str, Any], host: str, now: float, max_age_seconds:
         "phase": "PREFLIGHT",
         "host": host,
         "expected": expected,
-        "next_action": "run playbooks/backup.yml",
+        "next_action": "run pgbackrest backup as postgres on the primary",
     }
     all_backups = backups(info)
     if not all_backups:
