@@ -91,11 +91,15 @@ def _add_said(evidence: Evidence, said: Mapping[str, Any]) -> None:
             _merge(getattr(evidence, name), part)
     for phase in _dictionaries(said.get("phases")):
         # The last word holds: a phase that is entered again in the same run replaces its first attempt.
-        evidence.phases[(str(phase.get("name")), str(phase.get("host")))] = phase
+        evidence.phases[(_name(phase, "name"), _name(phase, "host"))] = phase
     for gate in _dictionaries(said.get("gates")):
-        evidence.gates[(str(gate.get("id")), str(gate.get("phase")), str(gate.get("host")))] = gate
+        evidence.gates[(_name(gate, "id"), _name(gate, "phase"), _name(gate, "host"))] = gate
     if isinstance(said.get("fence"), dict):
         _merge_fence(evidence.fence, said["fence"])
+
+
+def _name(item: Mapping[str, Any], key: str) -> str:
+    return str(item.get(key) or "unnamed")
 
 
 def _merge(into: Json, part: Mapping[str, Any]) -> None:

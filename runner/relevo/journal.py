@@ -125,22 +125,26 @@ class Journal:
 
 
 def read(directory: Path) -> tuple[Opening, list[dict[str, Any]]]:
-    """The opening and the later lines of a run's journal; torn lines are left out. JournalError without an opening."""
+    """The opening and the later lines of a run's journal. JournalError when there is none."""
     path = directory / JOURNAL
     try:
-        texts = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        return parse(path.read_text(encoding="utf-8", errors="replace"))
     except OSError as error:
         message = f"The journal {path} cannot be read: {error.strerror}."
         raise JournalError(message) from error
-    lines = [line for line in map(_parse, texts) if line is not None]
+
+
+def parse(text: str) -> tuple[Opening, list[dict[str, Any]]]:
+    """A journal's text; torn lines are left out. JournalError without an opening: it belongs to no run."""
+    lines = [line for line in map(_parse_line, text.splitlines()) if line is not None]
     if not lines or lines[0].get("event") != "opened":
-        message = f"The journal {path} has no opening line: it belongs to no run."
+        message = "The journal has no opening line: it belongs to no run."
         raise JournalError(message)
     known = {key: value for key, value in lines[0].items() if key in Opening.__dataclass_fields__}
     try:
         return Opening(**known), lines[1:]
     except TypeError as error:
-        message = f"The opening line of {path} is incomplete ({error})."
+        message = f"The opening line of the journal is incomplete ({error})."
         raise JournalError(message) from error
 
 
@@ -166,7 +170,7 @@ def now() -> dict[str, Any]:
     }
 
 
-def _parse(text: str) -> dict[str, Any] | None:
+def _parse_line(text: str) -> dict[str, Any] | None:
     try:
         line = json.loads(text)
     except ValueError:

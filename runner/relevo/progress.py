@@ -80,11 +80,9 @@ class Progress:
                 self._plain(f"  gate {_gate_line(gate)}")
 
     def _plain(self, line: str) -> None:
-        if self._live is None:
-            self._say(line)
-
-    def _say(self, line: str) -> None:
-        self._console.print(f"[{time.monotonic() - self._began:7.1f} s] {line}", markup=False, highlight=False, soft_wrap=True)
+        if self._live is None and self._lasting:
+            took = time.monotonic() - self._began
+            self._console.print(f"[{took:7.1f} s] {line}", markup=False, highlight=False, soft_wrap=True)
 
     def _render(self, *, running: bool = True) -> RenderableType:
         head = Text.assemble((self._title, "bold"), f"   {_clock(time.monotonic() - self._began)}")

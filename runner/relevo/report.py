@@ -50,7 +50,7 @@ def render(record: Record, form: Form) -> str:
         loader=PackageLoader("relevo"),
         autoescape=select_autoescape(("html.j2",), default=False),
         undefined=StrictUndefined,
-        trim_blocks=False,
+        finalize=_cell if form is Form.MARKDOWN else None,
     )
     environment.filters.update(
         seconds=wording.seconds,
@@ -60,8 +60,6 @@ def render(record: Record, form: Form) -> str:
         size=wording.size,
         number=_number,
         words=_words,
-        cell=_cell,
-        line=_line,
     )
     template = environment.get_template("report.html.j2" if form is Form.HTML else "report.md.j2")
     return template.render(_view(record)).rstrip() + "\n"
@@ -146,13 +144,9 @@ def _words(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _line(value: Any) -> str:
-    return " ".join(str(value).split())
-
-
 def _cell(value: Any) -> str:
-    """Text in a cell of a Markdown table."""
-    return _line(value).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
+    """Text that is no Markdown: it fits in a cell of a table, and what a host says is never markup."""
+    return " ".join(str(value).split()).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
 
 
 def export(records: Sequence[Stored], allowed_signers: Path, directory: Path) -> list[Path]:

@@ -101,7 +101,9 @@ def _failures(evidence: Evidence) -> list[str]:
         reasons = [f"These hosts failed: {', '.join(sorted(lost_or_failed))}."]
     for (name, host), phase in evidence.phases.items():
         if phase.get("outcome") not in {"ok", "skipped"}:
-            reasons.append(f"Phase {name} on {host} ended as {phase.get('outcome')}: {phase.get('detail') or 'no detail'}.")
+            reasons.append(
+                f"Phase {name} on {host} ended as {phase.get('outcome') or 'unknown'}: {phase.get('detail') or 'no detail'}."
+            )
     for gate in _required(list(evidence.gates.values())):
         if gate.get("verdict") == "fail":
             reasons.append(f"Gate {_gate(gate)} fails: observed {gate.get('observed')}, expected {gate.get('expected')}.")
@@ -114,7 +116,7 @@ def _doubts(evidence: Evidence, ending: Ending) -> list[str]:
     doubts += [f"Gate {_gate(gate)} was accepted by name." for gate in gates if gate.get("verdict") == "accepted"]
     for gate in _required(gates):
         if gate.get("verdict") not in {"pass", "fail", "accepted", "not_applicable"}:
-            doubts.append(f"Gate {_gate(gate)} is unknown: observed {gate.get('observed')}.")
+            doubts.append(f"Gate {_gate(gate)} is unknown: observed {gate.get('observed') or 'nothing'}.")
     for (name, host), phase in evidence.phases.items():
         if phase.get("outcome") == "skipped" and phase.get("required", True):
             doubts.append(f"Phase {name} on {host} was skipped: {phase.get('detail') or 'no reason given'}.")
@@ -128,7 +130,7 @@ def _required(gates: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _gate(gate: dict[str, Any]) -> str:
-    return f"{gate.get('id')} on {gate.get('host')}"
+    return f"{gate.get('id') or 'unnamed'} on {gate.get('host') or 'an unnamed host'}"
 
 
 def _unique(reasons: Sequence[str]) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ def seconds(value: Any) -> str:
     sign = "-" if value < 0 else ""
     if size < 1:
         return f"{sign}{size:.2f} s" if size else "0 s"
-    if size < _MINUTE:
+    if round(size, 1) < _MINUTE:
         return f"{sign}{size:.1f} s"
     whole = round(size)
     if whole < _HOUR:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from relevo import journal, recording
 from relevo.digest import file_digest
 

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from relevo.errors import StoreError
+from relevo.record import canonical, parse
+from relevo.verdict import Ending
+from tests.unit.runner.streams import build, read, record_of, said, stats
+
+PROMISED = (
+    *("schema", "run_id", "parent_run_id", "runbook", "cluster", "mode", "scope", "verdict", "objectives_met", "opened_at"),
+    *("closed_at", "operator", "approver", "phases", "gates", "measures", "objectives", "fence", "digests", "versions"),
+    "signature",
+)
+
+trees = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda children: st.lists(children, max_size=4) | st.dictionaries(st.text(), children, max_size=4),
+    max_leaves=12,
+)
+
+
+@given(trees)
+def test_canonical_json_comes_back_and_is_written_in_one_way(tree: Any) -> None:
+    document = canonical(tree)
+    assert json.loads(document) == tree
+    assert canonical(json.loads(document)) == document
+
+
+@given(st.dictionaries(st.text(), trees, max_size=5))
+def test_canonical_json_does_not_depend_on_the_order_of_keys(tree: dict[str, Any]) -> None:
+    assert canonical(dict(reversed(tree.items()))) == canonical(tree)
+
+
+def test_not_a_number_is_no_json() -> None:
+    with pytest.raises(ValueError, match="JSON"):
+        canonical({"x": float("nan")})
+
+
+def test_a_record_has_every_promised_key() -> None:
+    document = record_of("failover_disaster").document()
+    assert [name for name in PROMISED if name not in document] == []
+    assert document["schema"] == "dr-test/1"
+    assert document["fence"]["class"] == "isolated"
+    assert {probe["vantage"] for probe in document["fence"]["probes"]} == {"wit1", "b-db1", "router"}
+    assert [item["name"] for item in document["objectives"]] == ["rto_seconds", "rpo_seconds"]
+    assert document["objectives_met"] is True
+
+
+def test_a_stored_record_comes_back_byte_for_byte() -> None:
+    document = canonical(record_of("failover_disaster").document())
+    assert canonical(parse(document).document()) == document
+
+
+def test_a_record_of_a_newer_version_is_read_too() -> None:
+    tree = record_of("failover_disaster").document() | {"of_a_newer_version": 1}
+    assert parse(canonical(tree)).document()["of_a_newer_version"] == 1
+
+
+@pytest.mark.parametrize("document", [b"", b"[]", b'{"schema":"dr-test/1"}', b'{"schema":"other/1"}'])
+def test_what_is_no_record_is_refused_with_a_sentence(document: bytes) -> None:
+    with pytest.raises(StoreError, match=r"no dr-test/1 record"):
+        parse(document)
+
+
+def test_every_prefix_of_a_run_makes_a_record() -> None:
+    opening, events = read("failover_disaster")
+    for length in range(len(events)):
+        record = build(opening, events[:length])
+        assert record.verdict == "interrupted"
+        assert parse(canonical(record.document())).run_id == opening.run_id
+
+
+def test_a_refused_run_is_known_by_its_inputs() -> None:
+    opening, _ = read("failover_disaster")
+    record = build(opening, [], Ending(refusal="no"))
+    assert (record.mode, record.scope, record.cluster, record.run["target_site"]) == ("disaster", "site", "minimarket", "b")
+
+
+def test_the_opening_task_names_runbook_approver_and_parent() -> None:
+    opening, _ = read("failover_disaster")
+    record = build(opening, [said(run={"runbook": "switchover", "approver": "bo", "parent_run_id": "p"}), stats()])
+    assert (record.runbook, record.approver, record.parent_run_id) == ("switchover", "bo", "p")
+
+
+def test_a_run_across_a_reboot_is_measured_by_the_wall_clock() -> None:
+    assert record_of("failover_disaster").duration_seconds == pytest.approx(20.7)
+    assert record_of("failover_disaster", boottime=1e9).duration_seconds == pytest.approx(20.7)

@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from relevo import identity, journal, recording, signature
+from relevo.errors import StoreError
+from relevo.paths import Place
+from relevo.store import Store
+from relevo.verdict import Ending
+
+CANARY = "canary7Xq9vT2mZ4"
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path / "state", f"sqlite:///{tmp_path}/state/relevo.db")
+
+
+def start(place: Place, tmp_path: Path, runbook: str = "toy", **more: Any) -> recording.Recorder:
+    playbook = tmp_path / "playbooks" / f"{runbook}.yml"
+    request = recording.Request(playbook, tmp_path, (), "runner", {}, **more)
+    return recording.start(place, request, {"SUDO_USER": "ana", "APP_PASSWORD": CANARY})
+
+
+def result(**res: Any) -> dict[str, Any]:
+    return {"event": "runner_on_ok", "created": "2026-11-24T12:00:00+00:00", "event_data": {"host": "h", "task": "t", "res": res}}
+
+
+STATS = {"event": "playbook_on_stats", "created": "2026-11-24T12:00:09+00:00", "event_data": {"ok": {"h": 1}}}
+OPENED = result(relevo={"run": {"cluster": "c"}})
+
+
+def run(recorder: recording.Recorder, *events: dict[str, Any]) -> recording.Finished | None:
+    for event in events:
+        recorder.take(event)
+    return recorder.close(Ending())
+
+
+def test_a_run_is_recorded_signed_and_stored(place: Place, tmp_path: Path) -> None:
+    finished = run(start(place, tmp_path), OPENED, STATS)
+    assert finished is not None
+    stored = Store(place).get("latest")
+    assert json.loads(stored.document)["verdict"] == "passed"
+    assert json.loads(stored.document)["operator"] == "ana"
+    directory = place.run_directory(finished.record.run_id)
+    assert (directory / recording.RECORD).read_bytes() == stored.document
+    assert recording.problem(stored, signature.ready_key(place.keys).allowed_signers) is None
+
+
+def test_an_edited_record_is_found(place: Place, tmp_path: Path) -> None:
+    run(start(place, tmp_path), OPENED, STATS)
+    stored = Store(place).get("latest")
+    forged = type(stored)(stored.run_id, stored.document.replace(b'"ana"', b'"bob"'), stored.signature)
+    problem = recording.problem(forged, signature.ready_key(place.keys).allowed_signers)
+    assert problem is not None
+    assert "ssh-keygen -Y verify failed" in problem
+    renamed = type(stored)("another", stored.document, stored.signature)
+    assert "is of the run" in str(recording.problem(renamed, signature.ready_key(place.keys).allowed_signers))
+
+
+def test_a_runbook_that_was_never_opened_is_refused_and_another_playbook_is_forgotten(place: Place, tmp_path: Path) -> None:
+    finished = run(start(place, tmp_path), STATS)
+    assert finished is not None
+    assert finished.record.verdict == "refused"
+    assert run(start(place, tmp_path, "lab"), STATS) is None
+    assert len(list(place.runs.glob("*-*"))) == 1
+
+
+def test_a_playbook_that_only_imports_the_runbook_is_recorded_once_it_is_open(place: Place, tmp_path: Path) -> None:
+    recorder = start(place, tmp_path, "lab")
+    finished = run(recorder, result(relevo={"run": {"runbook": "failover", "cluster": "c"}}), STATS)
+    assert finished is not None
+    assert finished.record.runbook == "failover"
+
+
+def test_a_mere_look_leaves_nothing(place: Place, tmp_path: Path) -> None:
+    finished = run(start(place, tmp_path, kept=False), OPENED, STATS)
+    assert finished is not None
+    assert finished.record.verdict == "passed"
+    assert Store(place).newest() == []
+    assert list(place.runs.glob("*-*")) == []
+
+
+def test_a_record_waits_while_the_store_is_away_and_is_delivered_once(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*_: object) -> None:
+        message = "The store cannot be used: it is away."
+        raise StoreError(message)
+
+    recorder = start(place, tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr(Store, "add", away)
+        finished = run(recorder, OPENED, STATS)
+        assert finished is not None
+        assert finished.undelivered == "The store cannot be used: it is away."
+        recording.settle(place)
+    assert Store(place).newest() == []
+    recording.settle(place)
+    recording.settle(place)
+    assert [stored.run_id for stored in Store(place).newest()] == [finished.record.run_id]
+
+
+def kill(recorder: recording.Recorder) -> None:
+    """As if the process had died: nothing was closed, and its start time is of nobody alive."""
+    path = recorder.directory / journal.JOURNAL
+    path.write_text(path.read_text().replace(f'"pid_started":{identity.process_started(os.getpid())}', '"pid_started":1'))
+
+
+def test_a_dead_run_is_finished_as_interrupted_and_only_once(place: Place, tmp_path: Path) -> None:
+    recorder = start(place, tmp_path)
+    recorder.take(OPENED)
+    assert recording.settle(place) == [], "its process is alive"
+    kill(recorder)
+    (settled,) = recording.settle(place)
+    assert settled.record.verdict == "interrupted"
+    assert settled.record.cluster == "c"
+    assert recording.settle(place) == []
+    assert journal.read(recorder.directory)[1][-1]["event"] == "abandoned"
+
+
+def test_a_dead_look_is_forgotten(place: Place, tmp_path: Path) -> None:
+    recorder = start(place, tmp_path, kept=False)
+    kill(recorder)
+    recording.settle(place)
+    assert Store(place).newest() == []
+    assert not recorder.directory.exists()
+
+
+def test_a_directory_without_a_journal_is_left_alone(place: Place) -> None:
+    (place.runs / "x").mkdir(parents=True)
+    assert recording.settle(place) == []
+
+
+def test_no_secret_of_the_environment_reaches_journal_or_record(place: Place, tmp_path: Path) -> None:
+    recorder = start(place, tmp_path)
+    failed = {"msg": f"tried {CANARY}", "relevo": {"measures": {"x": CANARY}, "run": {}}}
+    recorder.take({**result(**failed), "event": "runner_on_failed"})
+    recorder.take(STATS)
+    finished = recorder.close(Ending(refusal=f"no {CANARY}"))
+    assert finished is not None
+    for path in place.state.rglob("*"):
+        assert not path.is_file() or CANARY.encode() not in path.read_bytes(), path
+
+
+def test_the_environment_of_tasks_names_run_directory_and_key(place: Place, tmp_path: Path) -> None:
+    recorder = start(place, tmp_path)
+    opening, _ = journal.read(Path(recorder.environment["RELEVO_RUN_DIR"]))
+    assert opening.run_id == recorder.environment["RELEVO_RUN_ID"]
+    assert identity.RUN_ID.fullmatch(opening.run_id)
+    assert Path(recorder.environment["RELEVO_SIGNING_KEY"]).is_file()
+    assert (recorder.directory / "control").is_dir()

@@ -1,0 +1,154 @@
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from relevo import picture, report, story, wording
+from relevo.record import Record
+from relevo.report import Form, render
+from relevo.verdict import Ending
+from tests.unit.runner.streams import build, failed, read, record_of, said, stats
+
+
+def refused() -> Record:
+    opening, _ = read("failover_disaster")
+    return build(opening, [], Ending(refusal="-e dr_mode is missing; expected drill. Nothing was started."))
+
+
+def records() -> dict[str, Record]:
+    opening, events = read("failover_disaster")
+    bare = replace(opening, runbook="check", inputs={}, cluster=None)
+    return {
+        "whole": build(opening, events),
+        "interrupted": build(opening, events[:14]),
+        "refused": refused(),
+        "empty": build(bare, [said(run={}), stats()]),
+        "sparse": build(
+            bare, [said(run={}, gates=[{"id": "G1"}], phases=[{"name": "FENCE"}], fence={"hosts": [{"probes": [{}]}]}), stats()]
+        ),
+        "failed": build(opening, [said(run={}), failed("no"), stats(failures=("b-db1",))]),
+    }
+
+
+@pytest.mark.parametrize("name", list(records()))
+@pytest.mark.parametrize("form", list(Form))
+def test_every_record_has_a_report(name: str, form: Form) -> None:
+    text = render(records()[name], form)
+    assert "None" not in text.replace("None of", "")
+    assert "{{" not in text
+    assert text.endswith("\n")
+    assert re.search(r"undefined", text, re.IGNORECASE) is None
+
+
+def test_the_page_needs_nothing_from_outside() -> None:
+    page = render(record_of("failover_disaster"), Form.HTML)
+    assert not re.search(r"<(script|link|img|iframe)|url\(|@import|https?://", page)
+
+
+def test_what_hosts_say_is_never_markup() -> None:
+    opening, _ = read("failover_disaster")
+    evil = "<script>alert(1)</script>|x"
+    gate = {
+        "id": evil,
+        "host": evil,
+        "title": evil,
+        "observed": {"a": evil},
+        "expected": evil,
+        "verdict": "unknown",
+        "next_action": evil,
+    }
+    events = [said(run={"cluster": evil, "target_site": evil}, gates=[gate]), failed(evil, host=evil), stats(failures=(evil,))]
+    record = build(opening, events)
+    assert "<script" not in render(record, Form.HTML)
+    markdown = render(record, Form.MARKDOWN)
+    assert "| <script" not in markdown
+    assert all(line.count(" | ") <= 6 for line in markdown.splitlines())
+
+
+def test_ten_seconds_are_enough() -> None:
+    record = record_of("failover_disaster")
+    page = render(record, Form.HTML)
+    head = page[: page.index("Timeline</h2>")]
+    for fact in (
+        "passed",
+        "Failover of minimarket to site b",
+        "53.3 s",
+        "target 4 h 00 min, met",
+        "0.41 s",
+        "3 of 1 284 acknowledged",
+    ):
+        assert fact in re.sub(r"\s+", " ", head), fact
+    assert "At no time were two primaries writable." in head
+
+
+def test_unobserved_is_never_shown_as_good() -> None:
+    cards = {card.title: card for card in story.cards(refused())}
+    assert {card.mood for card in cards.values()} == {"doubt"}
+    assert cards["Two writable primaries"].value == "not observed"
+
+
+def test_the_picture_puts_times_in_their_order() -> None:
+    drawn = picture.draw(record_of("failover_disaster"))
+    assert drawn is not None
+    assert [row.label for row in drawn.rows][:3] == ["Detect and decide", "Preflight", "Lock"]
+    lost, back = drawn.marks
+    assert drawn.rows[0].bars[0].left == lost.left < back.left
+    assert all(picture.LEFT <= bar.left <= picture.WIDTH - picture.RIGHT for row in drawn.rows for bar in row.bars)
+    assert [label for _, label in drawn.ticks][:2] == ["0", "10 s"]
+
+
+def test_a_long_decision_does_not_squeeze_the_machine_into_a_line() -> None:
+    opening, events = read("failover_disaster")
+    late = [said(measures={"t0_at": "2026-11-24T09:00:00.000000Z"}), stats()]
+    drawn = picture.draw(build(opening, [*events, *late]))
+    assert drawn is not None
+    assert drawn.rows[0].label == "Preflight"
+    assert "before the command" in drawn.marks[0].label
+    assert max(bar.width for row in drawn.rows for bar in row.bars) > 100
+
+
+def test_a_run_without_times_has_no_picture() -> None:
+    assert picture.draw(refused()) is None
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0, "0 s"),
+        (0.349, "0.35 s"),
+        (14.23, "14.2 s"),
+        (59.97, "1 min 00 s"),
+        (185, "3 min 05 s"),
+        (14400, "4 h 00 min"),
+        (90000, "1 d 1 h"),
+        (-3, "-3.0 s"),
+        (None, "not observed"),
+        (True, "not observed"),
+    ],
+)
+def test_durations_have_units(value: Any, text: str) -> None:
+    assert wording.seconds(value) == text
+
+
+def test_a_long_list_of_numbers_is_shortened() -> None:
+    assert wording.numbers([]) == "none"
+    assert wording.numbers(list(range(1, 100))).endswith("12 … 99 (99 in all)")
+
+
+def test_the_json_report_is_the_record() -> None:
+    record = record_of("failover_disaster")
+    assert json.loads(render(record, Form.JSON)) == record.document()
+
+
+def test_a_bundle_verifies_with_standard_tools_only(tmp_path: Any) -> None:
+    from relevo.store import Stored  # noqa: PLC0415
+
+    signers = tmp_path / "signers"
+    signers.write_text("x\n")
+    written = report.export([Stored("r1", b"{}\n", "sig")], signers, tmp_path / "out")
+    assert [path.name for path in written] == ["r1.json"]
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["allowed_signers", "r1.json", "r1.json.sig"]
