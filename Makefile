@@ -6,6 +6,7 @@
 export RELEVO_STORE := $(CURDIR)/.relevo
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 PYTEST = .venv/bin/pytest
+MOLECULE = MOLECULE_GLOB='tests/molecule/*/molecule.yml' molecule
 LAB = .venv/bin/ansible-playbook -i inventories/lab playbooks/lab.yml
 LAB_RELEASE_OPTION = $(if $(LAB_RELEASE),-e lab_release=$(LAB_RELEASE))
 
@@ -31,7 +32,8 @@ test: lint ## every fast test, then the smoke scenarios on a new laboratory
 test-full: test ## make test, then every other scenario and the Molecule one
 	$(PYTEST) tests/integration -m "not smoke"
 	$(MAKE) --no-print-directory lab-down lab
-	cd tests && molecule test --scenario-name failover
+	$(MOLECULE) reset --scenario-name failover
+	$(MOLECULE) test --scenario-name failover
 
 demo: .venv ## a site fails over in front of you: laboratory, protection, load, a killed primary, the record
 	python bin/demo
