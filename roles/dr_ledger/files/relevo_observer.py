@@ -1,0 +1,280 @@
+#!/usr/bin/python3
+# Copyright: the Relevo maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The observer: tries a real write on every database address of the cluster and logs which ones accept it.
+
+One thread for each address, so that a silent host never delays the observation of another one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from datetime import datetime, timezone
+from typing import Any, Callable, Optional
+
+import psycopg
+
+PACE_FILE = "/run/relevo-ledger/pace.json"
+LOG_NAME = "observer.jsonl"
+READ_ONLY = "25006"
+REFUSALS = (
+    "Connection refused",
+    "the database system is starting up",
+    "the database system is not yet accepting connections",
+    "the database system is not accepting connections",
+    "the database system is in recovery mode",
+)
+
+WRITE = "update relevo.observation set seen_at = pg_catalog.now(), count = count + 1 where observer = %s"
+# Read after the write is committed: the position then includes it.
+IDENTITY = """
+select (select system_identifier::text from pg_catalog.pg_control_system()),
+       ('x' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))::bit(32)::int,
+       pg_current_wal_flush_lsn()::text
+"""
+
+
+class Log:
+    """Append-only JSON lines, durable before `append` returns, bounded by rotation."""
+
+    def __init__(self, directory: str, max_bytes: int, files: int) -> None:
+        self._path = os.path.join(directory, LOG_NAME)
+        self._max_bytes, self._files = max_bytes, files
+        self._lock = threading.Lock()
+        self._descriptor = self._open()
+
+    def _open(self) -> int:
+        descriptor = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o640)
+        size = os.fstat(descriptor).st_size
+        # A torn last line (power cut) must not swallow the next one.
+        if size and os.pread(descriptor, 1, size - 1) != b"\n":
+            os.write(descriptor, b"\n")
+        return descriptor
+
+    def append(self, event: dict[str, Any]) -> None:
+        line = (json.dumps(event, separators=(",", ":")) + "\n").encode()
+        with self._lock:
+            if os.fstat(self._descriptor).st_size > self._max_bytes:
+                self._rotate()
+            os.write(self._descriptor, line)
+            os.fdatasync(self._descriptor)
+
+    def _rotate(self) -> None:
+        os.close(self._descriptor)
+        for number in range(self._files - 1, 0, -1):
+            older = "%s.%d" % (self._path, number)
+            if os.path.exists(older):
+                os.replace(older, "%s.%d" % (self._path, number + 1))
+        os.replace(self._path, self._path + ".1")
+        beyond = "%s.%d" % (self._path, self._files)
+        if os.path.exists(beyond):
+            os.unlink(beyond)
+        self._descriptor = self._open()
+
+
+class Pace:
+    """Seconds between observations: the configured pace, or a faster one for as long as the pace file says."""
+
+    def __init__(self, quiet_seconds: float, path: str = PACE_FILE, key: str = "observer_interval_seconds") -> None:
+        self._quiet_seconds, self._path, self._key = quiet_seconds, path, key
+
+    def seconds(self) -> float:
+        try:
+            with open(self._path, encoding="utf-8") as source:
+                wish = json.load(source)
+            return max(0.02, float(wish[self._key])) if time.time() < float(wish["until"]) else self._quiet_seconds
+        except (OSError, ValueError, KeyError, TypeError):
+            return self._quiet_seconds
+
+
+class Seen(Exception):
+    """An observation that is not `accepted`."""
+
+    def __init__(self, outcome: str, error: str) -> None:
+        super().__init__(error)
+        self.outcome = outcome
+
+
+class Watch:
+    """One address: a connection that is kept while it is healthy, so that an observation costs a round trip."""
+
+    def __init__(self, address: str, settings: dict[str, Any]) -> None:
+        self.address = address
+        self._settings = settings
+        self._connection: Optional[psycopg.Connection[Any]] = None
+
+    def observe(self) -> dict[str, Any]:
+        """Try the write once; what the address answered, and when it was asked."""
+        kept = self._connection is not None
+        event = self._ask()
+        if kept and event["outcome"] == "error":
+            # A kept connection that broke says that something happened earlier, not what the address does now.
+            event = self._ask()
+        return event
+
+    def _ask(self) -> dict[str, Any]:
+        event: dict[str, Any] = {
+            "at": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+            "mono": _boottime(),
+            "end_mono": None,
+            "boot_id": self._settings["boot_id"],
+            "address": self.address,
+            "outcome": "accepted",
+            "system_identifier": None,
+            "timeline": None,
+            "flush_lsn": None,
+            "error": None,
+        }
+        try:
+            event.update(self._write())
+        except Seen as seen:
+            event.update(outcome=seen.outcome, error=str(seen))
+        except psycopg.Error as error:
+            event.update(outcome=_outcome(error), error=_sentence(error))
+        if event["outcome"] != "accepted":
+            self._drop()
+        event["end_mono"] = _boottime()
+        return event
+
+    def _write(self) -> dict[str, Any]:
+        connection = self._connection or self._connect()
+        expired = threading.Event()
+        timer = threading.Timer(self._settings["statement_seconds"], _cut, [connection, expired])
+        timer.daemon = True
+        timer.start()
+        try:
+            if connection.execute(WRITE, [self._settings["observer"]]).rowcount != 1:
+                raise Seen("error", "relevo.observation has no row for observer %s" % self._settings["observer"])
+            return self._identity(connection)
+        except psycopg.Error as error:
+            if expired.is_set():
+                raise Seen("unreachable", "no answer within %g s" % self._settings["statement_seconds"]) from error
+            raise
+        finally:
+            timer.cancel()
+
+    def _identity(self, connection: psycopg.Connection[Any]) -> dict[str, Any]:
+        # The write is accepted by now, whatever becomes of this question.
+        try:
+            row = connection.execute(IDENTITY).fetchone()
+        except psycopg.Error:
+            self._drop()
+            row = None
+        return dict(zip(("system_identifier", "timeline", "flush_lsn"), row)) if row else {}
+
+    def _connect(self) -> psycopg.Connection[Any]:
+        settings = self._settings
+        self._knock()
+        self._connection = psycopg.connect(
+            host=self.address,
+            port=settings["port"],
+            dbname=settings["database"],
+            user="relevo_observer",
+            passfile=settings["passfile"],
+            sslmode="verify-full",
+            sslrootcert=settings["ca_file"],
+            connect_timeout=max(1, int(settings["connect_seconds"])),
+            application_name="relevo-observer",
+            autocommit=True,
+            prepare_threshold=None,
+            # An unanswered synchronous standby must not hide that this node is writable.
+            options="-c synchronous_commit=local -c search_path=pg_catalog,pg_temp",
+        )
+        return self._connection
+
+    def _knock(self) -> None:
+        # A plain TCP connection first: it alone tells "refused" from "silent" without reading translated messages.
+        try:
+            socket.create_connection((self.address, self._settings["port"]), self._settings["connect_seconds"]).close()
+        except ConnectionRefusedError as error:
+            raise Seen("refused", _sentence(error)) from error
+        except OSError as error:
+            raise Seen("unreachable", _sentence(error)) from error
+
+    def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.close()
+
+
+def _outcome(error: psycopg.Error) -> str:
+    if error.sqlstate == READ_ONLY:
+        return "read_only"
+    # While a connection is made psycopg gives no SQLSTATE: the message is the only sign. "Shutting down" is left out on purpose,
+    # since sessions that are open may still commit.
+    text = str(error)
+    if "timeout expired" in text:
+        return "unreachable"
+    if any(sign in text for sign in REFUSALS):
+        return "refused"
+    return "error"
+
+
+def _cut(connection: psycopg.Connection[Any], expired: threading.Event) -> None:
+    # A frozen server keeps the session alive and silent: only closing our own end wakes the waiting thread.
+    expired.set()
+    try:
+        with socket.socket(fileno=os.dup(connection.fileno())) as duplicate:
+            duplicate.shutdown(socket.SHUT_RDWR)
+    except (OSError, psycopg.Error):
+        return
+
+
+def _sentence(error: BaseException) -> str:
+    text = str(error).strip()
+    return (text.splitlines()[0] if text else type(error).__name__)[:200]
+
+
+def _boottime() -> float:
+    return round(time.clock_gettime(time.CLOCK_BOOTTIME), 6)
+
+
+def boot_id() -> str:
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as source:
+        return source.read().strip()
+
+
+def watch_forever(watch: Watch, log: Log, pace: Pace, stopping: threading.Event) -> None:
+    while not stopping.is_set():
+        began = time.monotonic()
+        log.append(watch.observe())
+        # Short naps, so that a faster pace is taken up at once.
+        while not stopping.is_set() and (left := began + pace.seconds() - time.monotonic()) > 0:
+            stopping.wait(min(left, 0.1))
+
+
+def guarded(work: Callable[..., None], *arguments: Any) -> None:
+    """A watch that dies takes the service with it: systemd starts it anew, and no silence is mistaken for an observation."""
+    try:
+        work(*arguments)
+    except BaseException as error:  # noqa: BLE001
+        print("relevo-observer: %s: %s" % (type(error).__name__, error), file=sys.stderr, flush=True)
+        os._exit(1)
+
+
+def main(path: str) -> None:
+    with open(path, encoding="utf-8") as source:
+        settings = json.load(source)
+    settings["boot_id"] = boot_id()
+    log = Log(settings["directory"], int(settings["log_max_bytes"]), int(settings["log_files"]))
+    stopping = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stopping.set())
+    pace = Pace(float(settings["interval_seconds"]), settings.get("pace_file", PACE_FILE))
+    threads = [
+        threading.Thread(target=guarded, args=(watch_forever, Watch(address, settings), log, pace, stopping))
+        for address in settings["addresses"]
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1] if len(sys.argv) > 1 else "/etc/relevo/observer.json")
