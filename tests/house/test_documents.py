@@ -6,8 +6,8 @@ import re
 
 import pytest
 import typer
-from relevo.cli import commands
 
+from relevo.cli import commands
 from tests.house.tree import PLAYBOOKS, ROOT, files, name, text
 
 HEADINGS = ["Purpose", "Before you start", "Command", "What happens", "When it stops", "Undo", "Proof"]

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from tests.house.tree import ROLES, load, text
+from tests.house.tree import PLAYBOOKS, ROLES, ROOT, load, tasks, text
 
 EVERY_ROLE = pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
 
@@ -66,8 +66,13 @@ def test_each_input_that_the_role_reads_is_described(role):
     ]
     lines = [line for path in sources for line in text(path).splitlines() if not line.lstrip().startswith("#")]
     read = set(re.findall(rf"(?<![\w.$/])({role.name}_\w+)", "\n".join(lines)))
-    described = set(options(role)) | {fact for fact in read if fact.endswith("_changes")}
-    assert read - described == set()
+    told = {
+        fact
+        for path in (role / "tasks").glob("*.yml")
+        for task in tasks(load(path))
+        for fact in task.get("ansible.builtin.set_fact", {})
+    }
+    assert read - set(options(role)) - told == set()
 
 
 @EVERY_ROLE
@@ -76,3 +81,22 @@ def test_each_entry_point_has_a_row_in_the_readme(role):
     assert readme.is_file(), "the role has no README.md"
     rows = set(re.findall(r"^\| `(\w+)` \|", text(readme), re.MULTILINE))
     assert {row for row in rows if not row.startswith(("dr_", "lab_"))} == entry_points(role)
+
+
+def test_the_example_inventory_says_all_that_the_roles_require():
+    required = {
+        name for role in ROLES if role.name.startswith("dr_") for name, option in options(role).items() if option.get("required")
+    }
+    said = {name for path in (ROOT / "inventories/example/group_vars").glob("*.yml") for name in load(path)}
+    given = {
+        name
+        for path in (*PLAYBOOKS, *(ROOT / "playbooks/tasks").glob("*.yml"))
+        for name in re.findall(r"^\s+(dr_\w+):", text(path), re.MULTILINE)
+    }
+    assert required - said - given == set()
+
+
+def test_the_example_inventory_says_nothing_that_nobody_reads():
+    known = {name for role in ROLES for name in options(role)} | {"dr_site", "dr_address", "dr_secrets_directory"}
+    said = {name for path in (ROOT / "inventories/example/group_vars").glob("*.yml") for name in load(path)}
+    assert {name for name in said if name.startswith("dr_")} - known == set()
