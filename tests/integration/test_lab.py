@@ -12,7 +12,6 @@ import time
 from pathlib import Path
 
 import pytest
-
 from ansible_collections.relevo.lab.plugins.module_utils import container
 from ansible_collections.relevo.lab.plugins.module_utils.laboratory import Laboratory
 
@@ -21,7 +20,7 @@ INVENTORY = CHECKOUT / "tests/fixtures/second_laboratory"
 LAB = Laboratory(Path("/var/lib/relevo-lab-test"))
 ADDRESSES = {"x-db1": "198.51.100.195", "x-app1": "198.51.100.196", "y-db1": "198.51.100.227", "controller": "198.51.100.193"}
 
-pytestmark = [pytest.mark.smoke, pytest.mark.skipif(os.geteuid() != 0, reason="hosts can only be made by root")]
+pytestmark = [pytest.mark.skipif(os.geteuid() != 0, reason="hosts can only be made by root")]
 
 
 def playbook(*options: str) -> subprocess.CompletedProcess[str]:
@@ -36,7 +35,9 @@ def changes(run: subprocess.CompletedProcess[str]) -> int:
 
 def verb(*words: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "RELEVO_LAB_STATE": str(LAB.state)}
-    return subprocess.run([str(CHECKOUT / "bin/lab"), *words], env=environment, capture_output=True, text=True, check=False, timeout=120)
+    return subprocess.run(
+        [str(CHECKOUT / "bin/lab"), *words], env=environment, capture_output=True, text=True, check=False, timeout=120
+    )
 
 
 def done(*words: str) -> str:
@@ -102,7 +103,8 @@ def laboratory():
 
 
 @pytest.fixture(autouse=True)
-def whole(laboratory):
+def whole(request):
+    request.getfixturevalue("laboratory")
     if not LAB.description.exists():
         changes(playbook())
     yield
@@ -114,29 +116,36 @@ def whole(laboratory):
         done("unfill", "x-db1")
 
 
+@pytest.mark.smoke
 def test_a_second_run_changes_nothing_and_neither_does_a_check():
     assert changes(playbook()) == 0
     assert changes(playbook("--check")) == 0
 
 
+@pytest.mark.full
 def test_check_mode_removes_nothing():
     assert changes(playbook("--check", "-e", "lab_state=absent")) > 0
     assert done("power-status", "x-db1") == "on"
 
 
+@pytest.mark.full
 def test_hosts_take_the_pinned_key_and_only_the_right_sudo_password():
     argv = [str(CHECKOUT / ".venv/bin/ansible"), "-i", str(INVENTORY), "lab", "-m", "ansible.builtin.ping"]
     assert subprocess.run(argv, cwd=CHECKOUT, capture_output=True, check=False, timeout=120).returncode == 0
-    wrong = subprocess.run([*argv, "-e", "ansible_become_password=wrong"], cwd=CHECKOUT, capture_output=True, text=True, check=False, timeout=120)
+    wrong = subprocess.run(
+        [*argv, "-e", "ansible_become_password=wrong"], cwd=CHECKOUT, capture_output=True, text=True, check=False, timeout=120
+    )
     assert wrong.returncode != 0
     assert "password" in wrong.stdout
 
 
+@pytest.mark.smoke
 def test_the_first_primary_has_checksums_tls_and_scram():
     asked = "select current_setting('data_checksums'), current_setting('ssl'), current_setting('password_encryption'), current_setting('listen_addresses')"
     assert inside("x-db1", "runuser", "-u", "postgres", "--", "psql", "-Atqc", asked).stdout.strip() == "on|on|scram-sha-256|*"
 
 
+@pytest.mark.smoke
 @pytest.mark.parametrize(("one", "other"), [("x-db1", "x-app1"), ("x-db1", "y-db1"), ("controller", "y-db1")])
 def test_a_cut_drops_both_directions_and_no_other(one: str, other: str):
     with socket.create_connection((ADDRESSES["y-db1"], 22), timeout=2) as opened_before:
@@ -156,6 +165,7 @@ def test_a_cut_drops_both_directions_and_no_other(one: str, other: str):
     assert connects(other, one)
 
 
+@pytest.mark.full
 def test_heal_all_heals_all():
     done("cut", "x-db1", "y-db1")
     done("cut", "x-app1", "y-db1")
@@ -164,6 +174,7 @@ def test_heal_all_heals_all():
     assert connects("y-db1", "x-app1")
 
 
+@pytest.mark.smoke
 def test_a_frozen_postgresql_accepts_and_never_answers():
     done("freeze-postgresql", "x-db1")
     assert not postgresql_answers()
@@ -172,12 +183,14 @@ def test_a_frozen_postgresql_accepts_and_never_answers():
     assert wait(postgresql_answers)
 
 
+@pytest.mark.full
 def test_freezing_nothing_is_an_error():
     result = verb("freeze-postgresql", "y-db1")
     assert result.returncode != 0
     assert "No PostgreSQL process runs in y-db1" in result.stderr
 
 
+@pytest.mark.smoke
 def test_a_full_volume_is_full_for_the_host_itself():
     path = "/var/lib/postgresql/17/main"
     done("fill", "x-db1", path)
@@ -187,14 +200,25 @@ def test_a_full_volume_is_full_for_the_host_itself():
     assert inside("x-db1", *write).returncode == 0
 
 
+@pytest.mark.full
 def test_only_a_volume_of_limited_size_is_filled():
     for words in (("fill", "x-db1", "/etc"), ("fill", "y-db1", "/srv"), ("fill", "x-db1", "/var/lib/postgresql/../../../etc")):
         assert verb(*words).returncode != 0
 
 
+@pytest.mark.smoke
 def test_power_off_says_no_goodbye_and_power_on_finds_the_disk_as_it_was():
     assert wait(postgresql_answers)
-    inside("x-db1", "runuser", "-u", "postgres", "--", "psql", "-qc", "create table if not exists kept (n int); insert into kept values (1)")
+    inside(
+        "x-db1",
+        "runuser",
+        "-u",
+        "postgres",
+        "--",
+        "psql",
+        "-qc",
+        "create table if not exists kept (n int); insert into kept values (1)",
+    )
     with socket.create_connection((ADDRESSES["x-db1"], 22), timeout=2) as connection:
         connection.recv(64)
         done("power-off", "x-db1")
@@ -212,19 +236,29 @@ def test_power_off_says_no_goodbye_and_power_on_finds_the_disk_as_it_was():
         done("power-off", "x-db1")
 
 
+@pytest.mark.smoke
 def test_power_status_is_quick_and_says_one_word():
     began = time.monotonic()
     assert verb("power-status", "x-db1").stdout == "on\n"
     assert time.monotonic() - began < 0.5
 
 
+@pytest.mark.full
 def test_unknown_hosts_are_refused_by_every_verb():
-    for words in (("power-off", "z"), ("power-status", "z"), ("power-on", "z"), ("cut", "z", "x-db1"), ("freeze-postgresql", "z"), ("fill", "z", "/")):
+    for words in (
+        ("power-off", "z"),
+        ("power-status", "z"),
+        ("power-on", "z"),
+        ("cut", "z", "x-db1"),
+        ("freeze-postgresql", "z"),
+        ("fill", "z", "/"),
+    ):
         result = verb(*words)
         assert result.returncode != 0
         assert "There is no host z" in result.stderr
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("victims", ["supervisors", "everything"])
 def test_a_laboratory_whose_processes_were_killed_is_made_whole(victims: str):
     if victims == "supervisors":
@@ -239,12 +273,14 @@ def test_a_laboratory_whose_processes_were_killed_is_made_whole(victims: str):
     assert connects("controller", "y-db1")
 
 
+@pytest.mark.full
 def test_a_host_that_was_half_made_is_made_anew():
     (LAB.hosts_directory / "y-db1/ready").unlink()
     assert changes(playbook()) > 0
     assert connects("controller", "y-db1")
 
 
+@pytest.mark.full
 def test_a_network_that_belongs_to_something_else_is_refused_by_name():
     changes(playbook("-e", "lab_state=absent"))
     subprocess.run(["ip", "link", "add", "relevo-other", "type", "bridge"], check=True)
@@ -258,6 +294,7 @@ def test_a_network_that_belongs_to_something_else_is_refused_by_name():
     assert traces() == []
 
 
+@pytest.mark.full
 def test_a_bridge_that_belongs_to_something_else_is_refused_and_left_alone():
     changes(playbook("-e", "lab_state=absent"))
     subprocess.run(["ip", "link", "add", "rl-y", "type", "bridge"], check=True)
@@ -271,17 +308,19 @@ def test_a_bridge_that_belongs_to_something_else_is_refused_and_left_alone():
         subprocess.run(["ip", "link", "delete", "rl-y"], check=True)
 
 
+@pytest.mark.full
 def test_another_release_is_refused_while_a_laboratory_is_there():
     refused = playbook("-e", "lab_release=bookworm")
     assert refused.returncode != 0
     assert "was made with trixie, now bookworm is asked for" in refused.stdout
 
 
-@pytest.mark.parametrize("description_lost", [False, True])
-def test_down_leaves_no_trace(description_lost: bool):
+@pytest.mark.smoke
+@pytest.mark.parametrize("state_directory", ["complete", "damaged"])
+def test_down_leaves_no_trace(state_directory: str):
     changes(playbook())
     before = Path("/proc/sys/net/ipv4/ip_forward").read_text()
-    if description_lost:
+    if state_directory == "damaged":
         LAB.description.unlink()
         shutil.rmtree(LAB.state / "ssh")
     done_down = playbook("-e", "lab_state=absent")

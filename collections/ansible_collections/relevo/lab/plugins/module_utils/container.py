@@ -36,15 +36,18 @@ def group_roots() -> list[Path]:
             unified.append(Path(left.split()[4]))
         elif kind == "cgroup" and "name=systemd" in options.split(","):
             named.append(Path(left.split()[4]))
-    if not unified:
+    return [*unified[:1], *named[:1]]
+
+
+def require_version_2_groups() -> None:
+    if not any((root / "cgroup.procs").exists() and not (root / "tasks").exists() for root in group_roots()):
         raise LaboratoryError(
-            "No version 2 control group hierarchy is mounted on this machine, but systemd-nspawn needs one. Boot it with cgroup v2."
+            "No version 2 control groups are mounted on this machine, but systemd-nspawn needs them. Boot it with cgroup v2 or hybrid."
         )
-    return [unified[0], *named[:1]]
 
 
 def group(lab: Laboratory, host: Host | None = None) -> Path:
-    base = group_roots()[0] / lab.name
+    base = next(iter(group_roots()), Path("/sys/fs/cgroup")) / lab.name
     return base / host.name if host else base
 
 
@@ -99,7 +102,9 @@ def stray_processes(lab: Laboratory) -> list[int]:
                 words = (entry / "cmdline").read_bytes().split(b"\0")
             except OSError:
                 continue
-            if words[0].endswith(b"systemd-nspawn") and any(word.startswith(f"--directory={lab.hosts_directory}/".encode()) for word in words):
+            if words[0].endswith(b"systemd-nspawn") and any(
+                word.startswith(f"--directory={lab.hosts_directory}/".encode()) for word in words
+            ):
                 found.append(int(entry.name))
     return found
 

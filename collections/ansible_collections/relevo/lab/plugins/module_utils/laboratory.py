@@ -9,6 +9,7 @@ import fcntl
 import ipaddress
 import json
 import os
+import shutil
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -142,6 +143,10 @@ def write_file(path: Path, content: str, mode: int = 0o644, owner: tuple[int, in
         os.fchmod(stream.fileno(), mode)
     temporary.rename(path)
     return True
+
+
+def installed(command: str) -> bool:
+    return shutil.which(command, path="/usr/sbin:/usr/bin:/sbin:/bin") is not None
 
 
 def run(argv: Sequence[str | Path], stdin: str | None = None, timeout: float = 60) -> str:

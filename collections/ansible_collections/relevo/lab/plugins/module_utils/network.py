@@ -20,6 +20,7 @@ from ansible_collections.relevo.lab.plugins.module_utils.laboratory import (
     LaboratoryError,
     bridge_of,
     gateway_of,
+    installed,
     run,
 )
 
@@ -35,6 +36,8 @@ def table(lab: Laboratory) -> str:
 
 
 def links() -> list[dict[str, Any]]:
+    if not installed("ip"):
+        return []  # a bare machine has no laboratory, and removing it must say so
     found: list[dict[str, Any]] = json.loads(run(["ip", "-json", "-details", "address"]))
     return found
 
@@ -129,6 +132,8 @@ def mark_of(hosts: Iterable[Host], name: str) -> int:
 
 
 def tables_present(lab: Laboratory) -> list[str]:
+    if not installed("nft"):
+        return []
     listed = json.loads(run(["nft", "--json", "list", "tables"]))["nftables"]
     return [entry["table"]["family"] for entry in listed if "table" in entry and entry["table"]["name"] == table(lab)]
 

@@ -126,6 +126,9 @@ def build(cache: Path, release: str, packages: Sequence[str]) -> Path:
     run([*argv, release, unfinished, *(["-"] if sources else [])], stdin="\n".join(sources) + "\n", timeout=BUILD_SECONDS)
     customise(unfinished)
     unfinished.rename(target)
+    for older in target.parent.iterdir():
+        if older != target and not users_of(older):
+            remove_tree(older)
     return target
 
 

@@ -45,13 +45,12 @@ missing_packages:
   elements: str
 """
 
-import shutil
 import socket
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.relevo.lab.plugins.module_utils import network, root_tree
-from ansible_collections.relevo.lab.plugins.module_utils.laboratory import Laboratory, LaboratoryError, require_root
+from ansible_collections.relevo.lab.plugins.module_utils import container, network, root_tree
+from ansible_collections.relevo.lab.plugins.module_utils.laboratory import Laboratory, LaboratoryError, installed, require_root
 from ansible_collections.relevo.lab.plugins.module_utils.options import NETWORKS, STATE_DIRECTORY
 
 PACKAGES = {
@@ -66,10 +65,10 @@ KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
 
 def missing_packages() -> list[str]:
-    missing = [package for command, package in PACKAGES.items() if not shutil.which(command, path="/usr/sbin:/usr/bin:/sbin:/bin")]
+    missing = [package for command, package in PACKAGES.items() if not installed(command)]
     if not KEYRING.exists():
         missing.append("debian-archive-keyring")
-    if missing and not shutil.which("apt-get"):
+    if missing and not installed("apt-get"):
         raise LaboratoryError(
             f"This machine lacks {', '.join(missing)} and has no apt-get. The laboratory needs Debian or Ubuntu, or these installed by hand."
         )
@@ -80,7 +79,9 @@ def refuse_other_release(lab: Laboratory, release: str) -> None:
     """Before a tree is built for nothing."""
     present = lab.read().get("release", release)
     if present != release:
-        raise LaboratoryError(f"The laboratory {lab.state} was made with {present}, now {release} is asked for. Run 'make lab-down' first, then repeat.")
+        raise LaboratoryError(
+            f"The laboratory {lab.state} was made with {present}, now {release} is asked for. Run 'make lab-down' first, then repeat."
+        )
 
 
 def watched_addresses(release: str) -> dict[str, str]:
@@ -105,6 +106,7 @@ def main() -> None:
     )
     try:
         require_root()
+        container.require_version_2_groups()
         missing = missing_packages()
         if "iproute2" not in missing:
             lab = Laboratory.at(module.params["state_directory"])
