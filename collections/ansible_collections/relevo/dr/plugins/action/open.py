@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import Any, Optional
 
 from ansible.plugins.action import ActionBase
+from ansible_collections.relevo.dr.plugins.module_utils.clock import utc_now
 from ansible_collections.relevo.dr.plugins.module_utils.inputs import check_confirmation, check_extra_variables, read_inputs
 from ansible_collections.relevo.dr.plugins.module_utils.milestone import told
 from ansible_collections.relevo.dr.plugins.module_utils.plan import check_groups
@@ -63,7 +64,7 @@ class ActionModule(ActionBase):
         groups = {name: list(variables["groups"].get(name, [])) for name in GROUPS}
         # Read unrendered: a site is a word, and a template in it would be code.
         sites = {host: str(hostvars.raw_get(host).get("dr_site", "")) for hosts in groups.values() for host in hosts}
-        control.write("landscape", {"runbook": runbook, "cluster": cluster, "groups": groups, "sites": sites, "given": given})
+        control.write("landscape", {"runbook": runbook, "cluster": cluster, "groups": groups, "sites": sites, "given": given, "opened_at": utc_now()})
         if runbook not in CHANGES_PRODUCTION:
             return {"target_site": given.get("dr_target_site")}
         inputs = read_inputs(given)

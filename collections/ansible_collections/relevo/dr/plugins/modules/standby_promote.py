@@ -55,7 +55,7 @@ EXAMPLES = r"""
 RETURN = r"""
 position: {description: Replay position after the drain., returned: step is drain, type: dict}
 nonce: {description: The challenge., returned: step is drain, type: str}
-promotion: {description: "already, timeline, fork_lsn, promoted_at, system_identifier.", returned: step is promote, type: dict}
+promotion: {description: "already, promotion_began_at, promoted_at, timeline, fork_lsn, system_identifier.", returned: step is promote, type: dict}
 loss: {description: "What the ledger's tail shows as missing: transactions, seconds, numbers; null when not measured.", returned: step is promote, type: dict}
 """
 
@@ -155,6 +155,7 @@ def promote(p: dict[str, Any], session: Psql) -> dict[str, Any]:
     server = session.row(_SERVER)
     already = not server["in_recovery"]
     loss = None
+    began_at = None
     probes: list[dict[str, Any]] = []
     if not already:
         check_token(p, server["system_identifier"])
@@ -167,12 +168,14 @@ def promote(p: dict[str, Any], session: Psql) -> dict[str, Any]:
             )
         loss = check_loss(p, session)
         host_files.write_journal(p["run_id"], "PROMOTE", "intent", token=p["token"], signature=p["signature"])
+        began_at = clock.utc_now()
         standby.promote(session, p["timeout_seconds"])
         # The first write: proves that a commit is possible, and leaves the run's id in the WAL.
         session.execute("select pg_logical_emit_message(true, 'relevo', 'promoted by %s')" % p["run_id"].replace("'", "''"))
         host_files.drop_challenge()
     promotion = {
         "already": already,
+        "promotion_began_at": began_at,
         "promoted_at": clock.utc_now(),
         "system_identifier": server["system_identifier"],
         **standby.fork(p["data_directory"]),

@@ -1,0 +1,80 @@
+# Copyright: the Relevo maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What the accounting of a hand-over needs to know of it, from the run's own directory."""
+
+from __future__ import annotations
+
+DOCUMENTATION = """
+name: account
+author: The Relevo maintainers (@relevo)
+short_description: What the accounting of a hand-over needs to know of it
+description:
+  - Reads the directory of the present run on the controller; needs an opened run.
+options: {}
+"""
+
+EXAMPLES = """
+- name: Show which host serves now
+  ansible.builtin.debug:
+    msg: "{{ lookup('relevo.dr.account').present_host }}"
+"""
+
+RETURN = """
+_raw:
+  description: "present_host, done, opened_at, promoted_at, proofs, last_position, promoted_at_position."
+  type: list
+  elements: dict
+"""
+
+from typing import Any
+
+from ansible.errors import AnsibleLookupError
+from ansible.plugins.lookup import LookupBase
+
+from ansible_collections.relevo.dr.plugins.module_utils.server_stop import replay_target
+from ansible_collections.relevo.dr.plugins.plugin_utils.control import Control, ControlError
+
+
+class LookupModule(LookupBase):
+    """See DOCUMENTATION."""
+
+    def run(self, terms: list[str], variables: Any = None, **kwargs: Any) -> list[dict[str, Any]]:
+        """One dictionary."""
+        try:
+            control = Control.of_this_run()
+            return [account(control)]
+        except ControlError as error:
+            raise AnsibleLookupError("account: %s" % error) from None
+
+
+def account(control: Control) -> dict[str, Any]:
+    """See RETURN. A proof's address is the name under which the observers know the host."""
+    plan, opened = control.read("plan"), control.read("landscape")["opened_at"]
+    known = {"present_host": plan["promote"], "done": plan["done"], "opened_at": opened}
+    if plan["done"]:
+        return {**known, "promoted_at": opened, "proofs": [], "last_position": "", "promoted_at_position": ""}
+    proofs = control.read_all("handover/proof")
+    promotion = control.read("handover/promoted")
+    names = {host: control.read("database/%s" % host)["settings"]["name"] for host in [plan["promote"], *plan["fence"]]}
+    told = [{"address": names[host], "class": proof["class"], "at": proof["at"]} for host, proof in proofs.items()]
+    if not promotion["already"]:
+        told.append({"address": names[plan["promote"]], "class": "in_recovery", "until": promotion["promotion_began_at"]})
+    return {
+        **known,
+        "promoted_at": promotion["promoted_at"],
+        "proofs": told,
+        "last_position": replay_target(list(proofs.values())) or _last_seen(control, plan["fence"]),
+        "promoted_at_position": promotion["fork_lsn"] or "",
+    }
+
+
+def _last_seen(control: Control, hosts: list[str]) -> str:
+    """The position of the last write that an observer made on a host that was not stopped cleanly."""
+    seen = [
+        observer["facts"]["last_accepted"][host]
+        for observer in control.read_all("observer").values()
+        if observer["reachable"]
+        for host in hosts
+        if host in observer["facts"]["last_accepted"]
+    ]
+    return str(max(seen, key=lambda event: event["at"])["flush_lsn"]) if seen else ""
