@@ -330,7 +330,7 @@ def ask_peer(settings: Settings, peer: dict[str, Any], system_identifier: str) -
         return Peer(name, "silent", detail="no answer within %d s" % (settings.connect_seconds + 3))
     answer = re.fullmatch(r"(primary|standby)\|(\d+)\|(\d+)", done.stdout.strip())
     if done.returncode != 0 or answer is None:
-        return Peer(name, "silent", detail=(done.stderr.strip().splitlines() or ["no answer"])[-1])
+        return Peer(name, "silent", detail=" ".join(done.stderr.split())[:300] or "no answer")
     role, system, timeline = answer.groups()
     if system != system_identifier:
         return Peer(name, "other-system", detail="another cluster, system identifier %s" % system)
