@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 import relevo
-from relevo import inventory, paths, recording, report, signature, status, summary
+from relevo import closing, inventory, paths, report, settlement, signature, status, summary
 from relevo.errors import Exit, RelevoError
 from relevo.progress import Progress
 from relevo.record import parse
@@ -130,7 +130,7 @@ def _conduct(
     approver: str | None = None,
     check_mode: bool = False,
     kept: bool = True,
-) -> recording.Finished:
+) -> closing.Finished:
     project = paths.find_project(Path.cwd(), os.environ)
     session = Session(
         place=paths.find_place(os.environ),
@@ -215,7 +215,7 @@ def verify_results(
     store = _store()
     chosen = [store.get(run_id)] if run_id else store.newest()
     keys = signature.ready_key(paths.find_place(os.environ).keys)
-    checked = [{"run_id": stored.run_id, "problem": recording.problem(stored, keys.allowed_signers)} for stored in chosen]
+    checked = [{"run_id": stored.run_id, "problem": closing.problem(stored, keys.allowed_signers)} for stored in chosen]
     wrong = [entry for entry in checked if entry["problem"]]
     if as_json:
         _print_json(checked)
@@ -267,7 +267,7 @@ def show_status(
 
 def _store() -> Store:
     place = paths.find_place(os.environ)
-    recording.settle(place)
+    settlement.settle(place)
     return Store(place)
 
 

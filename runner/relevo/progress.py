@@ -29,7 +29,7 @@ GATE_MARKS = {
 class Progress:
     """A context in which events are shown as they come. Always on the standard error: results go to the other stream.
 
-    lasting: whether lines stay; for a mere look only a terminal shows that something is going on.
+    In a terminal it vanishes at the end, when the summary says it better. lasting: whether plain lines are printed at all.
     """
 
     def __init__(self, console: Console, title: str, *, lasting: bool = True) -> None:
@@ -52,8 +52,6 @@ class Progress:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         if self._live is not None:
             self._live.stop()
-            if self._lasting:
-                self._console.print(self._render(running=False))
 
     def take(self, event: Event) -> None:
         """Show one event."""
@@ -84,7 +82,7 @@ class Progress:
             took = time.monotonic() - self._began
             self._console.print(f"[{took:7.1f} s] {line}", markup=False, highlight=False, soft_wrap=True)
 
-    def _render(self, *, running: bool = True) -> RenderableType:
+    def _render(self) -> RenderableType:
         head = Text.assemble((self._title, "bold"), f"   {_clock(time.monotonic() - self._began)}")
         rows = Table.grid(padding=(0, 2))
         for phase in self._phases.values():
@@ -95,9 +93,8 @@ class Progress:
         gates = [gate for gate in self._gates.values() if gate.get("verdict") not in {"pass", "not_applicable"}]
         parts += [Text(f"  gate {_gate_line(gate)}", GATE_MARKS.get(str(gate.get("verdict")), ("", "red"))[1]) for gate in gates]
         parts += [Text(f"  {failure}", "red") for failure in self._failures[-3:]]
-        if running:
-            self._spinner.update(text=Text(f"{self._play}  ·  {self._task}" if self._task else self._play or "starting"))
-            parts.append(self._spinner)
+        self._spinner.update(text=Text(f"{self._play}  ·  {self._task}" if self._task else self._play or "starting"))
+        parts.append(self._spinner)
         return Group(*parts)
 
 

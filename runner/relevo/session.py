@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from relevo import execute, inventory, recording, request
+from relevo import closing, execute, inventory, recording, request, settlement
 from relevo.errors import InputRefusedError, RelevoError
 from relevo.verdict import Ending
 
@@ -44,12 +44,12 @@ class Session:
         return self.playbook.stem
 
 
-def conduct(session: Session, progress: Progress) -> recording.Finished:
+def conduct(session: Session, progress: Progress) -> closing.Finished:
     """Run and record; the progress shows only what really runs.
 
     InputRefusedError never leaves: a refusal is a record too. RelevoError when nothing can be recorded.
     """
-    recording.settle(session.place)
+    settlement.settle(session.place)
     inputs, cluster, refusal = _judge(session)
     recorder = recording.start(
         session.place,

@@ -83,7 +83,12 @@ def _fate(sums: dict[str, Any]) -> str:
 
 
 def cards(record: Record) -> list[Card]:
-    """Recovery time, loss window, lost transactions, overlap; for other runbooks how long it took and its gates."""
+    """Recovery time, loss window, lost transactions, overlap; for other runbooks how long it took and its gates.
+
+    None for a run that was refused: nothing was started, so there is nothing to measure.
+    """
+    if record.verdict == "refused":
+        return []
     found = [_objective(objective) for objective in record.objectives]
     if record.objectives or record.runbook in MOVES_PRODUCTION:
         found += [_lost(record.measures.get("ledger") or {}), _overlap(record.measures.get("writable_overlap_seconds"))]

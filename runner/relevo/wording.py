@@ -94,7 +94,8 @@ def facts(record: Record) -> list[tuple[str, str]]:
     found.append(("Operator", f"{record.operator} on {record.controller}"))
     if record.approver:
         found.append(("Approver", record.approver))
-    return found
+    # Where nothing was started there was nothing to observe.
+    return [fact for fact in found if record.verdict != "refused" or not fact[1].startswith(UNOBSERVED)]
 
 
 def judged(objective: Any) -> str:

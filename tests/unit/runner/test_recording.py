@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from relevo import identity, journal, recording, signature
+from relevo import closing, identity, journal, recording, settlement, signature
 from relevo.errors import StoreError
 from relevo.paths import Place
 from relevo.store import Store
@@ -35,7 +35,7 @@ STATS = {"event": "playbook_on_stats", "created": "2026-11-24T12:00:09+00:00", "
 OPENED = result(relevo={"run": {"cluster": "c"}})
 
 
-def run(recorder: recording.Recorder, *events: dict[str, Any]) -> recording.Finished | None:
+def run(recorder: recording.Recorder, *events: dict[str, Any]) -> closing.Finished | None:
     for event in events:
         recorder.take(event)
     return recorder.close(Ending())
@@ -48,19 +48,19 @@ def test_a_run_is_recorded_signed_and_stored(place: Place, tmp_path: Path) -> No
     assert json.loads(stored.document)["verdict"] == "passed"
     assert json.loads(stored.document)["operator"] == "ana"
     directory = place.run_directory(finished.record.run_id)
-    assert (directory / recording.RECORD).read_bytes() == stored.document
-    assert recording.problem(stored, signature.ready_key(place.keys).allowed_signers) is None
+    assert (directory / closing.RECORD).read_bytes() == stored.document
+    assert closing.problem(stored, signature.ready_key(place.keys).allowed_signers) is None
 
 
 def test_an_edited_record_is_found(place: Place, tmp_path: Path) -> None:
     run(start(place, tmp_path), OPENED, STATS)
     stored = Store(place).get("latest")
     forged = type(stored)(stored.run_id, stored.document.replace(b'"ana"', b'"bob"'), stored.signature)
-    problem = recording.problem(forged, signature.ready_key(place.keys).allowed_signers)
+    problem = closing.problem(forged, signature.ready_key(place.keys).allowed_signers)
     assert problem is not None
     assert "ssh-keygen -Y verify failed" in problem
     renamed = type(stored)("another", stored.document, stored.signature)
-    assert "is of the run" in str(recording.problem(renamed, signature.ready_key(place.keys).allowed_signers))
+    assert "is of the run" in str(closing.problem(renamed, signature.ready_key(place.keys).allowed_signers))
 
 
 def test_a_runbook_that_was_never_opened_is_refused_and_another_playbook_is_forgotten(place: Place, tmp_path: Path) -> None:
@@ -99,10 +99,10 @@ def test_a_record_waits_while_the_store_is_away_and_is_delivered_once(
         finished = run(recorder, OPENED, STATS)
         assert finished is not None
         assert finished.undelivered == "The store cannot be used: it is away."
-        recording.settle(place)
+        settlement.settle(place)
     assert Store(place).newest() == []
-    recording.settle(place)
-    recording.settle(place)
+    settlement.settle(place)
+    settlement.settle(place)
     assert [stored.run_id for stored in Store(place).newest()] == [finished.record.run_id]
 
 
@@ -115,26 +115,26 @@ def kill(recorder: recording.Recorder) -> None:
 def test_a_dead_run_is_finished_as_interrupted_and_only_once(place: Place, tmp_path: Path) -> None:
     recorder = start(place, tmp_path)
     recorder.take(OPENED)
-    assert recording.settle(place) == [], "its process is alive"
+    assert settlement.settle(place) == [], "its process is alive"
     kill(recorder)
-    (settled,) = recording.settle(place)
+    (settled,) = settlement.settle(place)
     assert settled.record.verdict == "interrupted"
     assert settled.record.cluster == "c"
-    assert recording.settle(place) == []
+    assert settlement.settle(place) == []
     assert journal.read(recorder.directory)[1][-1]["event"] == "abandoned"
 
 
 def test_a_dead_look_is_forgotten(place: Place, tmp_path: Path) -> None:
     recorder = start(place, tmp_path, kept=False)
     kill(recorder)
-    recording.settle(place)
+    settlement.settle(place)
     assert Store(place).newest() == []
     assert not recorder.directory.exists()
 
 
 def test_a_directory_without_a_journal_is_left_alone(place: Place) -> None:
     (place.runs / "x").mkdir(parents=True)
-    assert recording.settle(place) == []
+    assert settlement.settle(place) == []
 
 
 def test_no_secret_of_the_environment_reaches_journal_or_record(place: Place, tmp_path: Path) -> None:

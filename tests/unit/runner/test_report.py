@@ -86,7 +86,7 @@ def test_ten_seconds_are_enough() -> None:
 
 
 def test_unobserved_is_never_shown_as_good() -> None:
-    cards = {card.title: card for card in story.cards(refused())}
+    cards = {card.title: card for card in story.cards(records()["interrupted"])}
     assert {card.mood for card in cards.values()} == {"doubt"}
     assert cards["Two writable primaries"].value == "not observed"
 

@@ -30,7 +30,7 @@ from ansible.plugins.callback import CallbackBase
 from ansible.utils.vars import load_extra_vars
 
 try:
-    from relevo import paths, recording, request
+    from relevo import paths, recording, request, settlement
     from relevo.errors import RelevoError
     from relevo.verdict import Ending
 except ImportError as error:
@@ -118,7 +118,7 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
     def _start(self, playbook: Any, parent: str | None) -> Any:
         path = Path(playbook._file_name).absolute()
         place = paths.find_place(os.environ)
-        recording.settle(place)
+        settlement.settle(place)
         variables = load_extra_vars(playbook._loader)
         pairs = [f"{name}={value}" for name, value in variables.items() if isinstance(value, str)]
         return recording.start(

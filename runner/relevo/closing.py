@@ -1,0 +1,105 @@
+"""The end of a run: its record built, signed, written and delivered to the store."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from relevo import clock, digest, identity, journal, signature
+from relevo.errors import RelevoError, StoreError
+from relevo.evidence import collect
+from relevo.record import Record, build, canonical, parse
+from relevo.store import Store, Stored
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from relevo.feed import Event
+    from relevo.paths import Place
+    from relevo.verdict import Ending
+
+RECORD, SIGNATURE = "record.json", "record.json.sig"
+PENDING = "pending"
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A closed run. undelivered: why the store has not got the record yet; it waits in the run's directory."""
+
+    record: Record
+    undelivered: str | None = None
+
+
+def finish(  # noqa: PLR0913 - the whole of a run comes together here
+    place: Place,
+    directory: Path,
+    opening: journal.Opening,
+    events: Sequence[Event],
+    ending: Ending,
+    key: signature.SigningKey,
+) -> Finished | None:
+    """Close a run from its events; None when the playbook turned out to be no runbook, and nothing is kept of it."""
+    evidence = collect(events)
+    if not (opening.recorded or evidence.opened):
+        shutil.rmtree(directory)
+        return None
+    events_digest = digest.file_digest(directory / journal.JOURNAL)
+    record = build(
+        opening,
+        evidence,
+        ending,
+        closed_at=clock.utc_now(),
+        boottime=clock.boottime_seconds() if opening.boot_id == identity.boot_id() else None,
+        events_digest=events_digest,
+        signer=key.signer(),
+    )
+    if not opening.kept:
+        shutil.rmtree(directory)
+        return Finished(record)
+    document = canonical(record.document())
+    try:
+        _write(directory / SIGNATURE, signature.sign(key, document).encode())
+        (directory / PENDING).touch(mode=0o600)
+        _write(directory / RECORD, document)
+    except OSError as error:
+        message = f"The record of {opening.run_id} cannot be written to {directory}: {error.strerror}."
+        raise RelevoError(message) from error
+    return Finished(record, deliver(place, directory))
+
+
+def deliver(place: Place, directory: Path) -> str | None:
+    """Put a written record into the store; the reason when that is impossible now and the record stays pending."""
+    document = (directory / RECORD).read_bytes()
+    try:
+        Store(place).add(parse(document), document, (directory / SIGNATURE).read_text(encoding="ascii"))
+    except StoreError as error:
+        return str(error)
+    (directory / PENDING).unlink(missing_ok=True)
+    return None
+
+
+def problem(stored: Stored, allowed_signers: Path) -> str | None:
+    """What is wrong with a stored record: its form, its name or its signature; None when all hold."""
+    with tempfile.TemporaryDirectory() as directory:
+        beside = Path(directory) / SIGNATURE
+        beside.write_text(stored.signature, encoding="ascii")
+        try:
+            record = parse(stored.document)
+            signature.verify(allowed_signers, stored.document, beside, clock.parse_utc(record.closed_at))
+        except RelevoError as error:
+            return str(error)
+    return None if record.run_id == stored.run_id else f"The document is of the run {record.run_id}."
+
+
+def _write(path: Path, data: bytes) -> None:
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "wb") as target:
+        target.write(data)
+        target.flush()
+        os.fsync(target.fileno())
+    draft.rename(path)

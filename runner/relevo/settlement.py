@@ -1,0 +1,62 @@
+"""What dead runs left behind is finished by whoever comes next."""
+
+from __future__ import annotations
+
+import fcntl
+import shutil
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from relevo import clock, closing, identity, journal, signature
+from relevo.errors import JournalError
+from relevo.feed import KEPT, from_line
+from relevo.recording import ARTIFACTS
+from relevo.verdict import Ending
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from relevo.closing import Finished
+    from relevo.paths import Place
+
+
+def settle(place: Place) -> list[Finished]:
+    """Finish what dead runs left behind: their records, as interrupted, and records that the store has not got yet."""
+    if not place.runs.is_dir():
+        return []
+    settled = []
+    with _alone(place.runs):
+        for directory in sorted(path for path in place.runs.iterdir() if (path / journal.JOURNAL).exists()):
+            finished = _settle_one(place, directory)
+            if finished is not None:
+                settled.append(finished)
+    return settled
+
+
+def _settle_one(place: Place, directory: Path) -> Finished | None:
+    if (directory / closing.RECORD).exists():
+        if (directory / closing.PENDING).exists():
+            closing.deliver(place, directory)
+        return None
+    try:
+        opening, lines = journal.read(directory)
+    except JournalError:
+        return None  # its opening never reached the disk: that run was refused by its own opening task
+    if opening.owner_is_alive():
+        return None
+    shutil.rmtree((directory / ARTIFACTS).resolve(), ignore_errors=True)
+    (directory / ARTIFACTS).unlink(missing_ok=True)
+    log = journal.reopen(directory)
+    log.append({"event": "abandoned", "at": clock.utc_now(), "found_by": identity.controller()}, durable=True)
+    log.close()
+    events = [from_line(line) for line in lines if line.get("event") in KEPT]
+    reason = f"The process {opening.pid} that ran it died without closing the run."
+    return closing.finish(place, directory, opening, events, Ending(reason=reason), signature.ready_key(place.keys))
+
+
+@contextmanager
+def _alone(directory: Path) -> Iterator[None]:
+    with (directory / ".settling").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
