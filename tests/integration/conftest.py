@@ -68,8 +68,9 @@ class Run:
 class Bench:
     """Everything a test does to the laboratory."""
 
-    def __init__(self, store: Path) -> None:
+    def __init__(self, store: Path, inventory: Path = INVENTORY) -> None:
         self.lab = Laboratory.at()
+        self.store, self.inventory = store, inventory
         self.environment = {
             **os.environ,
             "PATH": f"{BIN}:{os.environ['PATH']}",
@@ -77,6 +78,10 @@ class Bench:
             "ANSIBLE_CONFIG": str(ROOT / "ansible.cfg"),
             "ANSIBLE_NOCOLOR": "1",
         }
+
+    def with_inventory(self, inventory: Path) -> Bench:
+        """The same laboratory, seen through another inventory."""
+        return Bench(self.store, inventory)
 
     def verb(self, *words: str) -> str:
         """bin/lab, which fails when the fault did not bite."""
@@ -113,7 +118,7 @@ class Bench:
         """ansible-playbook in its own session, as an operator would start it."""
         extra = [word for name, value in variables.items() for word in ("-e", json.dumps({name: value}))]
         return subprocess.Popen(
-            [BIN / "ansible-playbook", "-i", INVENTORY, ROOT / "playbooks" / f"{runbook}.yml", *options, *extra],
+            [BIN / "ansible-playbook", "-i", self.inventory, ROOT / "playbooks" / f"{runbook}.yml", *options, *extra],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -1,0 +1,125 @@
+"""The main job: the primary's host dies under load, the service moves, and the record says what it cost."""
+
+from __future__ import annotations
+
+import pytest
+
+from .conftest import DRILL, Bench
+
+PHASES = {"PREFLIGHT", "LOCK", "QUIESCE", "FENCE", "DRAIN", "PROMOTE", "CUTOVER", "PROTECT"}
+
+
+def load(bench: Bench, transactions: int) -> None:
+    """The fast pace of a drill, until that many more transactions were acknowledged."""
+    pace = '{"ledger_interval_seconds": 0.02, "observer_interval_seconds": 0.2, "until": 4102444800}'
+    for host in ("wit1", "b-app1"):
+        bench.inside(host, "sh", "-c", f"echo '{pace}' > /run/relevo-ledger/pace.json")
+    before = bench.acknowledged()
+    bench.wait(f"{transactions} acknowledged", lambda: bench.acknowledged() >= before + transactions, 120)
+
+
+def assert_served_by_b(bench: Bench) -> None:
+    """One primary, on the other side, and the application writes through it."""
+    assert bench.writable("b-db1")
+    health = bench.health("b-app1")
+    assert health["server"] == "b-db1"
+    assert health["in_recovery"] is False
+    assert bench.inside("b-app1", "systemctl", "is-enabled", "minimarket", check=False) == "enabled"
+
+
+def assert_not_writable(bench: Bench, host: str) -> None:
+    """Neither now, nor when somebody starts PostgreSQL with bare hands."""
+    assert not bench.writable(host)
+    data, programs = "/var/lib/postgresql/*/main", "/usr/lib/postgresql/*/bin"
+    bench.inside(host, "sh", "-c", f"cd / && runuser -u postgres -- sh -c '{programs}/pg_ctl -D {data} -w -t 5 start'", check=False)
+    assert not bench.writable(host)
+
+
+@pytest.mark.smoke
+def test_a_killed_primary_fails_over_under_load_and_the_record_accounts_for_everything(bench):
+    load(bench, 200)
+    sent_before = bench.acknowledged()
+    bench.verb("power-off", "a-db1")
+
+    run = bench.run("failover", **DRILL, dr_accept_loss_seconds="5")
+
+    assert run.code == 0, run.output[-4000:]
+    record = run.record
+    assert record["verdict"] == "passed"
+    assert {phase["name"] for phase in record["phases"]} == PHASES
+    assert all(phase["started_at"] <= phase["ended_at"] and phase["outcome"] == "ok" for phase in record["phases"])
+    assert record["fence"]["class"] == "powered_off"
+    measures = record["measures"]
+    assert 0 < measures["outage_seconds"] == measures["rto_seconds"] < 120
+    assert measures["t0_source"] == "ledger"
+    assert measures["writable_overlap_seconds"] == 0
+    ledger = measures["ledger"]
+    assert ledger["acknowledged"] >= sent_before
+    assert ledger["present"] + ledger["lost"] == ledger["acknowledged"]
+    assert len(ledger["lost_numbers"]) == ledger["lost"]
+    assert measures["rpo_seconds"] <= 5
+    assert record["objectives_met"] is True
+    assert_served_by_b(bench)
+
+    # The dead host comes back: its boot guard knows better than its data.
+    bench.verb("power-on", "a-db1")
+    bench.wait(
+        "the guard has decided",
+        lambda: bench.inside("a-db1", "systemctl", "is-system-running", check=False) in ("running", "degraded"),
+    )
+    assert_not_writable(bench, "a-db1")
+
+    # A finished failover has nothing to do, and says so.
+    again = bench.run("failover", **DRILL)
+    assert again.code == 0, again.output[-4000:]
+    assert "nothing to do" in again.output
+    assert "changed=0" in again.output
+    assert not [line for line in again.output.splitlines() if " changed=" in line and "changed=0 " not in line]
+    assert_served_by_b(bench)
+
+
+def test_a_living_primary_is_stopped_cleanly_and_nothing_is_lost(bench):
+    load(bench, 50)
+    run = bench.run("failover", **DRILL)
+    assert run.code == 0, run.output[-4000:]
+    record = run.record
+    assert record["verdict"] == "passed"
+    assert record["fence"]["class"] == "stopped"
+    assert record["measures"]["ledger"]["lost"] == 0
+    assert record["measures"]["rpo_seconds"] == 0
+    assert record["measures"]["loss_bytes"] == 0
+    assert record["measures"]["writable_overlap_seconds"] == 0
+    assert_served_by_b(bench)
+    assert_not_writable(bench, "a-db1")
+    bench.verb("power-off", "a-db1")
+    bench.verb("power-on", "a-db1")
+    assert_not_writable(bench, "a-db1")
+
+
+def test_database_scope_points_the_same_application_at_the_other_database(bench):
+    run = bench.run("failover", **{**DRILL, "dr_scope": "database"})
+    assert run.code == 0, run.output[-4000:]
+    assert bench.health("a-app1")["server"] == "b-db1"
+    assert bench.inside("a-app1", "systemctl", "is-enabled", "minimarket") == "enabled"
+    assert bench.health("b-app1") == {}
+    assert_not_writable(bench, "a-db1")
+
+
+def test_relevo_run_leaves_the_same_kind_of_record(bench):
+    words = [word for name, value in {**DRILL, "dr_accept_loss_seconds": "5"}.items() for word in ("-e", f"{name}={value}")]
+    bench.verb("power-off", "a-db1")
+    done = bench.relevo("run", "failover", "-i", "inventories/lab", *words)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    record = bench.record("latest")
+    assert record["verdict"] == "passed"
+    assert {phase["name"] for phase in record["phases"]} == PHASES
+    assert_served_by_b(bench)
+
+
+def test_a_frozen_primary_is_stopped_although_it_answers_nobody(bench):
+    bench.verb("freeze-postgresql", "a-db1")
+    run = bench.run("failover", **DRILL, dr_accept_loss_seconds="5", dr_accept_unknown="G03", dr_reason="the primary hangs")
+    assert run.code == 0, run.output[-4000:]
+    assert run.record["fence"]["class"] in ("stopped", "powered_off")
+    assert_served_by_b(bench)
+    assert_not_writable(bench, "a-db1") if run.record["fence"]["class"] == "stopped" else None

@@ -1,0 +1,166 @@
+"""Whatever is wrong is said before anything is changed: a sentence that helps, a record `refused`, and every host as it was."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from .conftest import DRILL, INVENTORY, Bench
+
+
+def refused(bench: Bench, says: str, *options: str, **variables: str) -> dict:
+    """Run the failover, which must refuse, and compare every host before and after."""
+    before = bench.digest()
+    run = bench.run("failover", *options, **variables)
+    assert run.code != 0, run.output[-3000:]
+    assert re.search(says, run.output), f"{says!r} is not in:\n{run.output[-3000:]}"
+    assert "Traceback" not in run.output
+    assert "Next:" in run.output
+    assert run.record["verdict"] == "refused", run.record
+    assert bench.digest() == before
+    return run.record
+
+
+@pytest.fixture
+def healthy(protected: Bench) -> Bench:
+    """For refusals that change nothing, one healthy laboratory serves them all."""
+    if not protected.writable("a-db1") or not protected.health("a-app1"):
+        protected.verb("reset", "protected")
+    protected.wait_until_serving()
+    return protected
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({"dr_confirm": ""}, "dr_confirm"),
+        ({"dr_confirm": "failover minimarket to b"}, "drill production minimarket to b"),
+        ({"dr_confirm": None}, "no dr_confirm"),
+        ({"dr_mode": None}, "dr_mode is missing"),
+        ({"dr_mode": "planned"}, "dr_mode"),
+        ({"dr_scope": None}, "dr_scope is missing"),
+        ({"dr_scope": "everything"}, "dr_scope"),
+        ({"dr_target_site": "c", "dr_confirm": "drill production minimarket to c"}, "one of a, b"),
+        ({"dr_reason": "{{ lookup('pipe', 'touch /tmp/relevo-injected') }}"}, "holds a template"),
+        ({"ansible_host": "203.0.113.99"}, "-e ansible_host"),
+        ({"relevo_token": "{}"}, "-e relevo_token"),
+        ({"__dr_standby_proof": "stopped"}, "-e __dr_standby_proof"),
+    ],
+)
+def test_words_that_are_missing_wrong_or_not_the_operators_to_say(healthy, changed, says):
+    variables = {name: value for name, value in {**DRILL, **changed}.items() if value is not None}
+    refused(healthy, says, **variables)
+    assert not Path("/tmp/relevo-injected").exists()  # noqa: S108
+
+
+@pytest.mark.smoke
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (("--limit", "site_b"), "--limit site_b"),
+        (("--limit", "b-db1"), "--limit b-db1"),
+        (("--tags", "promote"), "--tags promote"),
+        (("--skip-tags", "fence"), "--skip-tags fence"),
+        (("--forks", "2"), "forks 2"),
+    ],
+)
+def test_options_that_hide_hosts_or_tasks(healthy, options, says):
+    refused(healthy, says, *options, **DRILL)
+
+
+@pytest.mark.smoke
+def test_a_start_in_the_middle_finds_no_opened_run(healthy):
+    before = healthy.digest()
+    run = healthy.run("failover", "--start-at-task", "promote | Quiesce, fence, drain, promote and cut over", **DRILL)
+    assert healthy.digest() == before
+    assert healthy.writable("a-db1")
+    assert run.record["verdict"] == "refused"
+
+
+def inventory_with(tmp_path, old: str, new: str):
+    """A copy of the laboratory's inventory with one text replaced in its hosts file."""
+    copy = tmp_path / "lab"
+    shutil.copytree(INVENTORY, copy)
+    hosts = copy / "hosts.yml"
+    text = hosts.read_text()
+    assert old in text
+    hosts.write_text(text.replace(old, new))
+    return copy
+
+
+@pytest.mark.parametrize("group", ["dr_database", "dr_application", "dr_witness", "dr_observer"])
+def test_a_misspelt_group_is_an_error_and_not_a_host_less(healthy, tmp_path, group):
+    copy = inventory_with(tmp_path, f"    {group}:", f"    {group}x:")
+    refused(healthy.with_inventory(copy), group, **DRILL)
+
+
+def test_a_running_ha_manager(bench):
+    bench.inside("b-db1", "systemd-run", "--unit=repmgrd", "--quiet", "bash", "-c", "exec -a repmgrd sleep 600")
+    bench.wait("the manager runs", lambda: "repmgrd" in bench.inside("b-db1", "ps", "-eo", "args"))
+    refused(bench, "repmgrd", **DRILL)
+
+
+def test_a_standby_of_another_cluster(bench):
+    version = bench.inside("b-db1", "sh", "-c", "ls /usr/lib/postgresql")
+    unit = f"postgresql@{version}-main"
+    bench.inside("b-db1", "systemctl", "stop", unit)
+    bench.inside("b-db1", "sh", "-c", f"cd /var/lib/postgresql/{version} && mv main kept")
+    bench.inside(
+        "b-db1",
+        "runuser",
+        "-u",
+        "postgres",
+        "--",
+        f"/usr/lib/postgresql/{version}/bin/initdb",
+        "-D",
+        f"/var/lib/postgresql/{version}/main",
+        "--no-sync",
+    )
+    bench.inside("b-db1", "runuser", "-u", "postgres", "--", "touch", f"/var/lib/postgresql/{version}/main/standby.signal")
+    bench.inside("b-db1", "systemctl", "start", unit)
+    refused(bench, "G01 on a-db1", **DRILL)
+
+
+def test_a_standby_that_has_not_followed_for_days(bench):
+    bench.sql("b-db1", "select pg_wal_replay_pause()")
+    bench.sql("b-db1", "select pg_terminate_backend(pid) from pg_stat_wal_receiver")
+    bench.verb("cut", "a-db1", "b-db1")
+    bench.sql("b-db1", "select pg_wal_replay_resume()")
+    refused(bench, "G08 on b-db1.*not streaming", **DRILL)
+
+
+def test_a_primary_that_only_the_controller_cannot_see(bench):
+    """The witness still writes on it: it is alive, and cutting its power would be an outage of our own making."""
+    bench.verb("cut", "controller", "a-db1")
+    refused(bench, "wit1|b-app1 accepted a write", **DRILL)
+    assert bench.writable("a-db1")
+
+
+def test_a_host_that_does_not_let_us_in_is_not_dead(bench):
+    bench.inside(
+        "a-db1",
+        "sh",
+        "-c",
+        "mv /home/sre/.ssh/authorized_keys /home/sre/.ssh/away || mv /etc/ssh/authorized_keys /etc/ssh/away",
+        check=False,
+    )
+    for control in (bench.lab.state / "ssh/control").glob("*"):
+        control.unlink()
+    refused(bench, "REACH on a-db1", **DRILL)
+    assert bench.writable("a-db1")
+
+
+def test_of_two_operators_at_once_exactly_one_goes_on(bench):
+    first, second = bench.start("failover", **DRILL), bench.start("failover", **DRILL)
+    codes = sorted([bench.finish(first).code, bench.finish(second).code])
+    assert codes[0] == 0
+    assert codes[1] != 0
+    records = json.loads(bench.relevo("results", "list", "--json").stdout)[:2]
+    assert sorted(record["verdict"] for record in records) == ["passed", "refused"]
+    assert bench.writable("b-db1")
+    assert not bench.writable("a-db1")
