@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-
 from ansible_collections.relevo.dr.plugins.module_utils.plan import Landscape
 
 SYSTEM = "7400000000000000001"
@@ -13,6 +12,7 @@ SYSTEM = "7400000000000000001"
 
 def settings(**changed: str) -> dict[str, str]:
     base = {
+        "archive_mode": "on",
         "fsync": "on",
         "full_page_writes": "on",
         "synchronous_commit": "on",
@@ -51,7 +51,7 @@ def database(role: str) -> dict[str, Any]:
         "collations": [{"name": "minimarket", "recorded": "2.41", "actual": "2.41"}],
     }
     if role == "primary":
-        archiver = {"last_archived_age_seconds": 20.0, "failing": False, "last_failed_wal": None}
+        archiver = {"oldest_waiting_age_seconds": None, "failing": False, "last_failed_wal": None}
         cluster["primary"] = {"flush_lsn": "0/5000100", "archiver": archiver}
     else:
         cluster["standby"] = {
@@ -99,7 +99,14 @@ def landscape() -> Landscape:
         sites={"a-db1": "a", "a-app1": "a", "b-db1": "b", "b-app1": "b", "wit1": "w", "b-store1": "b"},
         database={"a-db1": database("primary"), "b-db1": database("standby")},
         application={"a-app1": application, "b-app1": application},
-        witness={"wit1": {"reachable": True, "error": None, "clock_offset_seconds": 0.0, "facts": {"ledger": {"last_acknowledged_age_seconds": 0.4}}}},
+        witness={
+            "wit1": {
+                "reachable": True,
+                "error": None,
+                "clock_offset_seconds": 0.0,
+                "facts": {"ledger": {"last_acknowledged_age_seconds": 0.4}},
+            }
+        },
         observer={"wit1": {"reachable": True, "facts": {"last_accepted": {"a-db1": accepted}}}},
         fence={"a-db1": {"power": "on", "error": None}, "b-db1": {"power": "on", "error": None}},
     )

@@ -6,7 +6,6 @@ import copy
 from dataclasses import replace
 
 import pytest
-
 from ansible_collections.relevo.dr.plugins.module_utils.gates import ACCEPTED, FAIL, UNKNOWN, Controller, Limits, blocking, evaluate
 from ansible_collections.relevo.dr.plugins.module_utils.inputs import Inputs
 from ansible_collections.relevo.dr.plugins.module_utils.plan import make_plan
@@ -60,6 +59,8 @@ STANDBY = ("database", "b-db1", "facts", "cluster")
         ("G05", "b-db1", ("database", "b-db1", "facts", "repository", "newest_backup_age_seconds"), 1e6),
         ("G05", "b-db1", ("database", "b-db1", "facts", "repository", "newest_backup_error"), True),
         ("G03", "a-db1", ("database", "a-db1", "facts", "cluster", "primary", "archiver", "failing"), True),
+        ("G03", "a-db1", ("database", "a-db1", "facts", "cluster", "primary", "archiver", "oldest_waiting_age_seconds"), 1e5),
+        ("G03", "a-db1", ("database", "a-db1", "facts", "cluster", "settings", "archive_mode"), "off"),
         ("G12", "b-db1", ("database", "b-db1", "facts", "host", "data_free_bytes"), 1024),
         ("G17", "a-app1", ("application", "a-app1", "clock_offset_seconds"), 1200.0),
         ("G11", "b-app1", ("application", "b-app1", "facts", "application", "databases", "b-db1", "ok"), False),

@@ -6,7 +6,6 @@ import multiprocessing
 from dataclasses import replace
 
 import pytest
-
 from ansible_collections.relevo.dr.plugins.module_utils import clock, host_files
 
 
@@ -16,7 +15,9 @@ def state(tmp_path, monkeypatch):
 
 
 def lock(run_id, seconds=60.0):
-    return host_files.Lock(run_id, "ana", "ops1", "boot", 1, "1", clock.utc_now(), clock.boottime_seconds() + seconds, clock.boot_id())
+    return host_files.Lock(
+        run_id, "ana", "ops1", "boot", 1, "1", clock.utc_now(), clock.boottime_seconds() + seconds, clock.boot_id()
+    )
 
 
 def test_one_run_holds_the_lock_and_the_other_is_told_who():

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
 from ansible_collections.relevo.dr.plugins.module_utils.inputs import (
     Inputs,
     check_confirmation,
@@ -14,6 +11,8 @@ from ansible_collections.relevo.dr.plugins.module_utils.inputs import (
     read_inputs,
 )
 from ansible_collections.relevo.dr.plugins.module_utils.refusal import Refusal
+from hypothesis import given
+from hypothesis import strategies as st
 
 COMPLETE = {"dr_mode": "drill", "dr_scope": "site", "dr_target_site": "b"}
 
@@ -59,7 +58,9 @@ def test_refuses_values_of_the_wrong_shape(name, value):
     assert name in str(refusal.value)
 
 
-@pytest.mark.parametrize("name", ["dr_site", "ansible_host", "dr_cluster_unit", "__dr_fence_result", "relevo_token", "groups", "db_password"])
+@pytest.mark.parametrize(
+    "name", ["dr_site", "ansible_host", "dr_cluster_unit", "__dr_fence_result", "relevo_token", "groups", "db_password"]
+)
 def test_refuses_names_that_would_override_what_a_host_is(name):
     with pytest.raises(Refusal, match=name):
         check_extra_variables({name: "x"})
@@ -88,7 +89,9 @@ def test_time_of_failure_needs_a_zone():
     assert read_inputs({**COMPLETE, "dr_failed_at": "2026-11-24T03:12:00Z"}).failed_at
 
 
-@pytest.mark.parametrize("words", ["", "yes", "drill production minimarket to a", "failover minimarket to b", "Drill production minimarket to b"])
+@pytest.mark.parametrize(
+    "words", ["", "yes", "drill production minimarket to a", "failover minimarket to b", "Drill production minimarket to b"]
+)
 def test_confirmation_names_mode_cluster_and_site(words):
     with pytest.raises(Refusal, match="drill production minimarket to b"):
         check_confirmation(Inputs(mode="drill", scope="site", target_site="b", confirm=words), "minimarket")

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import datetime
 
-from hypothesis import given
-from hypothesis import strategies as st
-
 from ansible_collections.relevo.dr.plugins.module_utils.clock import utc
 from ansible_collections.relevo.dr.plugins.module_utils.loss import Loss, measure, within
+from hypothesis import given
+from hypothesis import strategies as st
 
 START = datetime.datetime(2026, 11, 24, 3, 0, tzinfo=datetime.timezone.utc)
 

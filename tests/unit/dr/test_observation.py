@@ -122,7 +122,7 @@ def test_two_writable_nodes_are_seen() -> None:
 
 
 def test_a_proof_that_is_refuted_by_an_accepted_write_proves_nothing() -> None:
-    history = failover("unreachable") + [seen("a-db1", "accepted", 15.05), seen("a-db1", "accepted", 15.07)]
+    history = [*failover("unreachable"), seen("a-db1", "accepted", 15.05), seen("a-db1", "accepted", 15.07)]
     found = overlap(sorted(history, key=lambda one: one.mono), [Proof("a-db1", 12.0, float("inf"))])
     assert found is not None
     assert found > 0

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
-
 from ansible_collections.relevo.dr.plugins.module_utils.plan import make_plan, read_plan
 from ansible_collections.relevo.dr.plugins.module_utils.refusal import Refusal
 
@@ -25,13 +25,16 @@ def test_database_scope_points_the_same_application_hosts_elsewhere(landscape):
 
 def test_every_database_host_of_the_other_sites_is_fenced(landscape):
     more = {**landscape.database, "a-db2": database("standby")}
-    wide = replace(landscape, database=more, groups={**landscape.groups, "dr_database": ["a-db1", "a-db2", "b-db1"]}, sites={**landscape.sites, "a-db2": "a"})
+    wide = replace(
+        landscape,
+        database=more,
+        groups={**landscape.groups, "dr_database": ["a-db1", "a-db2", "b-db1"]},
+        sites={**landscape.sites, "a-db2": "a"},
+    )
     assert make_plan(wide, "b", "site").fence == ("a-db1", "a-db2")
 
 
 def test_plan_survives_json(landscape):
-    import json
-
     plan = make_plan(landscape, "b", "site")
     assert read_plan(json.loads(json.dumps(plan.as_dict()))) == plan
 

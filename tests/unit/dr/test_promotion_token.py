@@ -6,10 +6,9 @@ import subprocess
 from dataclasses import replace
 
 import pytest
+from ansible_collections.relevo.dr.plugins.module_utils import promotion_token as tokens
 from hypothesis import given
 from hypothesis import strategies as st
-
-from ansible_collections.relevo.dr.plugins.module_utils import promotion_token as tokens
 
 HOSTS = ({"host": "a-db1", "address": "192.0.2.11", "port": 5432, "class": "powered_off", "probes": 3},)
 TOKEN = tokens.Token("run-1", "n0nce", "7400", "b-db1", HOSTS, ())

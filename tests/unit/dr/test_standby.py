@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 from ansible_collections.relevo.dr.plugins.module_utils import application as app
 from ansible_collections.relevo.dr.plugins.module_utils.server_stop import replay_target
 from ansible_collections.relevo.dr.plugins.module_utils.standby import segment_name
@@ -34,7 +33,7 @@ def test_only_the_address_of_a_url_changes():
     assert app.url_address(url) == "a-db1:5432"
 
 
-def test_the_environment_file_changes_as_a_whole_and_keeps_its_other_lines(tmp_path, monkeypatch):
+def test_the_environment_file_changes_as_a_whole_and_keeps_its_other_lines(tmp_path):
     path = tmp_path / "app.env"
     path.write_text("# shop\nDATABASE_URL=postgresql://shop@a-db1/m\nWORKERS=2\n")
     path.chmod(0o640)
@@ -46,7 +45,9 @@ def test_the_environment_file_changes_as_a_whole_and_keeps_its_other_lines(tmp_p
     assert path.stat().st_mode & 0o777 == 0o640
 
 
-@pytest.mark.parametrize("content", ["", "DATABASE_URL=", "DATABASE_URL=mysql://x/y", "DATABASE_URL=postgresql:///m", "DATABASE_URL=postgresql://h"])
+@pytest.mark.parametrize(
+    "content", ["", "DATABASE_URL=", "DATABASE_URL=mysql://x/y", "DATABASE_URL=postgresql:///m", "DATABASE_URL=postgresql://h"]
+)
 def test_a_url_without_host_or_database_is_refused(tmp_path, content):
     path = tmp_path / "app.env"
     path.write_text(content)

@@ -64,7 +64,10 @@ class ActionModule(ActionBase):
         groups = {name: list(variables["groups"].get(name, [])) for name in GROUPS}
         # Read unrendered: a site is a word, and a template in it would be code.
         sites = {host: str(hostvars.raw_get(host).get("dr_site", "")) for hosts in groups.values() for host in hosts}
-        control.write("landscape", {"runbook": runbook, "cluster": cluster, "groups": groups, "sites": sites, "given": given, "opened_at": utc_now()})
+        control.write(
+            "landscape",
+            {"runbook": runbook, "cluster": cluster, "groups": groups, "sites": sites, "given": given, "opened_at": utc_now()},
+        )
         if runbook not in CHANGES_PRODUCTION:
             return {"target_site": given.get("dr_target_site")}
         inputs = read_inputs(given)

@@ -11,7 +11,7 @@ description:
   - Reads the log from its end, so that a log of any size costs the same. Never changes anything.
 options:
   path: {description: The log., type: path, default: /var/lib/relevo-ledger/ledger.jsonl}
-  observer_path: {description: "The log of an observer on the same host, for the primary's last seen position.", type: path, default: /var/lib/relevo-ledger/observer.jsonl}
+  observer_path: {description: "Log of an observer on the same host: the primary's last position.", type: path, default: /var/lib/relevo-ledger/observer.jsonl}
   tail: {description: How many of the newest acknowledged entries to return., type: int, default: 20}
   count: {description: Also count every number written since I(lookback_seconds) before I(since_at)., type: bool, default: false}
   since_at: {description: "Beginning of a run (UTC, ISO 8601); empty for I(window_seconds) ago by this host's clock.", type: str, default: ''}
@@ -34,7 +34,8 @@ ledger:
   description: >-
     prefix (references are prefix-number), last_number, acknowledged_age_seconds (by this host's clock),
     tail (newest acknowledged entries, oldest first; n, reference, at), last_position (address, at, flush_lsn, timeline, system_identifier of the last
-    accepted observation), and with I(count) also since_at, lookback_at, numbers (ranges of those whose outcome is known for good), acknowledged and failed and indeterminate (counts).
+    accepted observation), and with I(count) also since_at, lookback_at, numbers (ranges of those whose outcome is known for good), acknowledged and failed and
+    indeterminate (counts).
   returned: always
   type: dict
 """
@@ -44,7 +45,6 @@ from collections import Counter
 from typing import Any, Optional
 
 from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.relevo.dr.plugins.module_utils import clock, ledger, witness_log
 
 LINE_BYTES = 512

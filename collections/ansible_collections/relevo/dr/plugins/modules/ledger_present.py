@@ -39,7 +39,6 @@ in_recovery: {description: Whether a standby was asked., returned: success, type
 import re
 
 from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.relevo.dr.plugins.module_utils.ledger import ranges
 from ansible_collections.relevo.dr.plugins.module_utils.postgresql import PostgresqlError, Psql
 

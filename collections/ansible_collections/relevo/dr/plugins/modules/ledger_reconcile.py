@@ -35,7 +35,8 @@ EXAMPLES = r"""
 
 RETURN = r"""
 relevo:
-  description: "measures for the record: outage_seconds, rto_seconds, t0_at, t0_source, first_write_at, rpo_seconds, ledger, writable_overlap_seconds, observers, loss_bytes."
+  description: >-
+    measures: outage_seconds, rto_seconds, t0_at, t0_source, first_write_at, rpo_seconds, ledger, writable_overlap_seconds, observers, loss_bytes.
   returned: always
   type: dict
 """
@@ -43,7 +44,6 @@ relevo:
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.relevo.dr.plugins.module_utils import ledger, observation, witness_log
 from ansible_collections.relevo.dr.plugins.module_utils.milestone import told
 

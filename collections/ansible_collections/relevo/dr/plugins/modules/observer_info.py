@@ -49,7 +49,6 @@ import datetime
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-
 from ansible_collections.relevo.dr.plugins.module_utils import clock, observation, witness_log
 
 

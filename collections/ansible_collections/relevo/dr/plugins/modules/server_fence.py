@@ -35,7 +35,7 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-proof: {description: "class, cluster_state, shutdown_lsn (null after an immediate stop), timeline, system_identifier and probes.", returned: success, type: dict}
+proof: {description: "class, cluster_state, shutdown_lsn (null after an immediate stop), timeline, system_identifier, probes.", returned: success, type: dict}
 """
 
 from ansible.module_utils.basic import AnsibleModule

@@ -29,7 +29,7 @@ options:
   token: {description: The token's canonical text., type: str, default: '', no_log: false}
   signature: {description: Its OpenSSH signature., type: str, default: ''}
   token_limit_seconds: {description: Greatest age of the challenge., type: float, default: 300, no_log: false}
-  ledger_tail: {description: "The newest acknowledged ledger entries, oldest first: n, reference, at; null when there is no ledger.", type: list, elements: dict}
+  ledger_tail: {description: "Newest acknowledged ledger entries, oldest first: n, reference, at; null when there is no ledger.", type: list, elements: dict}
   ledger_present_sql: {description: A query with one column C(reference) of the references that are present., type: str, default: ''}
   accept_loss_seconds: {description: Accepted loss in seconds., type: float}
   accept_loss_transactions: {description: Accepted loss in ledger transactions., type: int}

@@ -135,7 +135,7 @@ def run(module: AnsibleModule) -> dict[str, Any]:
     except psycopg.OperationalError as error:
         return {"running": False, "primary": False, "done": [], "detail": str(error).strip()}
     with server:
-        if server.execute("select pg_is_in_recovery()").fetchone()[0]:
+        if server.execute("select from pg_catalog.pg_is_in_recovery() as standby where standby").fetchone():
             return {"running": True, "primary": False, "done": []}
         done = ensure_roles(server, given["app_password"], apply) + ensure_database(server, given["database"], apply)
         if apply or not done:
