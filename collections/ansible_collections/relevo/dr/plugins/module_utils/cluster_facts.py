@@ -71,8 +71,10 @@ select pg_current_wal_flush_lsn()::text as flush_lsn,
           from pg_replication_slots) s) as slots,
        (select count(*) from pg_prepared_xacts) as prepared_transactions,
        (select row_to_json(a) from (
-          select last_archived_wal, extract(epoch from now() - last_archived_time)::float as last_archived_age_seconds, last_failed_wal,
-                 coalesce(last_failed_time > last_archived_time, last_failed_time is not null) as failing
+          select last_archived_wal, last_failed_wal, extract(epoch from now() - last_archived_time)::float as last_archived_age_seconds,
+                 coalesce(last_failed_time > last_archived_time, last_failed_time is not null) as failing,
+                 (select extract(epoch from now() - min(modification))::float from pg_ls_archive_statusdir() where name like '%.ready')
+                   as oldest_waiting_age_seconds
           from pg_stat_archiver) a) as archiver
 """
 
