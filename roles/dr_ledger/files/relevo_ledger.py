@@ -9,6 +9,7 @@ every endpoint is tried by a lane of its own, so that a hanging one does not del
 
 from __future__ import annotations
 
+import errno
 import http.client
 import json
 import os
@@ -21,15 +22,18 @@ import sys
 import threading
 import time
 import urllib.parse
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import Any, Callable, Optional
+from pathlib import Path
+from typing import Any, Optional
 
 PACE_FILE = "/run/relevo-ledger/pace.json"
 LOG_NAME = "ledger.jsonl"
+TAIL_BYTES = 262144
 
 
-class NotSent(Exception):
+class NotSentError(Exception):
     """The attempt ended before a byte of the write left this host."""
 
 
@@ -47,7 +51,7 @@ class Log:
     """Append-only JSON lines, each durable before `append` returns; bounded by rotation, numbered across restarts."""
 
     def __init__(self, directory: str, max_bytes: int, files: int) -> None:
-        self._path = os.path.join(directory, LOG_NAME)
+        self._path = Path(directory) / LOG_NAME
         self._max_bytes, self._files = max_bytes, files
         self._lock = threading.Lock()
         self._descriptor = self._open()
@@ -62,37 +66,36 @@ class Log:
 
     def last_intent(self) -> Optional[dict[str, Any]]:
         """The intent with the highest number, from the end of the newest file that has one."""
-        for path in [self._path, self._path + ".1"]:
-            try:
-                with open(path, "rb") as source:
-                    source.seek(max(0, os.path.getsize(path) - 262144))
-                    intents = [entry for entry in map(_parse, source) if entry and entry.get("kind") == "intent"]
-            except FileNotFoundError:
+        for path in (self._path, self._path.with_name(LOG_NAME + ".1")):
+            if not path.exists():
                 continue
+            with path.open("rb") as source:
+                source.seek(max(0, path.stat().st_size - TAIL_BYTES))
+                intents = [entry for entry in map(_parse, source) if entry and entry.get("kind") == "intent"]
             if intents:
                 return max(intents, key=lambda entry: int(entry["n"]))
         return None
 
     def append(self, entry: dict[str, Any]) -> None:
+        """Write one line; it is on disk when this returns."""
         line = (json.dumps(entry, separators=(",", ":")) + "\n").encode()
         with self._lock:
             if entry["kind"] == "intent" and os.fstat(self._descriptor).st_size > self._max_bytes:
                 self._rotate()
-            os.write(self._descriptor, line)
+            if os.write(self._descriptor, line) != len(line):
+                raise OSError(errno.ENOSPC, "the line was not written whole", LOG_NAME)
             os.fdatasync(self._descriptor)
 
     def _rotate(self) -> None:
         os.close(self._descriptor)
-        for number in range(self._files - 1, 0, -1):
-            older = "%s.%d" % (self._path, number)
-            if os.path.exists(older):
-                os.replace(older, "%s.%d" % (self._path, number + 1))
-        os.replace(self._path, self._path + ".1")
-        beyond = "%s.%d" % (self._path, self._files)
-        if os.path.exists(beyond):
-            os.unlink(beyond)
+        for number in range(self._files, 0, -1):
+            older = self._path.with_name("%s.%d" % (LOG_NAME, number))
+            if older.exists():
+                older.replace(self._path.with_name("%s.%d" % (LOG_NAME, number + 1)))
+        self._path.replace(self._path.with_name(LOG_NAME + ".1"))
+        self._path.with_name("%s.%d" % (LOG_NAME, self._files + 1)).unlink(missing_ok=True)
         self._descriptor = self._open()
-        directory = os.open(os.path.dirname(self._path), os.O_RDONLY)
+        directory = os.open(self._path.parent, os.O_RDONLY)
         os.fsync(directory)
         os.close(directory)
 
@@ -106,6 +109,7 @@ def _parse(line: bytes) -> Optional[dict[str, Any]]:
 
 
 def stamp() -> dict[str, Any]:
+    """This moment on both clocks."""
     return {
         "at": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
         "mono": round(time.clock_gettime(time.CLOCK_BOOTTIME), 6),
@@ -113,21 +117,22 @@ def stamp() -> dict[str, Any]:
 
 
 def boot_id() -> str:
-    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as source:
-        return source.read().strip()
+    """The kernel's id of this boot; `mono` means something only within one."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
 
 
 class Pace:
     """Seconds between writes: the configured pace, or a faster one for as long as the pace file says."""
 
     def __init__(self, quiet_seconds: float, path: str = PACE_FILE, key: str = "ledger_interval_seconds") -> None:
-        self._quiet_seconds, self._path, self._key = quiet_seconds, path, key
+        self._quiet_seconds, self._path, self._key = quiet_seconds, Path(path), key
         self._seen: Optional[tuple[int, int]] = None
         self._fast_seconds, self._until = quiet_seconds, 0.0
 
     def seconds(self) -> float:
+        """Between two tries, at this moment."""
         try:
-            found = os.stat(self._path)
+            found = self._path.stat()
         except OSError:
             return self._quiet_seconds
         if self._seen != (found.st_mtime_ns, found.st_ino):
@@ -137,8 +142,7 @@ class Pace:
 
     def _read(self) -> tuple[float, float]:
         try:
-            with open(self._path, encoding="utf-8") as source:
-                wish = json.load(source)
+            wish = json.loads(self._path.read_text(encoding="utf-8"))
             return max(0.005, float(wish[self._key])), float(wish["until"])
         except (OSError, ValueError, KeyError, TypeError):
             return self._quiet_seconds, 0.0
@@ -151,11 +155,11 @@ class Http:
         self.name = endpoint
         self._url = urllib.parse.urlsplit(endpoint)
         self._request, self._seconds = request, seconds
-        with open(request["token_file"], encoding="utf-8") as source:
-            self._token = source.read().strip()
+        self._token = Path(request["token_file"]).read_text(encoding="utf-8").strip()
         self._tls = ssl.create_default_context(cafile=request.get("ca_file")) if self._url.scheme == "https" else None
 
     def write(self, reference: str) -> Answer:
+        """Send the request once."""
         deadline = time.monotonic() + self._seconds
         body = json.dumps(self._request["body"]).replace("{reference}", reference)
         headers = {"Content-Type": "application/json", "Authorization": "Bearer " + self._token, "Connection": "close"}
@@ -181,7 +185,7 @@ class Http:
             connection.connect()
         except OSError as error:
             connection.close()
-            raise NotSent(_sentence(error)) from error
+            raise NotSentError(_sentence(error)) from error
         return connection
 
     @staticmethod
@@ -194,13 +198,13 @@ class Http:
     def _judge(self, status: int, text: bytes) -> Answer:
         said = _parse(text) or {}
         server = said.get("server")
-        details = {"server": server if isinstance(server, str) else None, "status": status}
+        server = server if isinstance(server, str) else None
         if status in self._request["acknowledged_statuses"]:
-            return Answer("acknowledged", **details)
+            return Answer("acknowledged", server, status)
         error = str(said.get("error") or "status %d" % status)[:200]
         # Anything else may have come after the commit, unless the application says that nothing was committed.
         certain = status in self._request["failed_statuses"] or said.get("committed") is False
-        return Answer("failed" if certain else "indeterminate", error=error, **details)
+        return Answer("failed" if certain else "indeterminate", server, status, error)
 
 
 class Sql:
@@ -216,6 +220,7 @@ class Sql:
         self._connection: Any = None
 
     def write(self, reference: str) -> Answer:
+        """Run the statement once."""
         connection = self._connect()
         timer = threading.Timer(self._seconds, _cut, [connection])
         timer.daemon = True
@@ -245,7 +250,7 @@ class Sql:
                 application_name="relevo-ledger",
             )
         except self._psycopg.Error as error:
-            raise NotSent(_sentence(error)) from error
+            raise NotSentError(_sentence(error)) from error
         return self._connection
 
     def _drop(self) -> None:
@@ -282,6 +287,7 @@ class Ledger:
         log.append({"kind": "start", "prefix": self._prefix, "boot_id": boot_id(), **stamp()})
 
     def stop(self) -> None:
+        """Let attempts that are going on end, and begin no other."""
         with self._state:
             self._stopping = True
             self._state.notify_all()
@@ -313,7 +319,7 @@ class Ledger:
         self._log.append({"kind": "intent", "n": number, "reference": reference, **stamp()})
         try:
             answer = writer.write(reference)
-        except NotSent as error:
+        except NotSentError as error:
             answer = Answer("failed", error=str(error))
         moment = stamp()
         self._log.append(
@@ -328,9 +334,9 @@ class Ledger:
                 "error": answer.error,
             }
         )
-        self._remember(writer.name, answer.outcome == "acknowledged")
+        self._remember(writer.name, good=answer.outcome == "acknowledged")
 
-    def _remember(self, name: str, good: bool) -> None:
+    def _remember(self, name: str, *, good: bool) -> None:
         with self._state:
             if good and self._good is None:
                 self._good = name
@@ -344,11 +350,12 @@ def guarded(work: Callable[..., None], *arguments: Any) -> None:
     try:
         work(*arguments)
     except BaseException as error:  # noqa: BLE001
-        print("relevo-ledger: %s: %s" % (type(error).__name__, error), file=sys.stderr, flush=True)
+        sys.stderr.write("relevo-ledger: %s: %s\n" % (type(error).__name__, error))
         os._exit(1)
 
 
 def make_writers(settings: dict[str, Any]) -> list[Any]:
+    """A writer for each lane."""
     seconds = float(settings["attempt_seconds"])
     if settings["writer"] == "sql":
         return [Sql(settings["sql"], seconds)]
@@ -356,8 +363,8 @@ def make_writers(settings: dict[str, Any]) -> list[Any]:
 
 
 def main(path: str) -> None:
-    with open(path, encoding="utf-8") as source:
-        settings = json.load(source)
+    """Run until SIGTERM."""
+    settings = json.loads(Path(path).read_text(encoding="utf-8"))
     if not re.fullmatch(r"http|sql", settings["writer"]):
         sys.exit("relevo-ledger: the writer must be http or sql")
     log = Log(settings["directory"], int(settings["log_max_bytes"]), int(settings["log_files"]))

@@ -8,6 +8,7 @@ One thread for each address, so that a silent host never delays the observation 
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -15,8 +16,10 @@ import socket
 import sys
 import threading
 import time
+from collections.abc import Callable
 from datetime import datetime, timezone
-from typing import Any, Callable, Optional
+from pathlib import Path
+from typing import Any, Optional
 
 import psycopg
 
@@ -44,7 +47,7 @@ class Log:
     """Append-only JSON lines, durable before `append` returns, bounded by rotation."""
 
     def __init__(self, directory: str, max_bytes: int, files: int) -> None:
-        self._path = os.path.join(directory, LOG_NAME)
+        self._path = Path(directory) / LOG_NAME
         self._max_bytes, self._files = max_bytes, files
         self._lock = threading.Lock()
         self._descriptor = self._open()
@@ -58,43 +61,46 @@ class Log:
         return descriptor
 
     def append(self, event: dict[str, Any]) -> None:
+        """Write one line; it is on disk when this returns."""
         line = (json.dumps(event, separators=(",", ":")) + "\n").encode()
         with self._lock:
             if os.fstat(self._descriptor).st_size > self._max_bytes:
                 self._rotate()
-            os.write(self._descriptor, line)
+            if os.write(self._descriptor, line) != len(line):
+                raise OSError(errno.ENOSPC, "the line was not written whole", LOG_NAME)
             os.fdatasync(self._descriptor)
 
     def _rotate(self) -> None:
         os.close(self._descriptor)
-        for number in range(self._files - 1, 0, -1):
-            older = "%s.%d" % (self._path, number)
-            if os.path.exists(older):
-                os.replace(older, "%s.%d" % (self._path, number + 1))
-        os.replace(self._path, self._path + ".1")
-        beyond = "%s.%d" % (self._path, self._files)
-        if os.path.exists(beyond):
-            os.unlink(beyond)
+        for number in range(self._files, 0, -1):
+            older = self._path.with_name("%s.%d" % (LOG_NAME, number))
+            if older.exists():
+                older.replace(self._path.with_name("%s.%d" % (LOG_NAME, number + 1)))
+        self._path.replace(self._path.with_name(LOG_NAME + ".1"))
+        self._path.with_name("%s.%d" % (LOG_NAME, self._files + 1)).unlink(missing_ok=True)
         self._descriptor = self._open()
+        directory = os.open(self._path.parent, os.O_RDONLY)
+        os.fsync(directory)
+        os.close(directory)
 
 
 class Pace:
     """Seconds between observations: the configured pace, or a faster one for as long as the pace file says."""
 
     def __init__(self, quiet_seconds: float, path: str = PACE_FILE, key: str = "observer_interval_seconds") -> None:
-        self._quiet_seconds, self._path, self._key = quiet_seconds, path, key
+        self._quiet_seconds, self._path, self._key = quiet_seconds, Path(path), key
 
     def seconds(self) -> float:
+        """Between two tries, at this moment."""
         try:
-            with open(self._path, encoding="utf-8") as source:
-                wish = json.load(source)
+            wish = json.loads(self._path.read_text(encoding="utf-8"))
             return max(0.02, float(wish[self._key])) if time.time() < float(wish["until"]) else self._quiet_seconds
         except (OSError, ValueError, KeyError, TypeError):
             return self._quiet_seconds
 
 
-class Seen(Exception):
-    """An observation that is not `accepted`."""
+class NotAcceptedError(Exception):
+    """An observation that is not `accepted`; outcome says which."""
 
     def __init__(self, outcome: str, error: str) -> None:
         super().__init__(error)
@@ -133,11 +139,12 @@ class Watch:
         }
         try:
             event.update(self._write())
-        except Seen as seen:
+        except NotAcceptedError as seen:
             event.update(outcome=seen.outcome, error=str(seen))
         except psycopg.Error as error:
             event.update(outcome=_outcome(error), error=_sentence(error))
-        if event["outcome"] != "accepted":
+        # A standby says no over a healthy connection, which survives its promotion.
+        if event["outcome"] not in ("accepted", "read_only"):
             self._drop()
         event["end_mono"] = _boottime()
         return event
@@ -150,11 +157,11 @@ class Watch:
         timer.start()
         try:
             if connection.execute(WRITE, [self._settings["observer"]]).rowcount != 1:
-                raise Seen("error", "relevo.observation has no row for observer %s" % self._settings["observer"])
+                raise NotAcceptedError("error", "relevo.observation has no row for observer %s" % self._settings["observer"])
             return self._identity(connection)
         except psycopg.Error as error:
             if expired.is_set():
-                raise Seen("unreachable", "no answer within %g s" % self._settings["statement_seconds"]) from error
+                raise NotAcceptedError("unreachable", "no answer within %g s" % self._settings["statement_seconds"]) from error
             raise
         finally:
             timer.cancel()
@@ -166,7 +173,7 @@ class Watch:
         except psycopg.Error:
             self._drop()
             row = None
-        return dict(zip(("system_identifier", "timeline", "flush_lsn"), row)) if row else {}
+        return {"system_identifier": row[0], "timeline": row[1], "flush_lsn": row[2]} if row else {}
 
     def _connect(self) -> psycopg.Connection[Any]:
         settings = self._settings
@@ -193,9 +200,9 @@ class Watch:
         try:
             socket.create_connection((self.address, self._settings["port"]), self._settings["connect_seconds"]).close()
         except ConnectionRefusedError as error:
-            raise Seen("refused", _sentence(error)) from error
+            raise NotAcceptedError("refused", _sentence(error)) from error
         except OSError as error:
-            raise Seen("unreachable", _sentence(error)) from error
+            raise NotAcceptedError("unreachable", _sentence(error)) from error
 
     def _drop(self) -> None:
         connection, self._connection = self._connection, None
@@ -236,11 +243,12 @@ def _boottime() -> float:
 
 
 def boot_id() -> str:
-    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as source:
-        return source.read().strip()
+    """The kernel's id of this boot; `mono` means something only within one."""
+    return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
 
 
 def watch_forever(watch: Watch, log: Log, pace: Pace, stopping: threading.Event) -> None:
+    """Observe one address until the service stops."""
     while not stopping.is_set():
         began = time.monotonic()
         log.append(watch.observe())
@@ -254,13 +262,13 @@ def guarded(work: Callable[..., None], *arguments: Any) -> None:
     try:
         work(*arguments)
     except BaseException as error:  # noqa: BLE001
-        print("relevo-observer: %s: %s" % (type(error).__name__, error), file=sys.stderr, flush=True)
+        sys.stderr.write("relevo-observer: %s: %s\n" % (type(error).__name__, error))
         os._exit(1)
 
 
 def main(path: str) -> None:
-    with open(path, encoding="utf-8") as source:
-        settings = json.load(source)
+    """Run until SIGTERM."""
+    settings = json.loads(Path(path).read_text(encoding="utf-8"))
     settings["boot_id"] = boot_id()
     log = Log(settings["directory"], int(settings["log_max_bytes"]), int(settings["log_files"]))
     stopping = threading.Event()

@@ -5,8 +5,9 @@ from __future__ import annotations
 import select
 import socket
 import threading
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Iterator
+from typing import Any
 
 import psycopg
 from psycopg.rows import dict_row
@@ -24,16 +25,18 @@ IDENTITY = """
 """
 
 
-class Unavailable(Exception):
+class UnavailableError(Exception):
     """The database did not do the work; `committed` is False when that is certain and None when nobody knows."""
 
-    def __init__(self, error: Exception, committed: bool | None) -> None:
+    def __init__(self, error: Exception, *, committed: bool | None) -> None:
         super().__init__(str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__)
         self.sqlstate = getattr(error, "sqlstate", None)
         self.committed = committed
 
 
 class Database:
+    """A few connections, shared by all threads; the newest is lent first."""
+
     def __init__(self, url: str) -> None:
         self._url = url
         self._idle: list[psycopg.Connection[dict[str, Any]]] = []
@@ -66,6 +69,7 @@ class Database:
         return self._connect()
 
     def forget(self) -> None:
+        """Close every idle connection: what happened to one will happen to all."""
         with self._lock:
             idle, self._idle = self._idle, []
         for connection in idle:
@@ -78,7 +82,7 @@ class Database:
             connection = self._take()
         except psycopg.Error as error:
             self.forget()
-            raise Unavailable(error, committed=False) from error
+            raise UnavailableError(error, committed=False) from error
         timer = threading.Timer(seconds, _cut, [connection])
         timer.daemon = True
         timer.start()
@@ -89,7 +93,7 @@ class Database:
         except psycopg.Error as error:
             connection.close()
             self.forget()
-            raise Unavailable(error, committed=_committed(error)) from error
+            raise UnavailableError(error, committed=_committed(error)) from error
         finally:
             timer.cancel()
             self._give_back(connection)
