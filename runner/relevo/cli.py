@@ -15,7 +15,7 @@ from rich.text import Text
 
 import relevo
 from relevo import closing, inventory, paths, report, settlement, signature, status, summary
-from relevo.errors import Exit, RelevoError
+from relevo.errors import Exit, RelevoError, UsageError
 from relevo.progress import Progress
 from relevo.record import parse
 from relevo.session import Session, conduct
@@ -136,7 +136,7 @@ def _conduct(
         place=paths.find_place(os.environ),
         project=project,
         playbook=paths.find_playbook(project, runbook),
-        inventory=_inventory(sources),
+        inventory=_needed(_inventory(sources)),
         pairs=extra,
         environment=os.environ,
         approver=approver,
@@ -150,6 +150,13 @@ def _conduct(
 def _inventory(sources: list[str] | None) -> tuple[str, ...]:
     named = os.environ.get("RELEVO_INVENTORY")
     return inventory.absolute(sources or ([named] if named else []))
+
+
+def _needed(sources: tuple[str, ...]) -> tuple[str, ...]:
+    if not sources:
+        message = "No inventory: give one with -i, or set RELEVO_INVENTORY."
+        raise UsageError(message)
+    return sources
 
 
 def _ask(words: str) -> str:
@@ -267,7 +274,8 @@ def show_status(
 
 def _store() -> Store:
     place = paths.find_place(os.environ)
-    settlement.settle(place)
+    for sentence in settlement.settle(place):
+        _complain(sentence)
     return Store(place)
 
 

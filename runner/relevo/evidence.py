@@ -89,10 +89,10 @@ def _add_said(evidence: Evidence, said: Mapping[str, Any]) -> None:
         part = said.get(name)
         if isinstance(part, dict):
             _merge(getattr(evidence, name), part)
-    for phase in _dictionaries(said.get("phases")):
+    for phase in dictionaries(said.get("phases")):
         # The last word holds: a phase that is entered again in the same run replaces its first attempt.
         evidence.phases[(_name(phase, "name"), _name(phase, "host"))] = phase
-    for gate in _dictionaries(said.get("gates")):
+    for gate in dictionaries(said.get("gates")):
         evidence.gates[(_name(gate, "id"), _name(gate, "phase"), _name(gate, "host"))] = gate
     if isinstance(said.get("fence"), dict):
         _merge_fence(evidence.fence, said["fence"])
@@ -112,11 +112,12 @@ def _merge(into: Json, part: Mapping[str, Any]) -> None:
 
 
 def _merge_fence(into: Json, part: Mapping[str, Any]) -> None:
-    hosts = {str(entry.get("host")): entry for entry in _dictionaries(into.get("hosts"))}
-    hosts.update({str(entry.get("host")): entry for entry in _dictionaries(part.get("hosts"))})
+    hosts = {str(entry.get("host")): entry for entry in dictionaries(into.get("hosts"))}
+    hosts.update({str(entry.get("host")): entry for entry in dictionaries(part.get("hosts"))})
     into.update({key: value for key, value in part.items() if key != "hosts"})
     into["hosts"] = [hosts[name] for name in sorted(hosts)]
 
 
-def _dictionaries(value: Any) -> list[Json]:
+def dictionaries(value: Any) -> list[Json]:
+    """The dictionaries of a list; whatever else a module put there is left out."""
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []

@@ -104,9 +104,13 @@ class Journal:
         except OSError as error:
             self._undo(error.strerror or str(error))
 
-    def _undo(self, reason: str) -> None:
+    def miss(self, reason: str) -> None:
+        """Count an event that the journal does not hold."""
         self.missed += 1
         self.reason = self.reason or reason
+
+    def _undo(self, reason: str) -> None:
+        self.miss(reason)
         try:
             os.ftruncate(self._descriptor, self._length)
             os.lseek(self._descriptor, self._length, os.SEEK_SET)

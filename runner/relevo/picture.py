@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from relevo.record import Record
 
 WIDTH = 960.0
-LEFT, RIGHT, TOP, BOTTOM = 170.0, 96.0, 52.0, 30.0
+LEFT, RIGHT, BOTTOM = 170.0, 96.0, 30.0
+_TOP, _TOP_WITH_MARKS = 14.0, 52.0
 _LANE, _PADDING, _SLIMMEST = 12.0, 6.0, 2.0
 _STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200, 86400)
 _MOST_TICKS = 9
@@ -62,9 +63,10 @@ class Mark:
 
 @dataclass(frozen=True)
 class Picture:
-    """A whole timeline. band: left and width of the time without service."""
+    """A whole timeline. top: of the first row; band: left and width of the time without service."""
 
     height: float
+    top: float
     rows: tuple[Row, ...]
     ticks: tuple[tuple[float, str], ...]
     marks: tuple[Mark, ...]
@@ -94,13 +96,16 @@ def draw(record: Record) -> Picture | None:
     if t0 is not None and (command - t0) > _LONGEST_DECISION * (end - t0):
         begin = min(command, first)
     scale = _Scale(begin, end)
-    rows = _rows(spans, scale, t0 if t0 is not None and t0 >= begin else None, command)
+    marks = _marks(scale, t0, first_write)
+    top = _TOP_WITH_MARKS if marks else _TOP
+    rows = _rows(spans, scale, top, t0 if t0 is not None and t0 >= begin else None, command)
     height = rows[-1].top + rows[-1].height + BOTTOM
     return Picture(
         height=height,
+        top=top,
         rows=rows,
         ticks=_ticks(scale, t0 if t0 is not None and t0 >= begin else begin),
-        marks=_marks(scale, t0, first_write),
+        marks=marks,
         band=_band(scale, t0, first_write),
     )
 
@@ -108,6 +113,7 @@ def draw(record: Record) -> Picture | None:
 def _rows(
     spans: Sequence[tuple[Mapping[str, Any], tuple[datetime, datetime]]],
     scale: _Scale,
+    top: float,
     t0: datetime | None,
     command: datetime,
 ) -> tuple[Row, ...]:
@@ -117,7 +123,7 @@ def _rows(
     for phase, (began, ended) in spans:
         entry = (str(phase.get("host")), began, ended, str(phase.get("outcome")))
         lanes.setdefault(str(phase.get("name")).capitalize(), []).append(entry)
-    rows, top = [], TOP
+    rows = []
     for label, entries in lanes.items():
         height = len(entries) * _LANE + 2 * _PADDING
         bars = []

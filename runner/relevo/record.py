@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from relevo import measures, objectives, timeline
 from relevo.errors import StoreError
+from relevo.evidence import dictionaries
 from relevo.verdict import Ending, Verdict, decide
 
 if TYPE_CHECKING:
@@ -110,11 +111,11 @@ def build(  # noqa: PLR0913 - the whole of a run comes together here
     return Record(
         schema_=SCHEMA,
         run_id=opening.run_id,
-        parent_run_id=run.get("parent_run_id") or opening.parent_run_id,
+        parent_run_id=_text(run.get("parent_run_id"), opening.parent_run_id),
         runbook=runbook,
-        cluster=run.get("cluster") or opening.cluster,
-        mode=run.get("mode") or inputs.get("mode"),
-        scope=run.get("scope") or inputs.get("scope"),
+        cluster=_text(run.get("cluster"), opening.cluster),
+        mode=_text(run.get("mode"), inputs.get("mode")),
+        scope=_text(run.get("scope"), inputs.get("scope")),
         verdict=decision.verdict,
         verdict_reasons=list(decision.reasons),
         objectives_met=objectives.all_met(judged),
@@ -122,7 +123,7 @@ def build(  # noqa: PLR0913 - the whole of a run comes together here
         closed_at=closed_at,
         duration_seconds=measures.run_seconds(opening.opened_at, closed_at, opening.boottime, boottime),
         operator=opening.operator,
-        approver=run.get("approver") or opening.approver,
+        approver=_text(run.get("approver"), opening.approver),
         controller=opening.controller,
         feed=opening.feed,
         check_mode=opening.check_mode,
@@ -148,6 +149,11 @@ def _gate_order(gate: dict[str, Any]) -> tuple[str, str, str]:
 
 def _fence(said: dict[str, Any]) -> dict[str, Any]:
     """The fence with every probe in one list, each naming the host it asked about."""
-    hosts = said.get("hosts") or []
-    probes = [{"host": host.get("host"), **probe} for host in hosts for probe in host.get("probes") or []]
-    return {"class": None, **said, "hosts": hosts, "probes": [*(said.get("probes") or []), *probes]}
+    hosts = dictionaries(said.get("hosts"))
+    probes = [{"host": host.get("host"), **probe} for host in hosts for probe in dictionaries(host.get("probes"))]
+    return {"class": None, **said, "hosts": hosts, "probes": [*dictionaries(said.get("probes")), *probes]}
+
+
+def _text(*values: Any) -> str | None:
+    """The first value that says something, as text."""
+    return next((str(value) for value in values if value), None)

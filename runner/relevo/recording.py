@@ -63,8 +63,15 @@ class Recorder:
         return self._journal.directory
 
     def take(self, raw: Mapping[str, Any]) -> Event | None:
-        """Record one event of ansible-runner's shape; the event without secrets, None when no record needs it."""
-        event = from_runner(raw, self._redactor)
+        """Record one event of ansible-runner's shape; the event without secrets, None when no record needs it.
+
+        Never raises: an event that cannot be understood is counted as missed, and the run goes on.
+        """
+        try:
+            event = from_runner(raw, self._redactor)
+        except Exception as error:  # noqa: BLE001 - whatever a module says, its failover goes on
+            self._journal.miss(f"an event could not be understood ({type(error).__name__}: {error})")
+            return None
         if event is not None:
             self.events.append(event)
             self._journal.append(event.line(), durable=bool(event.said) or event.event == "playbook_on_stats")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,17 +42,22 @@ class Redactor:
         return value
 
     def tree(self, value: Any) -> Any:
-        """A copy of a JSON value without secrets; a key that names a secret loses its whole text."""
-        if isinstance(value, str):
-            return self.text(value)
+        """A copy without secrets that JSON can hold: keys are text, a key that names a secret loses its whole text.
+
+        What is no number (nan, inf) is null, and what JSON does not know is text.
+        """
         if isinstance(value, dict):
             return {
-                key: REDACTED if isinstance(item, str) and item and SECRET_NAME.search(str(key)) else self.tree(item)
+                self.text(str(key)): REDACTED
+                if isinstance(item, str) and item and SECRET_NAME.search(str(key))
+                else self.tree(item)
                 for key, item in value.items()
             }
         if isinstance(value, (list, tuple)):
             return [self.tree(item) for item in value]
-        return value
+        if isinstance(value, float) and not isfinite(value):
+            return None
+        return value if value is None or isinstance(value, (bool, int, float)) else self.text(str(value))
 
 
 def known_secrets(inventory: Sequence[str], environment: Mapping[str, str]) -> frozenset[str]:

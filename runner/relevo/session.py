@@ -49,7 +49,7 @@ def conduct(session: Session, progress: Progress) -> closing.Finished:
 
     InputRefusedError never leaves: a refusal is a record too. RelevoError when nothing can be recorded.
     """
-    settlement.settle(session.place)
+    settlement.settle(session.place, deliver=False)
     inputs, cluster, refusal = _judge(session)
     recorder = recording.start(
         session.place,
@@ -71,6 +71,8 @@ def conduct(session: Session, progress: Progress) -> closing.Finished:
     if finished is None:
         message = f"{session.playbook.name} is no runbook: it has no opening task, so nothing was recorded."
         raise RelevoError(message)
+    if finished.undelivered is None:
+        settlement.settle(session.place)
     return finished
 
 

@@ -17,34 +17,38 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from relevo.closing import Finished
     from relevo.paths import Place
 
 
-def settle(place: Place) -> list[Finished]:
-    """Finish what dead runs left behind: their records, as interrupted, and records that the store has not got yet."""
+def settle(place: Place, *, deliver: bool = True) -> list[str]:
+    """Finish what dead runs left behind: their records, as interrupted, and records that the store has not got yet.
+
+    deliver: whether to try the store for waiting records, which takes long when it is away. Returns a sentence for each
+    run that could not be finished; it is tried again next time, and keeps nobody from the work that is due now.
+    """
     if not place.runs.is_dir():
         return []
-    settled = []
+    unfinished = []
     with _alone(place.runs):
         for directory in sorted(path for path in place.runs.iterdir() if (path / journal.JOURNAL).exists()):
-            finished = _settle_one(place, directory)
-            if finished is not None:
-                settled.append(finished)
-    return settled
+            try:
+                _settle_one(place, directory, deliver=deliver)
+            except Exception as error:  # noqa: BLE001 - one odd directory must not stop a failover
+                unfinished.append(f"The run {directory.name} cannot be finished: {error}")
+    return unfinished
 
 
-def _settle_one(place: Place, directory: Path) -> Finished | None:
+def _settle_one(place: Place, directory: Path, *, deliver: bool) -> None:
     if (directory / closing.RECORD).exists():
-        if (directory / closing.PENDING).exists():
+        if deliver and (directory / closing.PENDING).exists():
             closing.deliver(place, directory)
-        return None
+        return
     try:
         opening, lines = journal.read(directory)
     except JournalError:
-        return None  # its opening never reached the disk: that run was refused by its own opening task
+        return  # its opening never reached the disk: that run was refused by its own opening task
     if opening.owner_is_alive():
-        return None
+        return
     shutil.rmtree((directory / ARTIFACTS).resolve(), ignore_errors=True)
     (directory / ARTIFACTS).unlink(missing_ok=True)
     log = journal.reopen(directory)
@@ -52,7 +56,7 @@ def _settle_one(place: Place, directory: Path) -> Finished | None:
     log.close()
     events = [from_line(line) for line in lines if line.get("event") in KEPT]
     reason = f"The process {opening.pid} that ran it died without closing the run."
-    return closing.finish(place, directory, opening, events, Ending(reason=reason), signature.ready_key(place.keys))
+    closing.finish(place, directory, opening, events, Ending(reason=reason), signature.ready_key(place.keys))
 
 
 @contextmanager

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 LATEST = "latest"
 _WAIT_SECONDS = 30
+_CONNECT_SECONDS = 5
 
 _metadata = sql.MetaData()
 _record = sql.Table(
@@ -61,7 +62,7 @@ class Store:
         url = sql.make_url(place.store_url)
         if url.drivername in {"postgresql", "postgres"}:
             url = url.set(drivername="postgresql+psycopg")
-        arguments: dict[str, Any] = {"connect_timeout": _WAIT_SECONDS}
+        arguments: dict[str, Any] = {"connect_timeout": _CONNECT_SECONDS}
         if url.get_backend_name() == "sqlite":
             make_private_directory(place.state)
             _make_private(url.database)

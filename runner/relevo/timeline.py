@@ -44,7 +44,7 @@ def span(phase: Mapping[str, Any]) -> tuple[datetime, datetime] | None:
     try:
         offset = timedelta(seconds=float(phase.get("clock_offset_seconds") or 0.0))
         began, ended = parse_utc(str(phase["started_at"])) - offset, parse_utc(str(phase["ended_at"])) - offset
-    except (KeyError, ValueError):
+    except (KeyError, TypeError, ValueError, OverflowError):
         return None
     return (began, ended) if began <= ended else None
 

@@ -200,6 +200,12 @@ def test_a_disk_that_fills_during_the_run_spoils_no_more_than_the_verdict(small_
     assert record["journal"]["reason"] in {"the disk is full", "No space left on device"}
 
 
+COMMANDS = {
+    "callback": [str(BIN / "ansible-playbook"), "-i", "inventory", "playbooks/toy_slow.yml"],
+    "runner": [str(BIN / "relevo"), "run", "toy_slow", "-i", "inventory"],
+}
+
+
 def start_slow(state: Path, command: list[str], **more: str) -> subprocess.Popen[str]:
     started = subprocess.Popen(
         command,
@@ -233,11 +239,7 @@ def ansible_processes(state: Path) -> list[int]:
 
 @pytest.mark.parametrize("feed", ["callback", "runner"])
 def test_a_killed_run_is_interrupted(state: Path, feed: str) -> None:
-    command = {
-        "callback": [str(BIN / "ansible-playbook"), "-i", "inventory", "playbooks/toy_slow.yml"],
-        "runner": [str(BIN / "relevo"), "run", "toy_slow", "-i", "inventory"],
-    }[feed]
-    process = start_slow(state, command)
+    process = start_slow(state, COMMANDS[feed])
     opening, _ = journal.read(directories(state)[0])
     assert opening.pid == process.pid
     assert opening.owner_is_alive()
@@ -263,15 +265,17 @@ def test_a_killed_run_is_interrupted(state: Path, feed: str) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_stopped_run_is_interrupted_and_says_so(state: Path, number: signal.Signals) -> None:
-    process = start_slow(state, [str(BIN / "relevo"), "run", "toy_slow", "-i", "inventory"])
+@pytest.mark.parametrize("feed", ["callback", "runner"])
+def test_a_stopped_run_is_interrupted(state: Path, feed: str, number: signal.Signals) -> None:
+    process = start_slow(state, COMMANDS[feed])
     process.send_signal(number)
-    assert process.wait(30) == 3
+    code = process.wait(30)
     assert latest(state)["verdict"] == "interrupted"
+    assert code == 3 or feed == "callback"
 
 
 def test_the_next_plain_run_finishes_a_killed_one(state: Path) -> None:
-    process = start_slow(state, [str(BIN / "ansible-playbook"), "-i", "inventory", "playbooks/toy_slow.yml"])
+    process = start_slow(state, COMMANDS["callback"])
     process.kill()
     process.wait()
     assert ansible(state, "toy_slow").returncode == 0
@@ -376,6 +380,7 @@ def test_usage_errors_exit_with_four_and_record_nothing(state: Path) -> None:
         ["bogus"],
         ["run"],
         ["run", "no_such_runbook"],
+        ["run", "toy"],
         ["run", "toy", "-i", "nowhere"],
         ["results", "show", "nothing"],
     ):

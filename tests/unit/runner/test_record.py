@@ -7,8 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from relevo import measures
 from relevo.errors import StoreError
 from relevo.record import canonical, parse
+from relevo.redact import Redactor
+from relevo.report import Form, render
 from relevo.verdict import Ending
 from tests.unit.runner.streams import build, read, record_of, said, stats
 
@@ -74,6 +77,39 @@ def test_every_prefix_of_a_run_makes_a_record() -> None:
         record = build(opening, events[:length])
         assert record.verdict == "interrupted"
         assert parse(canonical(record.document())).run_id == opening.run_id
+
+
+KEYS = [
+    "run",
+    "phases",
+    "gates",
+    "measures",
+    "fence",
+    "versions",
+    "status",
+    "refused",
+    "hosts",
+    "probes",
+    "ledger",
+    "name",
+    "objectives",
+]
+odd = st.recursive(
+    st.none() | st.booleans() | st.integers(-9, 9) | st.floats() | st.text(max_size=3) | st.just("2026-11-24T12:00:00.000000Z"),
+    lambda children: (
+        st.lists(children, max_size=3) | st.dictionaries(st.sampled_from([*KEYS, *measures.PROMISED]), children, max_size=4)
+    ),
+    max_leaves=25,
+)
+
+
+@given(st.dictionaries(st.sampled_from(KEYS), odd, max_size=8))
+def test_whatever_a_module_says_there_is_a_record_and_a_report(relevo: dict[str, Any]) -> None:
+    opening, _ = read("failover_disaster")
+    record = build(opening, [said(**Redactor().tree(relevo)), stats()])
+    assert parse(canonical(record.document())).run_id == opening.run_id
+    for form in Form:
+        assert render(record, form)
 
 
 def test_a_refused_run_is_known_by_its_inputs() -> None:

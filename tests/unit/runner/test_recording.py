@@ -10,6 +10,7 @@ import pytest
 from relevo import closing, identity, journal, recording, settlement, signature
 from relevo.errors import StoreError
 from relevo.paths import Place
+from relevo.record import parse
 from relevo.store import Store
 from relevo.verdict import Ending
 
@@ -115,12 +116,14 @@ def kill(recorder: recording.Recorder) -> None:
 def test_a_dead_run_is_finished_as_interrupted_and_only_once(place: Place, tmp_path: Path) -> None:
     recorder = start(place, tmp_path)
     recorder.take(OPENED)
-    assert settlement.settle(place) == [], "its process is alive"
+    settlement.settle(place)
+    assert Store(place).newest() == [], "its process is alive"
     kill(recorder)
-    (settled,) = settlement.settle(place)
-    assert settled.record.verdict == "interrupted"
-    assert settled.record.cluster == "c"
-    assert settlement.settle(place) == []
+    settlement.settle(place)
+    settlement.settle(place)
+    (stored,) = Store(place).newest()
+    record = parse(stored.document)
+    assert (record.verdict, record.cluster) == ("interrupted", "c")
     assert journal.read(recorder.directory)[1][-1]["event"] == "abandoned"
 
 
@@ -155,3 +158,27 @@ def test_the_environment_of_tasks_names_run_directory_and_key(place: Place, tmp_
     assert identity.RUN_ID.fullmatch(opening.run_id)
     assert Path(recorder.environment["RELEVO_SIGNING_KEY"]).is_file()
     assert (recorder.directory / "control").is_dir()
+
+
+def test_one_odd_directory_stops_nobody(place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first, second = start(place, tmp_path), start(place, tmp_path)
+    kill(first)
+    kill(second)
+    finish = closing.finish
+
+    def odd(place: Place, directory: Path, *more: Any) -> Any:
+        if directory == first.directory:
+            raise ZeroDivisionError
+        return finish(place, directory, *more)
+
+    monkeypatch.setattr(closing, "finish", odd)
+    (sentence,) = settlement.settle(place)
+    assert first.opening.run_id in sentence
+    assert [stored.run_id for stored in Store(place).newest()] == [second.opening.run_id]
+
+
+def test_an_event_that_nobody_understands_is_counted_as_missed(place: Place, tmp_path: Path) -> None:
+    finished = run(start(place, tmp_path), OPENED, {"event": "runner_on_ok", "event_data": "odd"}, STATS)
+    assert finished is not None
+    assert finished.record.verdict == "partial"
+    assert finished.record.journal["missed_events"] == 1

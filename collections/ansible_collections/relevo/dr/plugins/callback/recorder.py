@@ -57,6 +57,7 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
 
     def v2_playbook_on_start(self, playbook: Any) -> None:
         """Open the journal, or leave the run without one: its opening task refuses then."""
+        self._close(MISSING or Ending(reason="Another playbook of the same command began."))
         parent = os.environ.get("RELEVO_RUN_ID")
         for name in VARIABLES:
             os.environ.pop(name, None)
@@ -113,12 +114,12 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         """The end: build, sign and store the record."""
         counts = ("ok", "changed", "failures", "dark", "ignored", "rescued", "skipped")
         self._tell("playbook_on_stats", {name: dict(getattr(stats, name)) for name in counts})
-        self._close(Ending() if not MISSING else None)
+        self._close(MISSING or Ending())
 
     def _start(self, playbook: Any, parent: str | None) -> Any:
         path = Path(playbook._file_name).absolute()
         place = paths.find_place(os.environ)
-        settlement.settle(place)
+        settlement.settle(place, deliver=False)
         variables = load_extra_vars(playbook._loader)
         pairs = [f"{name}={value}" for name, value in variables.items() if isinstance(value, str)]
         return recording.start(
@@ -165,6 +166,8 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         recorder, self._recorder = self._recorder, None
         if recorder is None:
             return
+        for name in VARIABLES:
+            os.environ.pop(name, None)
         try:
             finished = recorder.close(ending)
         except (RelevoError, OSError) as error:
@@ -177,6 +180,8 @@ class CallbackModule(CallbackBase):  # type: ignore[misc]
         self._display.display(f"Relevo recorded the run {record.run_id}: {record.verdict}.{reasons}")
         if finished.undelivered:
             self._warn(f"{finished.undelivered} The record waits in {recorder.directory}")
+        else:
+            settlement.settle(recorder.place)
 
     def _abandon(self, owner: int) -> None:
         # Forked workers inherit this hook, and only the process that opened the journal may close it.
