@@ -9,14 +9,14 @@ module: pgbackrest_configuration
 short_description: The configuration file of pgBackRest for one stanza
 description:
   - >-
-    A file that is not Relevo's is adopted: its other options and stanzas are kept. A file that leads to another repository is refused, so that backups
-    never silently go elsewhere.
+    A file that is not Relevo's, or that the present archive_command names, is adopted: its other options and stanzas are kept. A file that leads to another
+    repository is refused, so that backups never silently go elsewhere.
   - A changed configuration is tried before it is installed. It is refused, and the old one stays, when a repository does not answer, refuses the keys, shows
     a certificate that is not trusted, cannot be decrypted, or holds this stanza for another cluster.
   - The action plugin of the same name reads the secrets that the repositories name; no secret is a variable.
 options:
   path: {description: The file., type: path, default: /etc/pgbackrest/pgbackrest.conf}
-  archive_command: {description: "The cluster's present archive_command; a configuration file that it names is adopted.", type: str, default: ""}
+  archive_command: {description: "The cluster's present archive_command; what its configuration file says is adopted.", type: str, default: ""}
   stanza: {description: The stanza., type: str, required: true}
   data_directory: {description: PGDATA., type: path, required: true}
   port: {description: Port of the server., type: int, default: 5432}
@@ -46,12 +46,10 @@ EXAMPLES = r"""
 
 RETURN = r"""
 changes: {description: "What differed (item, current, wanted); never a secret.", returned: always, type: list, elements: dict}
-path: {description: "The file that is used, ours or an adopted one.", returned: always, type: str}
 version: {description: pgBackRest's version., returned: always, type: str}
 """
 
 import os
-import re
 import shlex
 import tempfile
 from collections.abc import Mapping
@@ -64,6 +62,9 @@ from ansible_collections.relevo.dr.plugins.module_utils.managed_file import Want
 from ansible_collections.relevo.dr.plugins.module_utils.managed_file import plan as plan_file
 from ansible_collections.relevo.dr.plugins.module_utils.milestone import told
 from ansible_collections.relevo.dr.plugins.module_utils.refusal import Refusal
+
+# Where pgBackRest itself looks when there is no file at its usual place.
+FALLBACK = "/etc/pgbackrest.conf"
 
 
 def main() -> None:
@@ -97,14 +98,17 @@ def main() -> None:
 def manage(module: AnsibleModule) -> None:
     parameters = module.params
     version = pgbackrest.version()
-    path = _path(parameters)
-    observed = observe(path)
-    plan = pgbackrest_file.plan(observed.content or "", _wanted(parameters, version), "file %s" % path)
-    if plan.conflict:
+    path = parameters["path"]
+    observed, theirs = observe(path), _theirs(parameters)
+    source = theirs if theirs and observed.content is None else path
+    wanted = _wanted(parameters, version)
+    plan = pgbackrest_file.plan(observe(source).content or "", wanted, "file %s" % path)
+    conflict = plan.conflict or (pgbackrest_file.plan(observe(theirs).content or "", wanted, "").conflict if theirs else "")
+    if conflict:
         raise Refusal(
             "REPOSITORY",
             parameters["host_name"],
-            "%s leads to another repository (%s)" % (path, plan.conflict),
+            "%s leads to another repository (%s)" % (theirs or path, conflict),
             "the repositories of dr_pgbackrest_repositories",
             "describe the repository that is in use in dr_pgbackrest_repositories, or move that file away if nobody needs it",
         )
@@ -115,21 +119,16 @@ def manage(module: AnsibleModule) -> None:
     if changes and not module.check_mode:
         apply(file, observed)
     text = ".".join(str(part) for part in version)
-    module.exit_json(changed=bool(changes), changes=changes, path=path, version=text, **told(versions={"pgbackrest": text}))
+    module.exit_json(changed=bool(changes), changes=changes, version=text, **told(versions={"pgbackrest": text}))
 
 
-def _path(parameters: Mapping[str, Any]) -> str:
-    """Our file, or the one that the present archive_command already uses for this stanza."""
-    ours = str(parameters["path"])
-    if (observe(ours).content or "").startswith(pgbackrest_file.HEADER):
-        return ours
+def _theirs(parameters: Mapping[str, Any]) -> str:
+    """The file that the present archive_command of this stanza uses when it is not ours, or an empty text."""
     words = shlex.split(parameters["archive_command"]) if "pgbackrest" in parameters["archive_command"] else []
-    if "--stanza=%s" % parameters["stanza"] in words:
-        for word in words:
-            match = re.fullmatch(r"--config=(.+)", word)
-            if match and os.path.exists(match.group(1)):
-                return str(match.group(1))
-    return ours
+    if "--stanza=%s" % parameters["stanza"] not in words:
+        return ""
+    named = [word.partition("=")[2] for word in words if word.startswith("--config=")] or [FALLBACK]
+    return named[0] if named[0] != parameters["path"] and os.path.exists(named[0]) else ""
 
 
 def _wanted(parameters: Mapping[str, Any], version: tuple[int, ...]) -> dict[str, dict[str, str]]:
