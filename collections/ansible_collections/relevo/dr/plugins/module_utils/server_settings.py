@@ -8,6 +8,7 @@ import os
 import subprocess
 import time
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from ansible_collections.relevo.dr.plugins.module_utils.postgresql import PostgresqlError, Psql
 from ansible_collections.relevo.dr.plugins.module_utils.settings_file import Configured, Running, canonical
@@ -38,14 +39,20 @@ class RunningServer:
         loaded = self._session.row("select extract(epoch from pg_conf_load_time())::float as at")["at"]
         return [path for path in paths if os.path.exists(path) and os.stat(path).st_mtime > loaded]
 
-    def check_files(self) -> None:
-        """Raises PostgresqlError for files that would stop the next start."""
+    def check_parameters(self) -> None:
+        """Raises PostgresqlError for parameter files that would stop the next start. What only waits for a restart is no error."""
         rows = self._session.query(
-            "select sourcefile as path, sourceline as line, error from pg_file_settings where error is not null and error !~ 'without restarting'"
-            " union all select current_setting('hba_file'), line_number, error from pg_hba_file_rules where error is not null"
+            "select sourcefile as path, sourceline as line, error from pg_file_settings"
+            " where error is not null and error !~ 'without restarting'"
         )
-        if rows:
-            raise PostgresqlError("; ".join("%(path)s line %(line)s: %(error)s" % row for row in rows))
+        _raise_for(rows)
+
+    def check_access_rules(self) -> None:
+        """Raises PostgresqlError for access rules that the server did not load and that would stop its next start."""
+        rows = self._session.query(
+            "select current_setting('hba_file') as path, line_number as line, error from pg_hba_file_rules where error is not null"
+        )
+        _raise_for(rows)
 
     def reset(self, names: Iterable[str]) -> None:
         """Take entries of ALTER SYSTEM away."""
@@ -84,3 +91,8 @@ class RunningServer:
             name for name, value in lines.items() if name in running and canonical(value, running[name]) != running[name].setting
         ]
         return ", ".join(unused + unread)
+
+
+def _raise_for(rows: list[dict[str, Any]]) -> None:
+    if rows:
+        raise PostgresqlError("; ".join("%(path)s line %(line)s: %(error)s" % row for row in rows))

@@ -201,7 +201,7 @@ def _take_effect(
     parameters: Mapping[str, Any], server: RunningServer, plan: SettingsPlan, file: WantedFile, observed: ObservedFile
 ) -> None:
     try:
-        server.check_files()
+        server.check_parameters()
     except PostgresqlError as error:
         # A file that the server cannot read would stop the next start.
         if observed.content is None:
@@ -215,6 +215,7 @@ def _take_effect(
     else:
         server.reload()
     server.wait_for(plan.lines, _files(parameters), float(parameters["restart_timeout"]) if plan.restart else RELOAD_SECONDS)
+    server.check_access_rules()
 
 
 if __name__ == "__main__":
