@@ -182,7 +182,8 @@ def test_two_writable_nodes_made_on_purpose_are_seen(protected: Bench) -> None: 
 @pytest.mark.full
 def test_a_frozen_database_is_unhealthy_in_seconds_and_heals_by_itself(bench: Bench) -> None:
     began = now()
-    bench.verb("freeze", "a-db1")
+    time.sleep(2)
+    bench.verb("freeze-postgresql", "a-db1")
     try:
         asked = time.monotonic()
         status, _ = call(bench, "/health")
@@ -190,7 +191,7 @@ def test_a_frozen_database_is_unhealthy_in_seconds_and_heals_by_itself(bench: Be
         assert time.monotonic() - asked < 4
         time.sleep(3)
     finally:
-        bench.verb("thaw", "a-db1")
+        bench.verb("thaw-postgresql", "a-db1")
     bench.wait("the application is healthy again", lambda: call(bench, "/health")[0] == 200, 20)
     time.sleep(3)
     found = entries(bench, began)
