@@ -127,3 +127,14 @@ def test_the_opening_task_names_runbook_approver_and_parent() -> None:
 def test_a_run_across_a_reboot_is_measured_by_the_wall_clock() -> None:
     assert record_of("failover_disaster").duration_seconds == pytest.approx(20.7)
     assert record_of("failover_disaster", boottime=1e9).duration_seconds == pytest.approx(20.7)
+
+
+@pytest.mark.parametrize(
+    ("name", "verdict"),
+    [("failover_disaster", "passed"), ("failover_failed", "failed"), ("failover_refused", "refused"), ("check_passed", "passed")],
+)
+def test_what_the_laboratory_said_is_judged_as_it_was_then(name: str, verdict: str) -> None:
+    record = record_of(name)
+    assert record.verdict == verdict
+    assert record.cluster == "minimarket"
+    assert all(render(record, form) for form in Form)

@@ -41,7 +41,7 @@ else:
 VARIABLES = ("RELEVO_RUN_ID", "RELEVO_RUN_DIR", "RELEVO_SIGNING_KEY")
 
 
-class CallbackModule(CallbackBase):  # type: ignore[misc]
+class CallbackModule(CallbackBase):
     """Turns callbacks into events of ansible-runner's shape, and hands them to the recorder of the package relevo."""
 
     CALLBACK_VERSION = 2.0
