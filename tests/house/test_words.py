@@ -25,7 +25,9 @@ NOBODYS = [
 NETMASK = ipaddress.ip_network("255.0.0.0/8")
 PUBLISHED = ("LICENSE", "requirements.lock")
 IPV4 = re.compile(r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?![\w.])")
-IPV6 = re.compile(r"(?<![\w:.])[0-9a-fA-F]{0,4}:[0-9a-fA-F:]*:[0-9a-fA-F]{0,4}(?![\w:])")
+IPV6 = re.compile(r"(?<![\w:.])[0-9a-fA-F]*:[0-9a-fA-F:]*:[0-9a-fA-F]*(?![\w:])")
+# An address has a group of two digits somewhere.
+LONG = re.compile(r"[0-9a-fA-F]{2}|\.")
 # Homes and work directories: what no other machine has.
 ELSEWHERE = re.compile(r"(?<![\w.~}$])/(?:root|home|work|Users)/\w")
 
@@ -37,6 +39,8 @@ def sources():
 def addresses(content):
     for pattern in (IPV4, IPV6):
         for word in pattern.findall(content):
+            if not LONG.search(word):
+                continue  # Python's [1::2]
             try:
                 yield ipaddress.ip_address(word)
             except ValueError:
