@@ -227,8 +227,7 @@ class Sql:
         timer.start()
         try:
             connection.execute(self._request["statement"], {"reference": reference})
-            row = connection.execute("select host(inet_server_addr())").fetchone()
-            return Answer("acknowledged", server=row[0])
+            return Answer("acknowledged", server=connection.info.host)
         except self._psycopg.Error as error:
             self._drop()
             # An ERROR undid the statement; a FATAL or a lost connection may have come after the commit.
