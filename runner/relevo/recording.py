@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from relevo import closing, digest, identity, journal, redact, signature
@@ -13,12 +14,12 @@ from relevo.verdict import Ending
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from relevo.paths import Place
 
 # A link to what ansible-runner writes during a run: it holds the whole environment and is never kept.
 ARTIFACTS = "runner"
+_SECRETS = "secrets_directory"
 # The laboratory's own playbook is no test of anybody's recovery.
 _NO_RUNBOOKS = frozenset({"lab"})
 
@@ -46,7 +47,7 @@ class Recorder:
     """One run's recorder: takes the events of the one live feed, and closes with a signed, stored record."""
 
     def __init__(
-        self, place: Place, opening: journal.Opening, log: journal.Journal, key: signature.SigningKey, redactor: redact.Redactor
+        self, place: Place, opening: journal.Opening, log: journal.Journal, key: signature.SigningKey, secrets: frozenset[str]
     ) -> None:
         self.place, self.opening, self.key = place, opening, key
         self.events: list[Event] = []
@@ -55,7 +56,9 @@ class Recorder:
             "RELEVO_RUN_DIR": str(log.directory),
             "RELEVO_SIGNING_KEY": str(key.path),
         }
-        self._journal, self._redactor = log, redactor
+        self._journal, self._secrets = log, secrets
+        self._redactor = redact.Redactor(secrets)
+        self._asked = False
 
     @property
     def directory(self) -> Path:
@@ -68,6 +71,7 @@ class Recorder:
         Never raises: an event that cannot be understood is counted as missed, and the run goes on.
         """
         try:
+            self._learn_secrets()
             event = from_runner(raw, self._redactor)
         except Exception as error:  # noqa: BLE001 - whatever a module says, its failover goes on
             self._journal.miss(f"an event could not be understood ({type(error).__name__}: {error})")
@@ -76,6 +80,13 @@ class Recorder:
             self.events.append(event)
             self._journal.append(event.line(), durable=bool(event.said) or event.event == "playbook_on_stats")
         return event
+
+    def _learn_secrets(self) -> None:
+        """The callback in Ansible's process tells the directory before the first task of the first play."""
+        told = self.directory / "control" / _SECRETS
+        if not self._asked and told.exists():
+            self._asked = True
+            self._redactor = redact.Redactor(self._secrets | redact.values_below(Path(told.read_text(encoding="utf-8"))))
 
     def redact(self, text: str) -> str:
         """Text that is safe to keep or show."""
@@ -121,4 +132,13 @@ def start(place: Place, request: Request, environment: Mapping[str, str]) -> Rec
         **fields,
     )
     log = journal.Journal.open(place.run_directory(opening.run_id), opening)
-    return Recorder(place, opening, log, key, redact.Redactor(redact.known_secrets(request.inventory, environment)))
+    return Recorder(place, opening, log, key, redact.known_secrets(request.inventory, environment))
+
+
+def tell_secrets_directory(run: Path, directory: object) -> None:
+    """Tell the recorder of a run which directory's files hold what no record may hold; what is no path is left out."""
+    if isinstance(directory, str) and directory.startswith("/"):
+        path = run / "control" / _SECRETS
+        draft = path.with_name(f".{_SECRETS}")
+        draft.write_text(directory, encoding="utf-8")
+        draft.rename(path)

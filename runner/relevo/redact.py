@@ -66,18 +66,18 @@ def known_secrets(inventory: Sequence[str], environment: Mapping[str, str]) -> f
     for source in inventory:
         root = Path(source) if Path(source).is_dir() else Path(source).parent
         for directory in (root / "secrets", root / "group_vars" / "secrets"):
-            found.update(_values_below(directory))
+            found.update(values_below(directory))
     return frozenset(found)
 
 
-def _values_below(directory: Path) -> set[str]:
+def values_below(directory: Path) -> set[str]:
+    """What the files of a directory hold: each as a whole, each line, and the password at the end of a libpq line."""
     values: set[str] = set()
     try:
         files = [path for path in directory.rglob("*") if path.is_file() and path.stat().st_size <= _LONGEST_FILE_BYTES]
         for path in files:
             text = path.read_text(encoding="utf-8", errors="ignore").strip()
             lines = [line.strip() for line in text.splitlines()]
-            # The last field of a line is the password in libpq's format.
             candidates = (text, *lines, *(line.rpartition(":")[2] for line in lines))
             values.update(candidate for candidate in candidates if _looks_secret(candidate))
     except OSError:

@@ -319,9 +319,11 @@ def test_text_that_reaches_ansible_is_never_a_template(state: Path, tmp_path: Pa
 def test_no_secret_is_written_anywhere(state: Path, tmp_path: Path) -> None:
     inventory = tmp_path / "inventory"
     shutil.copytree(PROJECT / "inventory", inventory)
-    (inventory / "secrets").mkdir()
-    (inventory / "secrets" / "app_password").write_text(f"{CANARY}\n")
-    secret = {"TOY_SECRET": CANARY, "PGPASSWORD": CANARY}
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "app_password").write_text(f"{CANARY}\n")
+    hosts = inventory / "hosts.yml"
+    hosts.write_text(f'{hosts.read_text()}    toy_base: {tmp_path}\n    dr_secrets_directory: "{{{{ toy_base }}}}/elsewhere"\n')
+    secret = {"TOY_SECRET": CANARY}
     ansible_done = ansible(state, "toy_slow", "-i", str(inventory), **secret)
     led = relevo(state, "run", "toy_slow", "-i", str(inventory), **secret)
     refused = relevo(state, "run", "toy_slow", "-i", str(inventory), "-e", f"app_password={CANARY}", **secret)

@@ -12,7 +12,8 @@ version_added: 0.1.0
 author: the Relevo maintainers
 description:
   - Opens the journal of a run before its first task, and stores a signed record after its last.
-  - Silent when E(RELEVO_FEED) is V(runner), because then C(relevo run) records.
+  - Records nothing when E(RELEVO_FEED) is V(runner), because then C(relevo run) records; it only tells it where the secrets are
+    that no record may hold (C(dr_secrets_directory)).
   - When nothing can be recorded it says why in one line and leaves E(RELEVO_RUN_ID) unset; the runbook's opening task then
     refuses to go on.
 requirements:
@@ -27,6 +28,7 @@ from typing import Any
 
 from ansible import context
 from ansible.plugins.callback import CallbackBase
+from ansible.template import Templar
 from ansible.utils.vars import load_extra_vars
 
 try:
@@ -50,13 +52,16 @@ class CallbackModule(CallbackBase):
 
     def __init__(self) -> None:
         super().__init__()
-        self.disabled = os.environ.get("RELEVO_FEED") == "runner"
+        self._led = os.environ.get("RELEVO_FEED") == "runner"
+        self._hidden = False
         self._recorder: Any = None
         self._play: str | None = None
         self._began: dict[str, datetime] = {}
 
     def v2_playbook_on_start(self, playbook: Any) -> None:
         """Open the journal, or leave the run without one: its opening task refuses then."""
+        if self._led:
+            return
         self._close(MISSING or Ending(reason="Another playbook of the same command began."))
         parent = os.environ.get("RELEVO_RUN_ID")
         for name in VARIABLES:
@@ -75,6 +80,7 @@ class CallbackModule(CallbackBase):
 
     def v2_playbook_on_play_start(self, play: Any) -> None:
         """A play's title is the coarse heading."""
+        self._hide_secrets(play)
         self._play = play.get_name().strip()
         self._tell("playbook_on_play_start", {"name": self._play})
 
@@ -135,6 +141,20 @@ class CallbackModule(CallbackBase):
             ),
             os.environ,
         )
+
+    def _hide_secrets(self, play: Any) -> None:
+        """Tell whoever records where the secrets are: only here, in Ansible's own process, is the variable rendered."""
+        run_directory = os.environ.get("RELEVO_RUN_DIR")
+        if self._hidden or MISSING or not run_directory:
+            return
+        try:
+            manager = play.get_variable_manager()
+            variables = manager.get_vars(play=play, host=manager._inventory.get_hosts()[0])
+            directory = Templar(loader=play._loader, variables=variables).template(variables.get("dr_secrets_directory"))
+            recording.tell_secrets_directory(Path(run_directory), directory)
+        except Exception as error:  # noqa: BLE001 - a variable that cannot be rendered is reported by the task that needs it
+            self._display.vv(f"Relevo does not know dr_secrets_directory: {error}")
+        self._hidden = True
 
     def _about(self, task: Any) -> dict[str, Any]:
         role = getattr(task, "_role", None)
