@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _TIMEOUT_SECONDS = 60
+_EXAMPLE = "example"  # what a user copies; nobody's cluster
 
 
 def absolute(sources: Sequence[str]) -> tuple[str, ...]:
@@ -61,7 +62,8 @@ def clusters(project: Path, sources: Sequence[str]) -> tuple[str, ...]:
 
 def of_cluster(project: Path, sources: Sequence[str], cluster: str) -> tuple[str, ...]:
     """The inventory that describes a cluster: the one given, else the one below inventories/. UsageError when none does."""
-    candidates = [tuple(sources)] if sources else [(str(path),) for path in sorted((project / "inventories").glob("*/"))]
+    own = [(str(path),) for path in sorted((project / "inventories").glob("*/")) if path.name != _EXAMPLE]
+    candidates = [tuple(sources)] if sources else own
     readable = {candidate: _clusters_or_none(project, candidate) for candidate in candidates}
     fitting = [candidate for candidate, names in readable.items() if cluster in names]
     if len(fitting) == 1:
