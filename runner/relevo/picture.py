@@ -85,12 +85,12 @@ class _Scale:
 
 def draw(record: Record) -> Picture | None:
     """The timeline of a record; None when no phase has a time."""
-    spans = [(phase, times) for phase in record.phases if (times := timeline.span(phase))]
+    spans = timeline.spans(record.phases, record.opened_at)
     if not spans:
         return None
     t0, first_write = _moment(record.measures.get("t0_at")), _moment(record.measures.get("first_write_at"))
     command = parse_utc(record.opened_at)
-    first, last = min(times[0] for _, times in spans), max(times[1] for _, times in spans)
+    first, last = min(began for _, began, _ in spans), max(ended for _, _, ended in spans)
     begin = min(moment for moment in (t0, first) if moment is not None)
     end = max(moment for moment in (first_write, last, begin + timedelta(seconds=0.1)) if moment is not None)
     if t0 is not None and (command - t0) > _LONGEST_DECISION * (end - t0):
@@ -111,7 +111,7 @@ def draw(record: Record) -> Picture | None:
 
 
 def _rows(
-    spans: Sequence[tuple[Mapping[str, Any], tuple[datetime, datetime]]],
+    spans: Sequence[tuple[Mapping[str, Any], datetime, datetime]],
     scale: _Scale,
     top: float,
     t0: datetime | None,
@@ -120,7 +120,7 @@ def _rows(
     lanes: dict[str, list[tuple[str, datetime, datetime, str]]] = {}
     if t0 is not None and t0 < command:
         lanes["Detect and decide"] = [("people", t0, command, "decision")]
-    for phase, (began, ended) in spans:
+    for phase, began, ended in spans:
         entry = (str(phase.get("host")), began, ended, str(phase.get("outcome")))
         lanes.setdefault(str(phase.get("name")).capitalize(), []).append(entry)
     rows = []

@@ -83,7 +83,7 @@ class Store:
             "signature": signature,
         }
         try:
-            _metadata.create_all(self._engine)
+            self._make_tables()
             with self._engine.begin() as connection:
                 connection.execute(_record.insert().values(row))
         except IntegrityError as error:
@@ -113,6 +113,14 @@ class Store:
         if runbook is not None:
             query = query.where(_record.c.runbook == runbook)
         return self._read(query if limit is None else query.limit(limit))
+
+    def _make_tables(self) -> None:
+        """Two first writers at once both try: what counts is that the table is there afterwards."""
+        try:
+            _metadata.create_all(self._engine)
+        except SQLAlchemyError:
+            if not sql.inspect(self._engine).has_table(_record.name):
+                raise
 
     def _read(self, query: sql.Select[Any]) -> list[Stored]:
         try:

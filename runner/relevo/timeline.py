@@ -12,6 +12,7 @@ from relevo.clock import parse_utc, utc
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+FIRST = "PREFLIGHT"
 DECIDE = "DETECT AND DECIDE"
 BETWEEN = "BETWEEN PHASES"
 
@@ -49,6 +50,19 @@ def span(phase: Mapping[str, Any]) -> tuple[datetime, datetime] | None:
     return (began, ended) if began <= ended else None
 
 
+def spans(phases: Sequence[Mapping[str, Any]], command_at: str) -> list[tuple[Mapping[str, Any], datetime, datetime]]:
+    """The phases that have times, with their begin and end on the controller's clock.
+
+    The first phase begins with the command: asking the hosts is its work, though only its judgement is a milestone.
+    """
+    found = [(phase, *times) for phase in phases if (times := span(phase))]
+    command = parse_utc(command_at)
+    return [
+        (phase, min(began, command) if phase.get("name") == FIRST and ended >= command else began, ended)
+        for phase, began, ended in found
+    ]
+
+
 def break_down(phases: Sequence[Mapping[str, Any]], t0_at: str | None, first_write_at: str | None, command_at: str) -> list[Part]:
     """Share out the time from T0 to the first write: each name once, no overlap, and the seconds add up to the whole.
 
@@ -57,12 +71,12 @@ def break_down(phases: Sequence[Mapping[str, Any]], t0_at: str | None, first_wri
     if not t0_at or not first_write_at:
         return []
     begin, end, command = parse_utc(t0_at), parse_utc(first_write_at), parse_utc(command_at)
-    spans = [(times[0], times[1], str(phase.get("name"))) for phase in phases if (times := span(phase))]
-    cuts = {begin, end, *(moment for times in spans for moment in times[:2]), command}
+    timed = [(began, ended, str(phase.get("name"))) for phase, began, ended in spans(phases, command_at)]
+    cuts = {begin, end, *(moment for times in timed for moment in times[:2]), command}
     moments = sorted(moment for moment in cuts if begin <= moment <= end)
     parts: dict[str, Part] = {}
     for start, stop in pairwise(moments):
-        running = [entry for entry in spans if entry[0] <= start and entry[1] >= stop]
+        running = [entry for entry in timed if entry[0] <= start and entry[1] >= stop]
         if stop <= command:
             name, kind = DECIDE, "decision"
         elif running:

@@ -131,7 +131,13 @@ def test_a_run_across_a_reboot_is_measured_by_the_wall_clock() -> None:
 
 @pytest.mark.parametrize(
     ("name", "verdict"),
-    [("failover_disaster", "passed"), ("failover_failed", "failed"), ("failover_refused", "refused"), ("check_passed", "passed")],
+    [
+        ("failover_disaster", "passed"),
+        ("failover_drill", "passed"),
+        ("failover_failed", "failed"),
+        ("failover_refused", "refused"),
+        ("check_passed", "passed"),
+    ],
 )
 def test_what_the_laboratory_said_is_judged_as_it_was_then(name: str, verdict: str) -> None:
     record = record_of(name)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -68,3 +69,10 @@ def test_a_store_that_is_away_is_named_without_its_password(tmp_path: Path) -> N
 def test_only_its_owner_reads_the_file(store: Store, tmp_path: Path) -> None:
     add(store, record("r1"))
     assert (tmp_path / "state" / "relevo.db").stat().st_mode & 0o777 == 0o600
+
+
+def test_many_first_writers_at_once_lose_nothing(tmp_path: Path) -> None:
+    place = Place(tmp_path / "state", f"sqlite:///{tmp_path}/state/relevo.db")
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda number: add(Store(place), record(f"r{number}")), range(8)))
+    assert len(Store(place).newest()) == 8

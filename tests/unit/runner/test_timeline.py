@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from relevo import measures, timeline
 from relevo.clock import utc
+from tests.unit.runner.streams import record_of
 
 T0 = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 
@@ -48,6 +49,23 @@ def test_people_machine_and_gaps_are_told_apart() -> None:
 def test_a_drill_whose_outage_begins_within_the_run_has_no_decision() -> None:
     parts = timeline.break_down([phase("QUIESCE", 3, 5)], at(4), at(6), at(0))
     assert [(part.name, part.seconds) for part in parts] == [("QUIESCE", 1), ("BETWEEN PHASES", 1)]
+
+
+def test_asking_the_hosts_is_preflight_from_the_command_on() -> None:
+    parts = timeline.break_down([phase("PREFLIGHT", 19, 20), phase("FENCE", 21, 23)], at(0), at(23), at(10))
+    assert {part.name: part.seconds for part in parts} == {
+        "DETECT AND DECIDE": 10,
+        "PREFLIGHT": 10,
+        "FENCE": 2,
+        "BETWEEN PHASES": 1,
+    }
+
+
+def test_the_drill_on_the_laboratory_is_told_by_phase() -> None:
+    record = record_of("failover_drill")
+    parts = {part["name"]: part["seconds"] for part in record.measures["rto_breakdown"]}
+    assert sum(parts.values()) == pytest.approx(record.measures["rto_seconds"], abs=1e-3)
+    assert parts["PREFLIGHT"] > parts["BETWEEN PHASES"]
 
 
 def test_a_hosts_clock_is_corrected() -> None:
