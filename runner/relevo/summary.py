@@ -40,9 +40,9 @@ def show(console: Console, record: Record) -> None:
     doubtful = [gate for gate in record.gates if gate.get("verdict") not in {"pass", "not_applicable"}]
     if doubtful:
         console.print(_gates(doubtful))
-    passed = sum(gate.get("verdict") == "pass" for gate in record.gates)
+    holding = sum(gate.get("verdict") in {"pass", "not_applicable"} for gate in record.gates)
     if record.gates:
-        console.print(Text(f"  {passed} of {len(record.gates)} gates passed", "dim"))
+        console.print(Text(f"  {holding} of {len(record.gates)} gates hold or do not apply", "dim"))
     console.print(Text(f"  run {record.run_id}", "dim"))
 
 
