@@ -87,7 +87,7 @@ def facts(record: Record) -> list[tuple[str, str]]:
     found = [(NAMES.get(item.name, item.name), judged(item)) for item in record.objectives]
     parts = measures.get("rto_breakdown") or []
     if parts:
-        found.append(("Where that time went", ", ".join(f"{part['name'].lower()} {seconds(part['seconds'])}" for part in parts)))
+        found.append(("RTO by part", ", ".join(f"{part['name'].lower()} {seconds(part['seconds'])}" for part in parts)))
     if record.objectives:
         found.append(("Outage as a client saw it", seconds(measures.get("outage_seconds"))))
         found.append(("Two writable primaries", seconds(measures.get("writable_overlap_seconds"))))
