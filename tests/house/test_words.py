@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import ipaddress
 import re
+from pathlib import Path
 
 from tests.house.tree import ROOT, files, load, name, text
 
@@ -108,3 +109,13 @@ def test_every_collection_that_is_used_is_required():
         for found in re.findall(r"^\s*-?\s*([a-z_]+\.[a-z_]+)\.[a-z_]+:", text(path), re.MULTILINE)
     }
     assert used <= required
+
+
+def test_no_test_is_skipped_because_its_machine_lacks_something():
+    words = re.compile(r"mark\.(?:skip|xfail)|pytest\.(?:skip|xfail|importorskip)\b")
+    skipping = {
+        name(path)
+        for path in files(".py")
+        if path.is_relative_to(ROOT / "tests") and path != Path(__file__) and words.search(text(path))
+    }
+    assert skipping == set()

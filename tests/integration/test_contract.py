@@ -17,7 +17,7 @@ import pytest
 from relevo import journal, recording
 from relevo.digest import file_digest
 
-MEMORY = Path("/dev/shm")  # noqa: S108 - where ansible-runner may write
+MEMORY = Path("/dev/shm")
 PROJECT = Path(__file__).parents[1] / "fixtures" / "project"
 BIN = Path(sys.executable).parent
 NO_RECORDER = "ansible.builtin.nothing_of_that_name"
@@ -26,8 +26,6 @@ CANARY = "canary7Xq9vT2mZ4"
 MAY_DIFFER = {"run_id", "opened_at", "closed_at", "duration_seconds", "feed"}
 # Somebody may commit between the two runs.
 DIGESTS_THAT_MAY_DIFFER = {"events", "commit", "commit_dirty"}
-
-pytestmark = pytest.mark.skipif(shutil.which("ssh-keygen") is None, reason="needs the OpenSSH client")
 
 
 @pytest.fixture

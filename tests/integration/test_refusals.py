@@ -55,7 +55,7 @@ def healthy(protected: Bench) -> Bench:
 def test_words_that_are_missing_wrong_or_not_the_operators_to_say(healthy, changed, says):
     variables = {name: value for name, value in {**DRILL, **changed}.items() if value is not None}
     refused(healthy, says, **variables)
-    assert not Path("/tmp/relevo-injected").exists()  # noqa: S108
+    assert not Path("/tmp/relevo-injected").exists()
 
 
 @pytest.mark.smoke
