@@ -168,8 +168,6 @@ def small_disk(tmp_path: Path) -> Any:
         subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(mounted)], check=True)
         return mounted
 
-    if os.geteuid() != 0:
-        pytest.skip("needs root to mount a small disk")
     yield mount
     subprocess.run(["umount", str(mounted)], check=False)
 

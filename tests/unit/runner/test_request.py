@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+from ansible_collections.relevo.dr.plugins.module_utils import inputs
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -93,7 +94,6 @@ def test_whatever_is_accepted_holds_no_template_and_no_control_character(value: 
 
 
 def test_the_runner_and_the_playbooks_know_the_same_inputs() -> None:
-    inputs = pytest.importorskip("ansible_collections.relevo.dr.plugins.module_utils.inputs")
     assert set(request.FORMS) == set(inputs.SCHEMA)
     for mode, cluster, site in (("drill", "minimarket", "b"), ("disaster", "shop", "east")):
         own = request.confirmation(judged(f"dr_mode={mode}", f"dr_target_site={site}"), cluster)
