@@ -43,11 +43,12 @@ class Landscape:
 
 @dataclass(frozen=True)
 class Plan:
-    """Who does what. done: the target serves already; resume: an earlier run was interrupted and this one goes on."""
+    """Who does what. primary: the host that still serves and will be fenced, None when it is dead. done: the target serves already; resume: an earlier run was interrupted and this one goes on."""
 
     source_site: str
     target_site: str
     scope: str
+    primary: Optional[str]
     promote: str
     fence: tuple[str, ...]
     quiesce: tuple[str, ...]
@@ -139,6 +140,7 @@ def make_plan(landscape: Landscape, target_site: str, scope: str) -> Plan:
         source_site=",".join(source_sites),
         target_site=target_site,
         scope=scope,
+        primary=next((host for host in primaries if host in old), None),
         promote=target,
         fence=old,
         quiesce=tuple(there),

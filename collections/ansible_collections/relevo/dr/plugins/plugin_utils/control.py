@@ -45,6 +45,8 @@ class Control:
             raise ControlError("the journal in %s cannot be read" % run_directory) from None
         if first.get("event") != "opened" or first.get("run_id") != run_id:
             raise ControlError("the journal in %s is not of run %s" % (run_directory, run_id))
+        if os.path.exists(os.path.join(run_directory, "record.json")):
+            raise ControlError("run %s is over: its record is written" % run_id)
         return cls(run_id, run_directory)
 
     @property

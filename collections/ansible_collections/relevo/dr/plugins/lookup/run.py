@@ -1,27 +1,30 @@
 # Copyright: the Relevo maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""What the accounting of a hand-over needs to know of it, from the run's own directory."""
+"""What a playbook may know of the present run, from the run's own directory."""
 
 from __future__ import annotations
 
 DOCUMENTATION = """
-name: account
+name: run
 author: The Relevo maintainers (@relevo)
-short_description: What the accounting of a hand-over needs to know of it
+short_description: The plan of the present run, or what the accounting of its hand-over needs to know
 description:
   - Reads the directory of the present run on the controller; needs an opened run.
-options: {}
+options:
+  _terms:
+    description: V(plan) or V(account).
+    required: true
 """
 
 EXAMPLES = """
 - name: Show which host serves now
   ansible.builtin.debug:
-    msg: "{{ lookup('relevo.dr.account').present_host }}"
+    msg: "{{ lookup('relevo.dr.run', 'account').present_host }}"
 """
 
 RETURN = """
 _raw:
-  description: "present_host, done, opened_at, promoted_at, proofs, last_position, promoted_at_position."
+  description: "plan: promote, fence, quiesce, cutover, done, resume. account: present_host, opened_at, promoted_at, proofs, last_position, promoted_at_position."
   type: list
   elements: dict
 """
@@ -38,20 +41,17 @@ class LookupModule(LookupBase):
     """See DOCUMENTATION."""
 
     def run(self, terms: list[str], variables: Any = None, **kwargs: Any) -> list[dict[str, Any]]:
-        """One dictionary."""
+        """One dictionary for each term."""
         try:
             control = Control.of_this_run()
-            return [account(control)]
+            return [account(control) if term == "account" else control.read("plan") for term in terms]
         except ControlError as error:
-            raise AnsibleLookupError("account: %s" % error) from None
+            raise AnsibleLookupError("run: %s" % error) from None
 
 
 def account(control: Control) -> dict[str, Any]:
     """See RETURN. A proof's address is the name under which the observers know the host."""
     plan, opened = control.read("plan"), control.read("landscape")["opened_at"]
-    known = {"present_host": plan["promote"], "done": plan["done"], "opened_at": opened}
-    if plan["done"]:
-        return {**known, "promoted_at": opened, "proofs": [], "last_position": "", "promoted_at_position": ""}
     proofs = control.read_all("handover/proof")
     promotion = control.read("handover/promoted")
     names = {host: control.read("database/%s" % host)["settings"]["name"] for host in [plan["promote"], *plan["fence"]]}
@@ -59,7 +59,8 @@ def account(control: Control) -> dict[str, Any]:
     if not promotion["already"]:
         told.append({"address": names[plan["promote"]], "class": "in_recovery", "until": promotion["promotion_began_at"]})
     return {
-        **known,
+        "present_host": plan["promote"],
+        "opened_at": opened,
         "promoted_at": promotion["promoted_at"],
         "proofs": told,
         "last_position": replay_target(list(proofs.values())) or _last_seen(control, plan["fence"]),
