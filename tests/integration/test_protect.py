@@ -212,8 +212,8 @@ def other_stanza(pair: Pair) -> str:
     cluster = {"pg1-path": f"/var/lib/postgresql/{VERSION}/other", "pg1-port": "5444"}
     text = pgbackrest_file.plan("", {"global": options, "minimarket": cluster}, "file").text
     pair.inside(THEIRS, "pg_createcluster", "--port", "5444", "--start", VERSION, "other")
-    pair.inside(THEIRS, "install", "-m", "0644", "/dev/stdin", "/tmp/other.conf", text=text)
-    pair.as_owner(THEIRS, "pgbackrest", "--config=/tmp/other.conf", "--stanza=minimarket", "stanza-create")
+    pair.inside(THEIRS, "install", "-m", "0644", "/dev/stdin", "/var/lib/postgresql/other.conf", text=text)
+    pair.as_owner(THEIRS, "pgbackrest", "--config=/var/lib/postgresql/other.conf", "--stanza=minimarket", "stanza-create")
     return system_identifier(pair, THEIRS, cluster["pg1-path"])
 
 
@@ -235,24 +235,26 @@ def test_a_running_primary_is_restarted_only_when_that_is_allowed(fresh):
     assert "secret pgbackrest_repo1_passphrase" in differences(run)[OURS]
 
 
-@pytest.mark.smoke
-def test_a_second_run_changes_nothing_and_neither_does_a_check(protected):
-    for options in ([], ["--check"]):
-        run = passed(protected.run("protect", *options))
-        assert recap(run) == 0
-        assert differences(run) == {OURS: "msg: - nothing", THEIRS: "msg: - nothing"}
+@pytest.fixture(scope="module")
+def again(protected: Pair) -> Run:
+    """A run that finds everything as it should be, as talkative as it can be."""
+    return passed(protected.run("protect", "-vvv"))
 
 
 @pytest.mark.smoke
-def test_what_protection_is(protected):
-    run = passed(protected.run("protect"))
-    gates = {(gate["id"], gate["host"]): gate["verdict"] for gate in run.record["gates"]}
+def test_a_second_run_changes_nothing_and_neither_does_a_check(protected, again):
+    assert recap(again) == 0
+    run = passed(protected.run("protect", "--check"))
+    assert recap(run) == 0
+    assert differences(run) == {OURS: "msg: - nothing", THEIRS: "msg: - nothing"}
+
+
+@pytest.mark.smoke
+def test_what_protection_is(protected, again):
+    gates = {(gate["id"], gate["host"]): gate["verdict"] for gate in again.record["gates"]}
     assert gates[("G03", OURS)] == gates[("G05", OURS)] == gates[("GUARD", OURS)] == gates[("GUARD", THEIRS)] == "pass"
     assert protected.streams()
     assert protected.sql(THEIRS, "show ssl", "postgres") == "on"
-    assert protected.sql(
-        THEIRS, "select ssl::text from pg_stat_ssl join pg_stat_wal_receiver using (pid)", "postgres", check=False
-    ) in {"", "true"}
     assert (
         protected.sql(OURS, "select bool_and(ssl)::text from pg_stat_ssl join pg_stat_replication using (pid)", "postgres")
         == "true"
@@ -263,13 +265,12 @@ def test_what_protection_is(protected):
 
 
 @pytest.mark.smoke
-def test_no_secret_is_shown_or_recorded(protected):
-    run = passed(protected.run("protect", "-vvv"))
+def test_no_secret_is_shown_or_recorded(protected, again):
     recorded = "".join(path.read_text(errors="replace") for path in protected.store.rglob("*") if path.is_file())
     for path in (protected.lab.state / "secrets").iterdir():
         value = path.read_text().strip()
         if path.name != "ca.key":
-            assert value not in run.output, path.name
+            assert value not in again.output, path.name
             assert value not in recorded, path.name
     stored = protected.sql(OURS, "select string_agg(rolpassword, ' ') from pg_authid where rolname ~ '^relevo'", "postgres")
     assert stored.count("SCRAM-SHA-256$") == len(stored.split())
