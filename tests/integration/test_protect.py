@@ -26,8 +26,6 @@ UNIT = f"postgresql@{VERSION}-main.service"
 DATA, CONFIG = f"/var/lib/postgresql/{VERSION}/main", f"/etc/postgresql/{VERSION}/main"
 BINARIES = f"/usr/lib/postgresql/{VERSION}/bin"
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="hosts can only be made by root")
-
 
 class Pair(Bench):
     """The small laboratory: p-db1 is made primary, q-db1 has no cluster, q-store1 is the store."""
