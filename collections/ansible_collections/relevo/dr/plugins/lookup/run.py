@@ -24,7 +24,8 @@ EXAMPLES = """
 
 RETURN = """
 _raw:
-  description: "plan: promote, fence, quiesce, cutover, done, resume. account: present_host, opened_at, promoted_at, proofs, last_position, promoted_at_position."
+  description: >-
+    plan: promote, fence, quiesce, cutover, done, resume. account: present_host, opened_at, promoted_at, proofs, last_position, promoted_at_position.
   type: list
   elements: dict
 """

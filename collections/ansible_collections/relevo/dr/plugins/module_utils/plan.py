@@ -43,7 +43,11 @@ class Landscape:
 
 @dataclass(frozen=True)
 class Plan:
-    """Who does what. primary: the host that still serves and will be fenced, None when it is dead. done: the target serves already; resume: an earlier run was interrupted and this one goes on."""
+    """Who does what.
+
+    primary: the host that still serves and will be fenced, None when it is dead. done: the target serves already; resume: an earlier run was interrupted and
+    this one goes on.
+    """
 
     source_site: str
     target_site: str
