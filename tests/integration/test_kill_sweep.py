@@ -1,0 +1,117 @@
+"""The controller dies in the middle of each phase; starting the same runbook again ends where a clean run ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+
+import pytest
+
+from .conftest import DRILL, Bench
+
+# Where the journal of a phase is.
+HOSTS = {"QUIESCE": "a-app1", "FENCE": "a-db1", "DRAIN": "b-db1", "PROMOTE": "b-db1", "CUTOVER": "b-app1", "PROTECT": "b-db1"}
+
+
+def open_intent(bench: Bench, phase: str) -> bool:
+    """Whether the newest word about the phase is an intent."""
+    entries = [entry for entry in bench.journal(HOSTS[phase]) if entry["phase"] == phase]
+    return bool(entries) and entries[-1]["kind"] == "intent"
+
+
+def locked(bench: Bench) -> bool:
+    return (bench.lab.root(bench.lab.host("b-db1")) / "var/lib/relevo/lock.json").exists()
+
+
+def looked(bench: Bench) -> bool:
+    """Preflight has asked a database host and made no plan yet."""
+    runs = sorted((bench.store / "runs").glob("*-failover-*"))
+    return bool(runs) and any((runs[-1] / "control/database").glob("*.json")) and not (runs[-1] / "control/plan.json").exists()
+
+
+def kill_when(bench: Bench, condition, seconds: float = 60) -> str:
+    """Start the failover, SIGKILL all of its controller's processes at that moment, and return the run's id."""
+    before = set((bench.store / "runs").glob("*"))
+    process = bench.start("failover", **DRILL)
+    bench.wait("the run has begun", lambda: bool(set((bench.store / "runs").glob("*-failover-*")) - before), 30)
+    limit = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, (
+            "the run ended before the moment came:\n" + (process.stdout.read() if process.stdout else "")[-3000:]
+        )
+        assert time.monotonic() < limit, "the moment never came"
+        time.sleep(0.001)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate(timeout=30)
+    return (set((bench.store / "runs").glob("*-failover-*")) - before).pop().name
+
+
+def state(bench: Bench) -> dict[str, object]:
+    """What a failover leaves, without its times and names."""
+    return {
+        "writable": [host for host in ("a-db1", "b-db1") if bench.writable(host)],
+        "timeline": bench.sql("b-db1", "select timeline_id from pg_control_checkpoint()", "postgres"),
+        "fenced": bench.inside(
+            "a-db1", "sh", "-c", "test -e /var/lib/relevo/fence.json && readlink /etc/systemd/system/postgresql@*.service"
+        ),
+        "signal": bench.inside("a-db1", "sh", "-c", "ls /var/lib/postgresql/*/main/standby.signal"),
+        "applications": {
+            host: [bench.inside(host, "systemctl", verb, "minimarket", check=False) for verb in ("is-active", "is-enabled")]
+            for host in ("a-app1", "b-app1")
+        },
+        "served by": bench.health("b-app1")["server"],
+        "locks": [
+            host
+            for host in ("a-db1", "b-db1", "a-app1", "b-app1")
+            if (bench.lab.root(bench.lab.host(host)) / "var/lib/relevo/lock.json").exists()
+        ],
+    }
+
+
+CLEAN = {
+    "writable": ["b-db1"],
+    "timeline": "2",
+    "fenced": "/dev/null",
+    "applications": {"a-app1": ["inactive", "disabled"], "b-app1": ["active", "enabled"]},
+    "served by": "b-db1",
+    "locks": [],
+}
+
+
+@pytest.mark.parametrize(
+    "phase",
+    ["PREFLIGHT", "LOCK", "QUIESCE", pytest.param("FENCE", marks=pytest.mark.smoke), "DRAIN", "PROMOTE", "CUTOVER", "PROTECT"],
+)
+def test_a_killed_controller_is_recorded_and_the_next_run_goes_on(bench, phase):
+    moments = {"PREFLIGHT": lambda: looked(bench), "LOCK": lambda: locked(bench)}
+    killed = kill_when(bench, moments.get(phase, lambda: open_intent(bench, phase)))
+
+    assert not (bench.writable("a-db1") and bench.writable("b-db1"))
+    assert bench.record(killed)["verdict"] == "interrupted"
+
+    run = bench.run("failover", **DRILL)
+
+    assert run.code == 0, run.output[-4000:]
+    assert run.record["verdict"] == "passed"
+    if phase != "PREFLIGHT":
+        assert run.record["parent_run_id"] == killed
+    assert run.record["measures"]["ledger"]["lost"] == 0
+    found = state(bench)
+    assert found.pop("signal")
+    assert found == CLEAN
+
+    once_more = bench.run("failover", **DRILL)
+    assert once_more.code == 0
+    assert "nothing to do" in once_more.output
+    assert not [line for line in once_more.output.splitlines() if " changed=" in line and "changed=0 " not in line]
+
+
+def test_status_names_the_interrupted_run_and_the_next_step(bench):
+    killed = kill_when(bench, lambda: open_intent(bench, "DRAIN"))
+    time.sleep(1)
+    done = bench.relevo("status", "minimarket", "-i", "inventories/lab", "--json")
+    found = json.loads(done.stdout)
+    assert found["interrupted_run"] == killed
+    assert "start the same runbook again" in found["next"]
