@@ -55,6 +55,13 @@ def test_no_task_hides_a_failure_asks_a_person_or_uses_a_shell(path):
 
 
 @EVERY_TASK_FILE
+def test_nothing_of_a_runbook_waits_for_a_handler(path):
+    """A handler that was notified before a failure is lost, and the run after it is green."""
+    if "lab_" not in str(path):
+        assert not [task for task in tasks(load(path)) if "notify" in task]
+
+
+@EVERY_TASK_FILE
 def test_an_entry_point_is_called_without_extension_so_that_its_argument_spec_is_checked(path):
     for task in tasks(load(path)):
         for module in ("ansible.builtin.include_role", "ansible.builtin.import_role"):

@@ -13,7 +13,7 @@ def load(bench: Bench, transactions: int) -> None:
     """The fast pace of a drill, until that many more transactions were acknowledged."""
     pace = '{"ledger_interval_seconds": 0.02, "observer_interval_seconds": 0.2, "until": 4102444800}'
     for host in ("wit1", "b-app1"):
-        bench.inside(host, "sh", "-c", f"echo '{pace}' > /run/relevo-ledger/pace.json")
+        bench.inside(host, "sh", "-c", f"mkdir -p /run/relevo-ledger && echo '{pace}' > /run/relevo-ledger/pace.json")
     before = bench.acknowledged()
     bench.wait(f"{transactions} acknowledged", lambda: bench.acknowledged() >= before + transactions, 120)
 

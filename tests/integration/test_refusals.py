@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import subprocess
+import time
 from pathlib import Path
 
 import pytest
 
-from .conftest import DRILL, INVENTORY, Bench
+from .conftest import BIN, DRILL, INVENTORY, ROOT, Bench
 
 
 def refused(bench: Bench, says: str, *options: str, **variables: str) -> dict:
@@ -82,14 +84,14 @@ def test_a_start_in_the_middle_finds_no_opened_run(healthy):
     assert run.record["verdict"] == "refused"
 
 
-def inventory_with(tmp_path, old: str, new: str):
-    """A copy of the laboratory's inventory with one text replaced in its hosts file."""
+def inventory_with(tmp_path, old: str, new: str, name: str = "hosts.yml"):
+    """A copy of the laboratory's inventory with one text replaced in one file."""
     copy = tmp_path / "lab"
     shutil.copytree(INVENTORY, copy)
-    hosts = copy / "hosts.yml"
-    text = hosts.read_text()
+    path = copy / name
+    text = path.read_text()
     assert old in text
-    hosts.write_text(text.replace(old, new))
+    path.write_text(text.replace(old, new).replace("{{ inventory_dir }}/../..", str(ROOT)))
     return copy
 
 
@@ -164,3 +166,46 @@ def test_of_two_operators_at_once_exactly_one_goes_on(bench):
     assert sorted(record["verdict"] for record in records) == ["passed", "refused"]
     assert bench.writable("b-db1")
     assert not bench.writable("a-db1")
+
+
+def test_a_dead_primary_that_nobody_can_fence(bench, tmp_path):
+    """No power command and nobody's word: silence is no proof, and the standby stays a standby."""
+    copy = inventory_with(tmp_path, "dr_fence_providers: [service, command]", "dr_fence_providers: [service]", "group_vars/all.yml")
+    bench.verb("power-off", "a-db1")
+    time.sleep(16)  # until the observers' last accepted write is no sign of life any more
+    refused(bench.with_inventory(copy), "G07 on a-db1.*dr_attest_dead", **DRILL)
+    assert not bench.writable("b-db1")
+
+
+def test_a_persons_word_for_a_dead_primary_makes_the_run_partial(bench, tmp_path):
+    copy = inventory_with(tmp_path, "dr_fence_providers: [service, command]", "dr_fence_providers: [service]", "group_vars/all.yml")
+    bench.verb("power-off", "a-db1")
+    time.sleep(16)
+    run = bench.with_inventory(copy).run(
+        "failover", **DRILL, dr_accept_loss_seconds="5", dr_attest_dead="a-db1", dr_attested_by="Ana, who pulled the plug herself"
+    )
+    assert run.code == 0, run.output[-3000:]
+    assert run.record["verdict"] == "partial"
+    assert run.record["fence"]["class"] == "attested"
+    assert bench.writable("b-db1")
+
+
+@pytest.mark.smoke
+def test_without_a_record_nothing_is_changed(healthy):
+    before = healthy.digest()
+    environment = {**healthy.environment, "ANSIBLE_CALLBACKS_ENABLED": "ansible.builtin.timer"}
+    words = [word for name, value in DRILL.items() for word in ("-e", json.dumps({name: value}))]
+    done = subprocess.run(
+        [BIN / "ansible-playbook", "-i", INVENTORY, ROOT / "playbooks/failover.yml", *words],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment,
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        timeout=120,
+    )
+    assert done.returncode != 0
+    assert "no recorder has opened a record" in done.stdout
+    assert healthy.digest() == before
+    assert healthy.writable("a-db1")

@@ -1,0 +1,223 @@
+"""Every protection has a test that fails without it: each is taken out of a copy of the project, and its test must notice.
+
+The traps are those of Ansible itself (a lost host, a hidden host, a killed controller, a rendered value ...), each measured before it was guarded against.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+DR = "collections/ansible_collections/relevo/dr/plugins"
+LEFT_OUT = shutil.ignore_patterns(".git", ".venv", ".relevo", "__pycache__", ".*_cache", ".hypothesis", "*.egg-info", ".ansible")
+
+
+@dataclass(frozen=True)
+class Protection:
+    """old: what protects, as it stands in the file. new: the same without. test: the node that must fail then."""
+
+    trap: str
+    file: str
+    old: str
+    new: str
+    test: str
+
+
+FAST = [
+    Protection(
+        "a token that answers no challenge of this host",
+        f"{DR}/module_utils/promotion_token.py",
+        'if not token.nonce or token.nonce != challenge.get("nonce"):',
+        "if False:",
+        "tests/unit/dr/test_promotion_token.py",
+    ),
+    Protection(
+        "a stale token",
+        f"{DR}/module_utils/promotion_token.py",
+        "if not 0 <= age_seconds <= limit_seconds:",
+        "if False:",
+        "tests/unit/dr/test_promotion_token.py",
+    ),
+    Protection(
+        "a token without a proof of one old host",
+        f"{DR}/module_utils/promotion_token.py",
+        "if missing or not token.hosts:",
+        "if False:",
+        "tests/unit/dr/test_promotion_token.py",
+    ),
+    Protection(
+        "a forged signature",
+        f"{DR}/module_utils/promotion_token.py",
+        "    if done.returncode != 0:\n        raise TokenError(\"the token's signature",
+        "    if False:\n        raise TokenError(\"the token's signature",
+        "tests/unit/dr/test_promotion_token.py",
+    ),
+    Protection(
+        "killing ansible-playbook does not kill the remote task",
+        f"{DR}/module_utils/host_files.py",
+        "fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)",
+        "pass",
+        "tests/unit/dr/test_host_files.py",
+    ),
+    Protection(
+        "an actor that lost the lock",
+        f"{DR}/module_utils/host_files.py",
+        "if held is None or held.run_id != run_id:\n        raise LockError",
+        "if False:\n        raise LockError",
+        "tests/unit/dr/test_host_files.py",
+    ),
+    Protection(
+        "-e beats set_fact and register",
+        f"{DR}/module_utils/inputs.py",
+        "if name not in SCHEMA:",
+        "if False:",
+        "tests/unit/dr/test_inputs.py",
+    ),
+    Protection(
+        "a typo in a group is exit 0",
+        f"{DR}/module_utils/plan.py",
+        "        if not groups.get(name):",
+        "        if False:",
+        "tests/unit/dr/test_plan.py",
+    ),
+    Protection(
+        "two primaries",
+        f"{DR}/module_utils/plan.py",
+        "if len(primaries) > 1:",
+        "if False:",
+        "tests/unit/dr/test_plan.py",
+    ),
+    Protection(
+        "a primary that only the controller cannot see",
+        f"{DR}/module_utils/gates.py",
+        "        if still:",
+        "        if False:",
+        "tests/unit/dr/test_gates.py",
+    ),
+    Protection(
+        "fewer forks than hosts",
+        f"{DR}/module_utils/gates.py",
+        "verdict(controller.forks >= need)",
+        "verdict(True)",
+        "tests/unit/dr/test_gates.py",
+    ),
+    Protection(
+        "AWX jobs cannot answer prompts",
+        "playbooks/failover.yml",
+        "    - name: Take the lock\n",
+        "    - name: Wait for a person\n      ansible.builtin.pause:\n    - name: Take the lock\n",
+        "tests/house/test_playbooks.py",
+    ),
+    Protection(
+        "an entry point with an extension skips its argument spec",
+        "playbooks/failover.yml",
+        "tasks_from: lock",
+        "tasks_from: lock.yml",
+        "tests/house/test_playbooks.py",
+    ),
+    Protection(
+        "a handler that was notified before a failure is lost",
+        "roles/dr_run/tasks/lock.yml",
+        "  relevo.dr.lock:\n",
+        "  notify: Do it later\n  relevo.dr.lock:\n",
+        "tests/house/test_playbooks.py",
+    ),
+]
+
+ON_THE_LABORATORY = [
+    Protection(
+        "the old primary is unreachable: promoted without a fence",
+        f"{DR}/module_utils/gates.py",
+        '                or "none is configured"),\n                expected,\n                FAIL,',
+        '                or "none is configured"),\n                expected,\n                PASS,',
+        "tests/integration/test_refusals.py::test_a_dead_primary_that_nobody_can_fence",
+    ),
+    Protection(
+        "an unreachable host ends the playbook, neither rescue nor always runs",
+        f"{DR}/action/discover.py",
+        "silent = self._silent()",
+        "silent = None",
+        "tests/integration/test_failover.py::test_a_killed_primary_fails_over_under_load_and_the_record_accounts_for_everything",
+    ),
+    Protection(
+        "--limit hides the fence",
+        f"{DR}/plugin_utils/controller.py",
+        'if options.get("subset"):',
+        "if False:",
+        "tests/integration/test_refusals.py::test_options_that_hide_hosts_or_tasks",
+    ),
+    Protection(
+        "--start-at-task skips the gates",
+        f"{DR}/plugin_utils/control.py",
+        'raise ControlError("this run has no %s: an earlier step of the runbook did not run" % name) from None',
+        "return {}",
+        "tests/integration/test_refusals.py::test_a_start_in_the_middle_finds_no_opened_run",
+    ),
+    Protection(
+        "a callback that raises leaves the play running",
+        f"{DR}/action/open.py",
+        "control = Control.of_this_run()",
+        'control = Control("none", "/nonexistent")',
+        "tests/integration/test_refusals.py::test_without_a_record_nothing_is_changed",
+    ),
+    Protection(
+        "a template in an extra-var is executed on the controller",
+        f"{DR}/module_utils/inputs.py",
+        "if _TEMPLATE.search(text):",
+        "if False:",
+        "tests/integration/test_refusals.py::test_words_that_are_missing_wrong_or_not_the_operators_to_say",
+    ),
+    Protection(
+        "a fenced host that somebody starts with bare hands",
+        f"{DR}/module_utils/server_stop.py",
+        "    _write_standby_signal(server)\n    pid =",
+        "    pid =",
+        "tests/integration/test_failover.py::test_a_living_primary_is_stopped_cleanly_and_nothing_is_lost",
+    ),
+]
+
+
+def without(protection: Protection, tmp_path: Path) -> Path:
+    """A copy of the project without the protection."""
+    copy = tmp_path / "project"
+    shutil.copytree(ROOT, copy, ignore=LEFT_OUT, symlinks=True)
+    (copy / ".venv").symlink_to(ROOT / ".venv")
+    path = copy / protection.file
+    text = path.read_text()
+    assert protection.old in text, (
+        f"what protects against {protection.trap!r} no longer stands in {protection.file}: adjust this list"
+    )
+    path.write_text(text.replace(protection.old, protection.new, 1))
+    # Some house rules ask git which files there are.
+    subprocess.run(["git", "init", "-q"], cwd=copy, check=True)
+    subprocess.run(["git", "add", "-A"], cwd=copy, check=True)
+    return copy
+
+
+def outcome(copy: Path, test: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(copy / "runner"), "RELEVO_STORE": str(copy / ".relevo")}
+    words = [ROOT / ".venv" / "bin" / "python", "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", test]
+    return subprocess.run(words, cwd=copy, env=environment, capture_output=True, text=True, check=False, timeout=900)
+
+
+def named(protection: Protection) -> str:
+    return protection.trap.replace(" ", "-")
+
+
+@pytest.mark.parametrize("protection", FAST, ids=named)
+def test_its_test_notices_that_a_protection_is_gone(protection, tmp_path):
+    done = outcome(without(protection, tmp_path), protection.test)
+    assert done.returncode == 1, f"{protection.test} did not notice: {done.stdout[-2000:]}{done.stderr[-500:]}"
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("protection", ON_THE_LABORATORY, ids=named)
+def test_its_scenario_notices_that_a_protection_is_gone(protection, tmp_path):
+    done = outcome(without(protection, tmp_path), protection.test)
+    assert done.returncode == 1, f"{protection.test} did not notice: {done.stdout[-2000:]}{done.stderr[-500:]}"
