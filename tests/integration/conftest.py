@@ -89,10 +89,13 @@ class Bench:
         assert done.returncode == 0, f"bin/lab {' '.join(words)}: {done.stderr}"
         return done.stdout.strip()
 
+    def leader(self, host: str) -> int:
+        """The host's process 1, as this machine numbers it."""
+        return container.leader(self.lab, self.lab.host(host))
+
     def inside(self, host: str, *argv: str, text: str | None = None, check: bool = True) -> str:
         """Run a command on a host from outside, network or not."""
-        leader = container.leader(self.lab, self.lab.host(host))
-        words = ["nsenter", "--target", str(leader), "--mount", "--uts", "--ipc", "--net", "--pid", "--", *argv]
+        words = ["nsenter", "--target", str(self.leader(host)), "--mount", "--uts", "--ipc", "--net", "--pid", "--", *argv]
         done = subprocess.run(words, input=text, capture_output=True, text=True, check=False, timeout=60)
         assert not check or done.returncode == 0, f"{host}: {' '.join(argv)}: {done.stderr}{done.stdout}"
         return done.stdout.strip()
@@ -185,25 +188,38 @@ class Bench:
         self.wait("the ledger is acknowledged", lambda: self.acknowledged() > before)
 
 
-@pytest.fixture(scope="session")
-def protected() -> Bench:
-    """A protected cluster, kept as a snapshot; a laboratory that is not there fails the tests that need it."""
+def protect() -> Bench:
+    """A protected cluster, kept as a snapshot; one that this code made already is taken as it is."""
     store = Path(os.environ.get("RELEVO_STORE") or ROOT / ".relevo")
     bench = Bench(store)
     if not bench.lab.hosts():
         pytest.fail("The laboratory is not up. Run 'make lab' first, as root.")
-    snapshot = bench.lab.state / "snapshots" / SNAPSHOT
-    stamp = snapshot / "made-by"
-    key = hashlib.sha256(b"".join(path.read_bytes() for path in sorted((ROOT / "roles").rglob("*")) if path.is_file())).hexdigest()
-    if stamp.exists() and stamp.read_text() == f"{store} {key}":
-        return bench
-    run = bench.run("protect", dr_allow_restart="true")
-    assert run.code == 0, run.output[-3000:]
-    bench.wait_until_serving()
-    bench.verb("snapshot", SNAPSHOT)
-    bench.wait_until_serving()
-    stamp.write_text(f"{store} {key}")
+    stamp = bench.lab.state / "snapshots" / SNAPSHOT / "made-by"
+    sources = [
+        path
+        for top in ("roles", "collections")
+        for path in sorted((ROOT / top).rglob("*"))
+        if path.suffix in (".py", ".yml", ".j2")
+    ]
+    made_by = f"{store} {hashlib.sha256(b''.join(path.read_bytes() for path in sources)).hexdigest()}"
+    if not (stamp.exists() and stamp.read_text() == made_by):
+        if stamp.parent.exists():
+            # Made by other code: go back to where a protected cluster was, and bring it up to date.
+            bench.verb("reset", SNAPSHOT)
+            bench.wait_until_serving()
+        run = bench.run("protect", dr_allow_restart="true")
+        assert run.code == 0, run.output[-3000:]
+        bench.wait_until_serving()
+        bench.verb("snapshot", SNAPSHOT)
+        bench.wait_until_serving()
+        stamp.write_text(made_by)
     return bench
+
+
+@pytest.fixture(scope="session")
+def protected() -> Bench:
+    """The protected cluster, in whatever state the last test left it."""
+    return protect()
 
 
 @pytest.fixture
