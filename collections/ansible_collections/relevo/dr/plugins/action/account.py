@@ -48,7 +48,9 @@ def _lost(plan: dict[str, Any], inputs: dict[str, Any], measures: dict[str, Any]
     if lost is not None:
         seconds_ok = bounds[0] is None or (measures.get("rpo_seconds") or 0) <= bounds[0]
         within = lost == 0 or (bounds != (None, None) and seconds_ok and (bounds[1] is None or lost <= bounds[1]))
-    expected = "none" if bounds == (None, None) else "within the accepted loss (%s s, %s transactions)" % bounds
+    accepted = ["%g s" % bounds[0]] if bounds[0] is not None else []
+    accepted += ["%d transactions" % bounds[1]] if bounds[1] is not None else []
+    expected = "at most %s, as accepted" % " and ".join(accepted) if accepted else "none"
     return Gate(
         "LOSS",
         "every acknowledged transaction is accounted for",

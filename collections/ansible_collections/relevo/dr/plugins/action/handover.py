@@ -20,6 +20,8 @@ from ansible_collections.relevo.dr.plugins.plugin_utils.control import Aborted
 from ansible_collections.relevo.dr.plugins.plugin_utils.fencing import Fencing, NotFenced, fence
 from ansible_collections.relevo.dr.plugins.plugin_utils.run_action import RunAction, went_wrong
 
+WEAKEST_FIRST = (*promotion_token.CLASSES_ACCEPTED_BY_NAME[::-1], *promotion_token.FENCING_CLASSES[::-1])
+
 
 class PartFailed(Exception):
     """A host's part failed; the message is a sentence. material: phases and loss for the record."""
@@ -36,6 +38,7 @@ class ActionModule(RunAction):
         self._plan = plan = read_plan(self.control.read("plan"))
         self._changed = False
         self._material: dict[str, Any] = {"phases": []}
+        self._seen: list[dict[str, Any]] = []
         if plan.done or self._task.check_mode:
             return {"msg": "nothing to do: %s serves already" % plan.promote if plan.done else "check mode: nothing is done"}
         try:
@@ -107,10 +110,7 @@ class ActionModule(RunAction):
         proof.update(address=database["address"], port=int(database["port"]))
         self._changed = self._changed or proof["changed"]
         self._material["phases"].append(proof["phase"])
-        self._material["fence"] = {
-            "class": proof["class"],
-            "hosts": [{name: proof[name] for name in ("host", "class", "at", "probes", "provider")}],
-        }
+        self._material["fence"] = shown_fence([proof], [])
         self.control.write("handover/proof/%s" % self.host, proof)
 
     def _state_what_was_acknowledged(self) -> None:
@@ -170,6 +170,7 @@ class ActionModule(RunAction):
                 "accept_unmeasured": "LOSS" in inputs["accept_unknown"],
             },
         )
+        self._material["fence"] = shown_fence(proofs, self._seen + promoted["probes"])
         self._material["measures"] = {
             "loss_before_promotion": promoted["loss"],
             "promotion": promoted["promotion"],
@@ -207,7 +208,7 @@ class ActionModule(RunAction):
             accepted_classes=accepted,
         )
         text = promotion_token.canonical(token)
-        self._material["fence_probes"] = seen
+        self._seen = seen
         return text, promotion_token.sign(text, os.environ["RELEVO_SIGNING_KEY"])
 
     def _cut_over(self) -> None:
@@ -256,3 +257,12 @@ class ActionModule(RunAction):
             self._seconds(name, default)
             for name, default in (("quiesce_wait_seconds", 20), ("fence_seconds", 60), ("drain_seconds", 60))
         )
+
+
+def shown_fence(proofs: list[dict[str, Any]], probes: list[dict[str, Any]]) -> dict[str, Any]:
+    """The fence as the record keeps it: each host with its class and every probe of it, from all vantage points."""
+    hosts = []
+    for proof in proofs:
+        seen = [*proof["probes"], *(found for found in probes if found["host"] == proof["host"])]
+        hosts.append({**{name: proof[name] for name in ("host", "class", "at", "provider")}, "probes": seen})
+    return {"class": min((proof["class"] for proof in proofs), key=WEAKEST_FIRST.index), "hosts": hosts}

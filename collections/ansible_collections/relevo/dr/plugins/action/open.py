@@ -7,9 +7,8 @@ from __future__ import annotations
 from typing import Any, Optional
 
 from ansible.plugins.action import ActionBase
-from ansible_collections.relevo.dr.plugins.module_utils.clock import utc_now
 from ansible_collections.relevo.dr.plugins.module_utils.inputs import check_confirmation, check_extra_variables, read_inputs
-from ansible_collections.relevo.dr.plugins.module_utils.milestone import told
+from ansible_collections.relevo.dr.plugins.module_utils.milestone import beginning, told
 from ansible_collections.relevo.dr.plugins.module_utils.plan import check_groups
 from ansible_collections.relevo.dr.plugins.module_utils.refusal import Refusal, sentence
 from ansible_collections.relevo.dr.plugins.plugin_utils import controller
@@ -66,7 +65,7 @@ class ActionModule(ActionBase):
         sites = {host: str(hostvars.raw_get(host).get("dr_site", "")) for hosts in groups.values() for host in hosts}
         control.write(
             "landscape",
-            {"runbook": runbook, "cluster": cluster, "groups": groups, "sites": sites, "given": given, "opened_at": utc_now()},
+            {"runbook": runbook, "cluster": cluster, "groups": groups, "sites": sites, "given": given, "began": beginning()},
         )
         if runbook not in CHANGES_PRODUCTION:
             return {"target_site": given.get("dr_target_site")}

@@ -26,8 +26,8 @@ class ActionModule(RunAction):
     _requires_connection = False
 
     def act(self) -> dict[str, Any]:
-        phase = Milestone("PREFLIGHT", "controller")
-        given = self.control.read("landscape")["given"]
+        known = self.control.read("landscape")
+        phase, given = Milestone("PREFLIGHT", "controller", known["began"]), known["given"]
         landscape = read_landscape(self.control)
         enforce = bool(self._task.args["enforce"])
         try:

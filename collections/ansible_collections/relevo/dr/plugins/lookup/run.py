@@ -52,7 +52,7 @@ class LookupModule(LookupBase):
 
 def account(control: Control) -> dict[str, Any]:
     """See RETURN. A proof's address is the name under which the observers know the host."""
-    plan, opened = control.read("plan"), control.read("landscape")["opened_at"]
+    plan, opened = control.read("plan"), control.read("landscape")["began"]["at"]
     proofs = control.read_all("handover/proof")
     promotion = control.read("handover/promoted")
     names = {host: control.read("database/%s" % host)["settings"]["name"] for host in [plan["promote"], *plan["fence"]]}

@@ -4,8 +4,8 @@
 
 from __future__ import annotations
 
-import time
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Optional
 
 from ansible_collections.relevo.dr.plugins.module_utils import clock
 
@@ -13,9 +13,11 @@ from ansible_collections.relevo.dr.plugins.module_utils import clock
 class Milestone:
     """One phase on one host. The wall clock gives the times, the monotonic clock the duration."""
 
-    def __init__(self, name: str, host: str) -> None:
+    def __init__(self, name: str, host: str, began: Optional[Mapping[str, Any]] = None) -> None:
+        """Begins now, or where an earlier process of the same boot said it began (see :func:`beginning`)."""
         self._name, self._host = name, host
-        self._started_at, self._started = clock.utc_now(), time.monotonic()
+        known = began or beginning()
+        self._started_at, self._started = str(known["at"]), float(known["boottime"])
 
     def ended(self, outcome: str = "ok", detail: str = "") -> dict[str, Any]:
         """The phase as the record keeps it. outcome: ok | failed | skipped."""
@@ -24,10 +26,15 @@ class Milestone:
             "host": self._host,
             "started_at": self._started_at,
             "ended_at": clock.utc_now(),
-            "duration_seconds": round(time.monotonic() - self._started, 6),
+            "duration_seconds": round(clock.boottime_seconds() - self._started, 6),
             "outcome": outcome,
             "detail": detail,
         }
+
+
+def beginning() -> dict[str, Any]:
+    """A moment that a later process can measure from."""
+    return {"at": clock.utc_now(), "boottime": clock.boottime_seconds()}
 
 
 def told(**relevo: Any) -> dict[str, Any]:
