@@ -29,7 +29,7 @@ BINARIES = f"/usr/lib/postgresql/{VERSION}/bin"
 
 
 # What a refused run must leave as it was on a database host.
-STATE = f"""
+STATE = """
 import hashlib, os, subprocess
 total = hashlib.sha256()
 for top in ("/etc", "/var/lib/relevo", "/usr/local/lib"):
@@ -38,14 +38,14 @@ for top in ("/etc", "/var/lib/relevo", "/usr/local/lib"):
         for path in sorted(os.path.join(directory, name) for name in files):
             content = os.readlink(path).encode() if os.path.islink(path) else open(path, "rb").read()
             total.update(path.encode() + oct(os.lstat(path).st_mode).encode() + content)
-unit = ["systemctl", "show", "--property=ActiveState,ActiveEnterTimestamp,ExecStartPre", "{UNIT}"]
+unit = ["systemctl", "show", "--property=ActiveState,ActiveEnterTimestamp,ExecStartPre", "UNIT"]
 total.update(subprocess.run(unit, capture_output=True).stdout)
 sql = "select setting from pg_settings union all select rolname || coalesce(rolpassword, '') from pg_authid"
 sql += " union all select slot_name from pg_replication_slots"
 words = ["runuser", "-u", "postgres", "--", "psql", "-XAtqc", "select md5(string_agg(s, ',' order by s)) from (" + sql + ") as state (s)"]
 total.update(subprocess.run(words, capture_output=True, cwd="/").stdout)
 print(total.hexdigest())
-"""
+""".replace("UNIT", UNIT)
 
 
 class Pair(Bench):

@@ -75,16 +75,12 @@ class Steps:
 
     def create(self) -> None:
         """Debian's own way to make a configuration also makes a cluster, which is thrown away before the restore."""
-        options = [
-            "--port",
-            str(self._p["port"]),
-            "--datadir",
-            self._data,
-            "--start-conf",
-            "auto",
-            "--pgoption",
-            "add_include_dir=conf.d",
-        ]
+        account, parent = pwd.getpwnam(self._owner), os.path.dirname(self._data)
+        if not os.path.isdir(parent):
+            os.makedirs(parent)
+            os.chown(parent, account.pw_uid, account.pw_gid)
+        options = ["--port", str(self._p["port"]), "--datadir", self._data, "--start-conf", "auto"]
+        options += ["--pgoption", "add_include_dir=conf.d"]
         _run(["pg_createcluster", *options, self._p["cluster_version"], self._p["cluster_name"]], 300)
 
     def clean(self) -> None:
