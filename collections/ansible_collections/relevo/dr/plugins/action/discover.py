@@ -78,7 +78,7 @@ class ActionModule(RunAction):
         last = ""
         for _ in range(2):
             try:
-                with socket.create_connection((address, port), timeout=1.0):
+                with socket.create_connection((address, port), timeout=0.7):
                     return None
             except OSError as error:
                 last = str(error)

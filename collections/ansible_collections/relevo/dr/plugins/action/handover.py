@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ansible_collections.relevo.dr.plugins.module_utils import promotion_token
@@ -133,6 +134,8 @@ class ActionModule(RunAction):
             **{name: entry[name] for name in ("data_directory", "bin_directory", "port", "database")},
             "old_hosts": old_hosts,
         }
+        # While the standby drains: a silent host costs a probe its whole time-out.
+        again = ThreadPoolExecutor().map(lambda old: probe("controller", old["host"], old["address"], old["port"]), old_hosts)
         drained = self._execute(
             "relevo.dr.standby_promote",
             "DRAIN",
@@ -147,7 +150,11 @@ class ActionModule(RunAction):
         statements = self.control.wait(
             ["handover/witness/%s" % host for host in self._plan.witness], self._seconds("fence_seconds", 60)
         )
-        token, signature = self._authorise(proofs, statements, drained) if drained["in_recovery"] else ("", "")
+        token, signature = (
+            self._authorise(proofs, [*again, *(found for statement in statements for found in statement["probes"])], drained)
+            if drained["in_recovery"]
+            else ("", "")
+        )
         # From here the application hosts get ready: they wait for the new primary by themselves.
         self.control.write("handover/authorised", {"host": self.host})
         inputs = self.control.read("inputs")
@@ -179,16 +186,8 @@ class ActionModule(RunAction):
         }
         self.control.write("handover/promoted", promoted["promotion"])
 
-    def _authorise(
-        self, proofs: list[dict[str, Any]], statements: list[dict[str, Any]], drained: dict[str, Any]
-    ) -> tuple[str, str]:
-        """Probe once more from here, and sign what is proven. Raises PartFailed when anything still answers."""
-        again = [probe("controller", proof["host"], proof["address"], proof["port"]) for proof in proofs]
-        seen = [
-            found
-            for found in again + [found for statement in statements for found in statement["probes"]]
-            if found["method"] == "tcp"
-        ]
+    def _authorise(self, proofs: list[dict[str, Any]], seen: list[dict[str, Any]], drained: dict[str, Any]) -> tuple[str, str]:
+        """Sign what is proven. seen: probes after the fence, from here and from the witnesses. Raises PartFailed when anything still answers."""
         answering = ["%s as seen from %s" % (found["address"], found["vantage"]) for found in seen if found["result"] == "answers"]
         if answering:
             raise PartFailed(

@@ -65,13 +65,15 @@ def info(application: app.Application, p: dict[str, Any]) -> dict[str, Any]:
     def ask(database: dict[str, Any]) -> dict[str, Any]:
         return app.ask_database(application, app.with_address(url, database["name"], int(database["port"])))
 
-    with ThreadPoolExecutor(max_workers=max(1, len(p["databases"]))) as pool:
+    # Side by side: an application whose database is dead takes its time to say so.
+    with ThreadPoolExecutor(max_workers=1 + len(p["databases"])) as pool:
+        health = pool.submit(app.health, application, 1.0)
         answers = dict(zip((database["host"] for database in p["databases"]), pool.map(ask, p["databases"])))
     return {
         "active": app.unit_is(application.unit, "is-active"),
         "enabled": app.unit_is(application.unit, "is-enabled"),
         "address": app.url_address(url),
-        "health": app.health(application),
+        "health": health.result(),
         "databases": answers,
     }
 
