@@ -59,7 +59,9 @@ class ActionModule(RunAction):
 
     def _judged(self, sentences: list[str], phase: dict[str, Any], **material: Any) -> dict[str, Any]:
         """Keep the judgement for the task that speaks it: this one shows nothing, so that an operator reads sentences and not data."""
-        self.control.write("judgement", {"sentences": sentences, "enforce": bool(self._task.args["enforce"])})
+        self.control.write(
+            "judgement", {"sentences": sentences, "summary": phase["detail"], "enforce": bool(self._task.args["enforce"])}
+        )
         return {"msg": phase["detail"], **told(phases=[phase], **material)}
 
 

@@ -18,7 +18,9 @@ class ActionModule(RunAction):
     def act(self) -> dict[str, Any]:
         judgement = self.control.read("judgement")
         if not judgement["sentences"]:
-            return {"msg": "every gate passes"}
+            # Ansible shows no message of a task that went well, but this is what an operator waits for.
+            self._display.display(judgement["summary"])
+            return {"msg": judgement["summary"]}
         # A check that finds something has failed; only a run that was to change something is refused.
         spoken = told(refused=True) if judgement["enforce"] else {}
         return {"failed": True, "msg": "Not ready.\n%s" % "\n".join(judgement["sentences"]), **spoken}

@@ -52,15 +52,16 @@ def halt(lab: Laboratory) -> None:
     for host in lab.hosts():
         for point in container.mounts_below(lab.directory(host)):
             run(["umount", point])
-    # A dead host's own view of its volume goes away a moment later, and only then is all of it on the image.
     for host in lab.hosts():
-        image = lab.directory(host) / "volume.img"
-        if image.exists() and not container.wait_for(
-            lambda image=image: not run(["losetup", "--associated", image]).strip(), container.DEATH_SECONDS
-        ):
-            raise LaboratoryError(
-                f"The volume of {host.name} is still in use {container.DEATH_SECONDS} s after its death. Look at 'losetup --associated {image}'."
-            )
+        wait_until_whole(lab.directory(host) / "volume.img")
+
+
+def wait_until_whole(image: Path) -> None:
+    """A dead host's own view of its volume goes away a moment later, and only then is all of it on the image."""
+    if not container.wait_for(lambda: not run(["losetup", "--associated", image]).strip(), container.DEATH_SECONDS):
+        raise LaboratoryError(
+            f"{image} is still in use {container.DEATH_SECONDS} s after its host's death. Look at 'losetup --associated {image}'."
+        )
 
 
 def start(lab: Laboratory) -> None:
