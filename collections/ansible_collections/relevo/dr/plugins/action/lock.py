@@ -43,7 +43,7 @@ class ActionModule(RunAction):
             "orphan_wait_seconds": wait_seconds,
             "checkpoint": "bin_directory" in settings,
             **{name: settings[name] for name in ("bin_directory", "port") if "bin_directory" in settings},
-            **controller.identity(),
+            **self.control.read("landscape")["controller"],
         }
         answer = self.ask("relevo.dr.run_lock", arguments)
         wrong = went_wrong(answer)

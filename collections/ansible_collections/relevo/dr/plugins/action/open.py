@@ -65,7 +65,15 @@ class ActionModule(ActionBase):
         sites = {host: str(hostvars.raw_get(host).get("dr_site", "")) for hosts in groups.values() for host in hosts}
         control.write(
             "landscape",
-            {"runbook": runbook, "cluster": cluster, "groups": groups, "sites": sites, "given": given, "began": beginning()},
+            {
+                "runbook": runbook,
+                "cluster": cluster,
+                "groups": groups,
+                "sites": sites,
+                "given": given,
+                "began": beginning(),
+                "controller": controller.identity(),
+            },
         )
         if runbook not in CHANGES_PRODUCTION:
             return {"target_site": given.get("dr_target_site")}

@@ -18,7 +18,7 @@ from ansible_collections.relevo.dr.plugins.module_utils.postgresql import Psql, 
 
 _POSITION = """
 select pg_is_in_recovery() as in_recovery, pg_last_wal_receive_lsn()::text as receive_lsn, pg_last_wal_replay_lsn()::text as replay_lsn,
-       pg_is_wal_replay_paused() as paused, (select pid from pg_stat_wal_receiver) as receiver_pid,
+       case when pg_is_in_recovery() then pg_is_wal_replay_paused() end as paused, (select pid from pg_stat_wal_receiver) as receiver_pid,
        to_char(pg_last_xact_replay_timestamp() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as last_replayed_at
 """
 

@@ -30,6 +30,7 @@ class Control:
 
     def __init__(self, run_id: str, run_directory: str) -> None:
         self.run_id = run_id
+        self._playbook_pid = os.getppid()
         self._directory = os.path.join(run_directory, "control")
 
     @classmethod
@@ -79,6 +80,11 @@ class Control:
         """Whether a value was kept."""
         return os.path.exists(self._path(name))
 
+    def check_alive(self) -> None:
+        """Aborted when ansible-playbook is gone: a task's worker outlives it, and must not go on with a run that nobody leads."""
+        if os.getppid() != self._playbook_pid:
+            raise Aborted("ansible-playbook of run %s is gone" % self.run_id)
+
     def wait(self, names: Iterable[str], seconds: float) -> list[Any]:
         """Wait until every name is kept. Aborted when a part failed meanwhile or the time is over."""
         wanted = list(names)
@@ -87,6 +93,7 @@ class Control:
             missing = [name for name in wanted if not self.exists(name)]
             if not missing:
                 return [self.read(name) for name in wanted]
+            self.check_alive()
             failed = self.read_all("handover/failed")
             if failed:
                 raise Aborted("; ".join("%s: %s" % (host, value["msg"]) for host, value in failed.items()))

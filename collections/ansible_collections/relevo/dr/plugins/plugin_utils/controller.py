@@ -26,8 +26,8 @@ def process_started(pid: int) -> Optional[str]:
 
 
 def identity() -> dict[str, Any]:
-    """Owner, host, boot and process of this run, as the lock on the hosts names them. The process is ansible-playbook, the parent of task workers."""
-    pid = int(os.environ.get("RELEVO_PLAYBOOK_PID") or os.getppid())
+    """Owner, host, boot and process of this run, as the lock on the hosts names them. The process is ansible-playbook, the parent of this task's worker."""
+    pid = os.getppid()
     return {
         "owner": os.environ.get("SUDO_USER") or getpass.getuser(),
         "controller": socket.gethostname(),

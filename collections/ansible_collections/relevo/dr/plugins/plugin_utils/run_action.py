@@ -8,7 +8,7 @@ from typing import Any, Optional
 
 from ansible.errors import AnsibleConnectionFailure
 from ansible.plugins.action import ActionBase
-from ansible_collections.relevo.dr.plugins.plugin_utils.control import Control, ControlError
+from ansible_collections.relevo.dr.plugins.plugin_utils.control import Aborted, Control, ControlError
 
 
 class RunAction(ActionBase):
@@ -37,6 +37,7 @@ class RunAction(ActionBase):
 
     def ask(self, module: str, arguments: dict[str, Any]) -> dict[str, Any]:
         """Run a module on this host; a host that stops answering gives ``unreachable`` and a sentence, never an exception."""
+        self.control.check_alive()
         try:
             answer: dict[str, Any] = self._execute_module(module_name=module, module_args=arguments, task_vars=self.variables)
         except AnsibleConnectionFailure as error:
