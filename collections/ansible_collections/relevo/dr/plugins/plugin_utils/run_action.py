@@ -24,7 +24,7 @@ class RunAction(ActionBase):
         try:
             self.control = Control.of_this_run()
             return {**result, "changed": False, **self.act()}
-        except ControlError as error:
+        except (Aborted, ControlError) as error:
             return {
                 **result,
                 "failed": True,
