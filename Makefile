@@ -31,6 +31,7 @@ test: lint ## every fast test, then the smoke scenarios on a new laboratory
 
 test-full: test ## make test, then every other scenario and the Molecule one
 	$(PYTEST) tests/integration -m "not smoke"
+	$(PYTEST) tests/mutation
 	$(MAKE) --no-print-directory lab-down lab
 	$(MOLECULE) reset --scenario-name failover
 	$(MOLECULE) test --scenario-name failover
