@@ -96,3 +96,11 @@ def test_no_rule_of_the_linter_is_left_out():
     assert (rules["skip_list"], rules["warn_list"]) == ([], [])
     assert not (ROOT / ".ansible-lint-ignore").exists()
     assert [name(path) for path in task_files() if re.search(r"#\s*noqa", text(path))] == []
+
+
+def test_one_task_is_on_the_outage_clock():
+    """Each further task there costs a round trip to every host; see docs/performance.md."""
+    plays = load(ROOT / "playbooks/failover.yml")
+    clock = next(play for play in plays if play["name"].endswith("Hand over"))
+    assert [task["ansible.builtin.include_role"]["tasks_from"] for task in clock["tasks"]] == ["promote"]
+    assert len(load(ROOT / "roles/dr_standby/tasks/promote.yml")) == 1
