@@ -104,7 +104,8 @@ class Bench:
         return self.inside(host, "runuser", "-u", "postgres", "--", "psql", "-XAtq", "-d", database, "-c", statement, check=check)
 
     def writable(self, host: str) -> bool:
-        return self.sql(host, "select not pg_is_in_recovery()", "postgres", check=False) == "t"
+        on = container.is_on(self.lab, self.lab.host(host))
+        return on and self.sql(host, "select not pg_is_in_recovery()", "postgres", check=False) == "t"
 
     def digest(self) -> dict[str, str]:
         """One line per host that is on; equal digests mean that nothing was changed."""
@@ -226,5 +227,14 @@ def protected() -> Bench:
 def bench(protected: Bench) -> Bench:
     """The protected cluster as it was kept."""
     protected.verb("reset", SNAPSHOT)
+    protected.wait_until_serving()
+    return protected
+
+
+@pytest.fixture
+def healthy(protected: Bench) -> Bench:
+    """The protected cluster serving from site a; brought back only when a test before left it otherwise."""
+    if not protected.writable("a-db1") or not protected.health("a-app1"):
+        protected.verb("reset", SNAPSHOT)
     protected.wait_until_serving()
     return protected

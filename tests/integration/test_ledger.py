@@ -57,35 +57,35 @@ def playbook(path: Path) -> str:
     return done.stdout
 
 
-def test_health_names_the_server(protected: Bench) -> None:
-    status, health = call(protected, "/health")
+def test_health_names_the_server(healthy: Bench) -> None:
+    status, health = call(healthy, "/health")
     assert status == 200
     assert health["server"] == "a-db1"
     assert health["in_recovery"] is False
-    assert health["system_identifier"] == protected.sql("a-db1", "select system_identifier from pg_control_system()")
+    assert health["system_identifier"] == healthy.sql("a-db1", "select system_identifier from pg_control_system()")
 
 
-def test_a_reference_is_written_once_and_acknowledged_after_the_commit(protected: Bench) -> None:
+def test_a_reference_is_written_once_and_acknowledged_after_the_commit(healthy: Bench) -> None:
     reference = f"test-{time.time_ns()}"
-    authorised = f"Authorization: Bearer {token(protected)}"
-    status, answer = call(protected, "/ledger", {"reference": reference}, authorised)
+    authorised = f"Authorization: Bearer {token(healthy)}"
+    status, answer = call(healthy, "/ledger", {"reference": reference}, authorised)
     assert (status, answer["server"]) == (201, "a-db1")
-    assert present(protected, [reference]) == 1
-    assert call(protected, "/ledger", {"reference": reference}, authorised)[0] == 409
-    assert call(protected, "/ledger", {"reference": reference}, "Authorization: Bearer wrong")[0] == 401
-    assert call(protected, "/ledger", {"reference": "'; drop table"}, authorised)[0] == 400
+    assert present(healthy, [reference]) == 1
+    assert call(healthy, "/ledger", {"reference": reference}, authorised)[0] == 409
+    assert call(healthy, "/ledger", {"reference": reference}, "Authorization: Bearer wrong")[0] == 401
+    assert call(healthy, "/ledger", {"reference": "'; drop table"}, authorised)[0] == 400
 
 
-def test_a_user_logs_in_and_an_order_takes_the_stock_or_nothing(protected: Bench) -> None:
-    password = (protected.lab.state / "secrets" / "minimarket_user_password").read_text().strip()
-    protected.inside("a-app1", "rm", "-f", JAR)
+def test_a_user_logs_in_and_an_order_takes_the_stock_or_nothing(healthy: Bench) -> None:
+    password = (healthy.lab.state / "secrets" / "minimarket_user_password").read_text().strip()
+    healthy.inside("a-app1", "rm", "-f", JAR)
     body = json.dumps({"login": "cliente0007", "password": password})
     login = f'url = "http://127.0.0.1:8080/login"\nheader = "Content-Type: application/json"\ndata = {json.dumps(body)}\n'
-    protected.inside("a-app1", "curl", "-sf", "-c", JAR, "-K", "-", text=login)
+    healthy.inside("a-app1", "curl", "-sf", "-c", JAR, "-K", "-", text=login)
     try:
-        account = json.loads(protected.inside("a-app1", "curl", "-sf", "-b", JAR, "http://127.0.0.1:8080/account"))
+        account = json.loads(healthy.inside("a-app1", "curl", "-sf", "-b", JAR, "http://127.0.0.1:8080/account"))
         assert account["email"] == "cliente7@example.com"
-        before = protected.sql("a-db1", "select quantity from shop.inventory_items where product_id = 5")
+        before = healthy.sql("a-db1", "select quantity from shop.inventory_items where product_id = 5")
         for quantity, status in ((2, "201"), (10_000_000, "409")):
             order = json.dumps({"lines": [{"product_id": 5, "quantity": quantity}]})
             words = [
@@ -101,78 +101,78 @@ def test_a_user_logs_in_and_an_order_takes_the_stock_or_nothing(protected: Bench
                 "Content-Type: application/json",
                 "-d",
             ]
-            assert protected.inside("a-app1", *words, order, "http://127.0.0.1:8080/orders") == status
-        after = protected.sql("a-db1", "select quantity from shop.inventory_items where product_id = 5")
+            assert healthy.inside("a-app1", *words, order, "http://127.0.0.1:8080/orders") == status
+        after = healthy.sql("a-db1", "select quantity from shop.inventory_items where product_id = 5")
         assert int(before) - int(after) == 2
     finally:
-        protected.inside("a-app1", "rm", "-f", JAR)
+        healthy.inside("a-app1", "rm", "-f", JAR)
 
 
-def test_columns_are_encrypted_and_the_key_is_in_no_statement(protected: Bench) -> None:
-    stored = protected.sql("a-db1", "select encode(email_encrypted, 'hex') from shop.users where login = 'cliente0007'")
+def test_columns_are_encrypted_and_the_key_is_in_no_statement(healthy: Bench) -> None:
+    stored = healthy.sql("a-db1", "select encode(email_encrypted, 'hex') from shop.users where login = 'cliente0007'")
     assert b"cliente7".hex() not in stored
-    key = (protected.lab.state / "secrets" / "minimarket_key").read_text().strip()
-    written = protected.inside("a-db1", "grep", "-rlF", "-f", "-", "/var/log/postgresql", text=key + "\n", check=False)
+    key = (healthy.lab.state / "secrets" / "minimarket_key").read_text().strip()
+    written = healthy.inside("a-db1", "grep", "-rlF", "-f", "-", "/var/log/postgresql", text=key + "\n", check=False)
     assert written == ""
     owned = "select count(*) from pg_class where relowner = (select oid from pg_roles where rolname = 'minimarket_app')"
-    assert protected.sql("a-db1", owned) == "0"
+    assert healthy.sql("a-db1", owned) == "0"
 
 
-def test_the_ledger_agrees_with_the_database(protected: Bench) -> None:
+def test_the_ledger_agrees_with_the_database(healthy: Bench) -> None:
     began = now()
     time.sleep(6)
-    written = [one for one in entries(protected, began) if one.outcome == "acknowledged"]
+    written = [one for one in entries(healthy, began) if one.outcome == "acknowledged"]
     assert len(written) >= 4
-    assert present(protected, [one.reference for one in written]) == len(written)
+    assert present(healthy, [one.reference for one in written]) == len(written)
 
 
-def test_numbers_go_on_after_a_restart_and_none_is_used_twice(protected: Bench) -> None:
+def test_numbers_go_on_after_a_restart_and_none_is_used_twice(healthy: Bench) -> None:
     began = now()
-    protected.inside("wit1", "systemctl", "kill", "--signal=KILL", "relevo-ledger.service")
-    protected.wait(
+    healthy.inside("wit1", "systemctl", "kill", "--signal=KILL", "relevo-ledger.service")
+    healthy.wait(
         "the ledger writes again",
-        lambda: protected.inside("wit1", "systemctl", "is-active", "relevo-ledger.service", check=False) == "active",
+        lambda: healthy.inside("wit1", "systemctl", "is-active", "relevo-ledger.service", check=False) == "active",
     )
     time.sleep(3)
-    lines = witness_log.since(log(protected, "wit1", "ledger.jsonl"), began)
+    lines = witness_log.since(log(healthy, "wit1", "ledger.jsonl"), began)
     numbers = [line["n"] for line in lines if line["kind"] == "intent"]
     assert [line["kind"] for line in lines].count("start") == 1
     assert numbers == list(range(numbers[0], numbers[0] + len(numbers)))
     assert len({line["reference"].rpartition("-")[0] for line in lines if line["kind"] == "intent"}) == 1
 
 
-def test_the_fast_pace_is_taken_up_and_expires(protected: Bench) -> None:
+def test_the_fast_pace_is_taken_up_and_expires(healthy: Bench) -> None:
     pace = {"ledger_interval_seconds": 0.05, "observer_interval_seconds": 0.2, "until": int(time.time()) + 5}
-    protected.inside("wit1", "mkdir", "-p", "/run/relevo-ledger")
-    protected.inside("wit1", "tee", "/run/relevo-ledger/pace.json", text=json.dumps(pace))
+    healthy.inside("wit1", "mkdir", "-p", "/run/relevo-ledger")
+    healthy.inside("wit1", "tee", "/run/relevo-ledger/pace.json", text=json.dumps(pace))
     time.sleep(1)
     began = now()
     time.sleep(8)
-    found = entries(protected, began)
+    found = entries(healthy, began)
     fast = [one for one in found if one.at < time.strftime("%Y-%m-%dT%H:%M:%S.000000Z", time.gmtime(pace["until"]))]
     assert len(fast) > 20
     assert len(found) - len(fast) < 10
 
 
-def test_two_observers_see_one_writable_node(protected: Bench) -> None:
+def test_two_observers_see_one_writable_node(healthy: Bench) -> None:
     for host in ("wit1", "b-app1"):
-        seen = observation.parse(witness_log.tail(log(protected, host, "observer.jsonl"), 20_000))
+        seen = observation.parse(witness_log.tail(log(healthy, host, "observer.jsonl"), 20_000))
         assert {one.outcome for one in seen[-4:] if one.address == "a-db1"} == {"accepted"}, host
         assert {one.outcome for one in seen[-4:] if one.address == "b-db1"} <= {"read_only", "refused"}, host
         identifiers = {one.system_identifier for one in seen if one.outcome == "accepted"}
-        assert identifiers == {protected.sql("a-db1", "select system_identifier from pg_control_system()")}
+        assert identifiers == {healthy.sql("a-db1", "select system_identifier from pg_control_system()")}
 
 
-def test_the_observers_role_may_do_nothing_else(protected: Bench) -> None:
+def test_the_observers_role_may_do_nothing_else(healthy: Bench) -> None:
     rights = "select count(*) from information_schema.role_table_grants where grantee = 'relevo_observer'"
-    assert protected.sql("a-db1", rights) == "2"
+    assert healthy.sql("a-db1", rights) == "2"
     assert (
-        protected.sql("a-db1", "select rolsuper or rolcreaterole or rolcreatedb from pg_roles where rolname = 'relevo_observer'")
+        healthy.sql("a-db1", "select rolsuper or rolcreaterole or rolcreatedb from pg_roles where rolname = 'relevo_observer'")
         == "f"
     )
 
 
-def test_two_writable_nodes_made_on_purpose_are_seen(protected: Bench) -> None:  # noqa: ARG001  # needs the laboratory
+def test_two_writable_nodes_made_on_purpose_are_seen(healthy: Bench) -> None:  # noqa: ARG001  # needs the laboratory
     output = playbook(ROOT / "tests/fixtures/ledger/two_writable.yml")
     seen = json.loads(re.search(r"OVERLAP (\{.*\})", output.replace("\n", " ")).group(1))  # type: ignore[union-attr]
     assert seen["overlap_seconds"] > 1

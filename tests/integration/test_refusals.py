@@ -27,15 +27,6 @@ def refused(bench: Bench, says: str, *options: str, **variables: str) -> dict:
     return run.record
 
 
-@pytest.fixture
-def healthy(protected: Bench) -> Bench:
-    """For refusals that change nothing, one healthy laboratory serves them all."""
-    if not protected.writable("a-db1") or not protected.health("a-app1"):
-        protected.verb("reset", "protected")
-    protected.wait_until_serving()
-    return protected
-
-
 @pytest.mark.smoke
 @pytest.mark.parametrize(
     ("changed", "says"),
