@@ -41,18 +41,19 @@ for top in ("/etc", "/var/lib/relevo", "/usr/local"):
                 total.update(os.readlink(path).encode())
             elif os.path.isfile(path):
                 total.update(open(path, "rb").read())
-for words in (["systemctl", "list-units", "--type=service", "--all", "--plain", "--no-legend", "--no-pager"], ["nft", "list", "ruleset"]):
-    lines = subprocess.run(words, capture_output=True, text=True).stdout.splitlines()
-    kept = [line for line in lines if "session-" not in line and "user@" not in line and "user-runtime-dir" not in line]
+for words in (["systemctl", "list-units", "--all"], ["systemctl", "list-unit-files"]):
+    lines = subprocess.run([*words, "--type=service", "--plain", "--no-legend", "--no-pager"], capture_output=True, text=True).stdout.splitlines()
+    kept = [line for line in lines if any(name in line for name in ("postgresql", "minimarket", "relevo", "pgbackrest"))]
     total.update("\\n".join(sorted(kept)).encode())
+total.update(subprocess.run(["nft", "list", "ruleset"], capture_output=True).stdout)
 print(total.hexdigest())
 """
 _CATALOG = """
 select md5(string_agg(line, ',' order by line)) from (
-  select 'class ' || oid || relname || relkind from pg_class where relnamespace not in (select oid from pg_namespace where nspname like 'pg_temp%')
-  union all select 'role ' || oid || rolname || coalesce(rolpassword, '') from pg_authid
-  union all select 'setting ' || name || setting from pg_settings where source in ('configuration file', 'database', 'user')
-  union all select 'slot ' || slot_name from pg_replication_slots) as state (line)
+  select concat('class ', oid, relname, relkind) from pg_class where relnamespace not in (select oid from pg_namespace where nspname like 'pg_temp%')
+  union all select concat('role ', oid, rolname, rolpassword) from pg_authid
+  union all select concat('setting ', name, setting) from pg_settings where source in ('configuration file', 'database', 'user')
+  union all select concat('slot ', slot_name) from pg_replication_slots) as state (line)
 """
 
 
