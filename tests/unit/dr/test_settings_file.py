@@ -124,6 +124,12 @@ def test_but_in_our_own_file_it_is_drift():
     assert not planned.refusals
 
 
+def test_a_value_whose_entry_is_gone_does_not_count():
+    rows = {"archive_command": Running("pgbackrest --stanza=x push", source="configuration file", boot_val="")}
+    planned = settings_file.plan([COMMAND], {}, OURS, {}, rows)
+    assert planned.lines == {"archive_command": "pgbackrest push"}
+
+
 @pytest.mark.parametrize(
     ("ours", "elsewhere", "running", "line", "restart"),
     [

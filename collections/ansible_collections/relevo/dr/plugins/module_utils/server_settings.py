@@ -26,7 +26,7 @@ class RunningServer:
 
     def running(self) -> dict[str, Running]:
         """pg_settings by name."""
-        rows = self._session.query("select name, setting, vartype, unit, context from pg_settings")
+        rows = self._session.query("select name, setting, vartype, unit, context, source, boot_val from pg_settings")
         return {row.pop("name"): Running(**row) for row in rows}
 
     def configured(self) -> dict[str, Configured]:

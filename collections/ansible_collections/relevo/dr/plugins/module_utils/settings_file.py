@@ -41,6 +41,8 @@ class Running:
     vartype: str = "string"
     unit: Optional[str] = None
     context: str = "sighup"
+    source: str = "default"
+    boot_val: Optional[str] = None
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,11 @@ class _Found:
     def present(self) -> str:
         """What holds after the next restart, whatever our file would add. Needs a running server."""
         assert self.running is not None
-        return self.configured.value if self.configured else self.running.setting
+        if self.configured:
+            return self.configured.value
+        # Of a file that has no such entry any more: only the running server remembers it.
+        forgotten = self.running.source == "configuration file"
+        return (self.running.boot_val or "") if forgotten else self.running.setting
 
     def hidden_by_alter_system(self, line: str) -> bool:
         """ALTER SYSTEM is read after every file: another value there makes ours a lie."""
