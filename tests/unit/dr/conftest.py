@@ -96,7 +96,7 @@ def landscape() -> Landscape:
             "dr_witness": ["wit1"],
             "dr_observer": ["wit1", "b-app1"],
         },
-        sites={"a-db1": "a", "a-app1": "a", "b-db1": "b", "b-app1": "b", "wit1": "w", "b-store1": "b"},
+        sites={"a-db1": "a", "a-app1": "a", "b-db1": "b", "b-app1": "b", "wit1": "w", "a-store1": "a", "b-store1": "b"},
         database={"a-db1": database("primary"), "b-db1": database("standby")},
         application={"a-app1": application, "b-app1": application},
         witness={

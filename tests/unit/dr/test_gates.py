@@ -65,7 +65,7 @@ STANDBY = ("database", "b-db1", "facts", "cluster")
         ("G17", "a-app1", ("application", "a-app1", "clock_offset_seconds"), 1200.0),
         ("G11", "b-app1", ("application", "b-app1", "facts", "application", "databases", "b-db1", "ok"), False),
         ("G11", "b-app1", ("application", "b-app1", "facts", "application", "databases", "b-db1", "tls"), False),
-        ("G19", "b-db1", ("database", "b-db1", "settings", "repository_hosts"), ["a-db1"]),
+        ("G19", "b-db1", ("database", "b-db1", "settings", "repository_hosts"), ["a-store1"]),
         ("SIGNER", "b-db1", ("database", "b-db1", "facts", "host", "allowed_signers"), []),
         ("REACH", "b-app1", ("application", "b-app1", "reachable"), False),
     ],

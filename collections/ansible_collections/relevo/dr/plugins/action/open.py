@@ -61,8 +61,8 @@ class ActionModule(ActionBase):
         given = check_extra_variables(controller.extra_variables(self._loader))
         hostvars = variables["hostvars"]
         groups = {name: list(variables["groups"].get(name, [])) for name in GROUPS}
-        # Read unrendered: a site is a word, and a template in it would be code.
-        sites = {host: str(hostvars.raw_get(host).get("dr_site", "")) for hosts in groups.values() for host in hosts}
+        # Of every host: a store that a repository is on has a site too. Read unrendered: a site is a word, and a template in it would be code.
+        sites = {host: str(hostvars.raw_get(host).get("dr_site", "")) for host in variables["groups"]["all"]}
         control.write(
             "landscape",
             {
