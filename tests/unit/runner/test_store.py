@@ -76,3 +76,11 @@ def test_many_first_writers_at_once_lose_nothing(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda number: add(Store(place), record(f"r{number}")), range(8)))
     assert len(Store(place).newest()) == 8
+
+
+def test_the_first_run_of_a_runbook_that_ended_well(store: Store) -> None:
+    add(store, record("r2", "2026-11-24T13:00:00.000000Z"), record("r1"), record("r0", "2026-11-23T13:00:00.000000Z", "other"))
+    verdict = record("r1").verdict.value
+    assert store.first("minimarket", "failover", [verdict]) == "2026-11-24T12:15:30.000000Z"
+    assert store.first("minimarket", "failover", ["refused"]) is None
+    assert store.first("minimarket", "protect", [verdict]) is None

@@ -1,0 +1,408 @@
+"""Verification of real backups: what is broken on purpose is named, and green again after repair."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import shutil
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+
+from .conftest import INVENTORY, ROOT, Bench, Run
+
+STORE, READER, PRIMARY = "b-store1", "b-db1", "a-db1"
+BUCKET = "/srv/store/relevo-b/minimarket"
+CONFIG = "/etc/pgbackrest/pgbackrest.conf"
+# Two of the store's directory cache; see roles/lab_store.
+CACHE_SECONDS = 11
+BOUND_SECONDS = 150
+
+
+def backup(bench: Bench, kind: str = "incr") -> None:
+    bench.inside(
+        PRIMARY, "runuser", "-u", "postgres", "--", "pgbackrest", "--stanza=minimarket", "--repo=1", f"--type={kind}", "backup"
+    )
+
+
+def inventory(directory: Path, **variables: object) -> Path:
+    """The laboratory's inventory with other wishes for its backups."""
+    copy = directory / "lab"
+    shutil.copytree(INVENTORY, copy, dirs_exist_ok=True)
+    path = copy / "group_vars/all.yml"
+    text = path.read_text().replace("{{ inventory_dir }}/../..", str(ROOT))
+    path.write_text(text + "".join(f"\n{name}: {json.dumps(value)}\n" for name, value in variables.items()))
+    return copy
+
+
+@pytest.fixture(scope="module")
+def stored(protected: Bench, tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    """A cluster with a full backup, two incremental ones, and WAL between them; every backup of the last day counts."""
+    protected.verb("reset", "protected")
+    protected.wait_until_serving()
+    for _ in range(2):
+        protected.sql(
+            PRIMARY,
+            "create table if not exists public.load (t text); insert into public.load select md5(g::text) from generate_series(1, 20000) g",
+        )
+        backup(protected)
+        protected.sql(PRIMARY, "select pg_switch_wal()")
+    backup(protected, "full")
+    # Coverage has a test of its own.
+    return protected.with_inventory(inventory(tmp_path_factory.mktemp("verify"), dr_backup_periods=0))
+
+
+def verify(bench: Bench, *, full: bool = False) -> Run:
+    began = time.monotonic()
+    run = bench.run("verify_backup", **({"dr_backup_full": "true"} if full else {}))
+    assert time.monotonic() - began < BOUND_SECONDS
+    assert "Traceback" not in run.output
+    return run
+
+
+def green(bench: Bench) -> dict:
+    run = verify(bench, full=True)
+    assert run.code == 0, run.output[-4000:]
+    assert run.record["verdict"] == "passed", run.record["reasons"]
+    return run.record
+
+
+def red(bench: Bench, gate: str, *says: str) -> None:
+    run = verify(bench, full=True)
+    assert run.code != 0, run.output[-3000:]
+    assert run.record["verdict"] == "failed"
+    failing = {entry["id"]: entry for entry in run.record["gates"] if entry["verdict"] == "fail"}
+    assert gate in failing, failing
+    for words in says:
+        assert words in failing[gate]["observed"], failing[gate]["observed"]
+    assert failing[gate]["next_action"]
+    assert f"{gate} on " in run.output
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is done to the store by a shell on it (FILE is what `find` finds), the gate that must fail, and what it must say."""
+
+    find: str
+    harm: str
+    heal: str
+    gate: str
+
+
+FLIP = """python3 - FILE <<'END'
+import sys
+with open(sys.argv[1], "r+b") as file:
+    file.seek(0, 2); middle = file.tell() // 2
+    file.seek(middle); byte = file.read(1)
+    file.seek(middle); file.write(bytes([byte[0] ^ 1]))
+END"""
+SEGMENTS = "archive -name '0000*-*.zst' | sort"
+FAULTS = {
+    "a segment deleted": Fault(f"{SEGMENTS} | sed -n 4p", "mv FILE /tmp/kept", "mv /tmp/kept FILE", "G04"),
+    "a segment truncated": Fault(
+        f"{SEGMENTS} | sed -n 4p", "cp -p FILE /tmp/kept; truncate -s 300 FILE", "mv /tmp/kept FILE", "WAL"
+    ),
+    "a segment with the content of another": Fault(
+        f"{SEGMENTS} | sed -n 4p",
+        f"cp -p FILE /tmp/kept; cat $(find {SEGMENTS} | sed -n 5p) > FILE",
+        "mv /tmp/kept FILE",
+        "WAL",
+    ),
+    "a byte flipped in a segment": Fault(f"{SEGMENTS} | sed -n 4p", FLIP, FLIP, "WAL"),
+    "a byte flipped in a bundle": Fault("backup -path '*F/bundle/1' | head -n 1", FLIP, FLIP, "CONTENT"),
+    "a byte flipped in a file": Fault("backup -name 'backup_label*' | head -n 1", FLIP, FLIP, "CONTENT"),
+    "a byte flipped in a block incremental": Fault("backup -path '*I/bundle/1' | head -n 1", FLIP, FLIP, "CONTENT"),
+    "a bundle deleted": Fault("backup -path '*F/bundle/1' | head -n 1", "mv FILE /tmp/kept", "mv /tmp/kept FILE", "OBJECTS"),
+    "a backup directory deleted": Fault(
+        "backup -maxdepth 2 -name '*I' | head -n 1", "mv FILE /tmp/kept", "mv /tmp/kept FILE", "OBJECTS"
+    ),
+    "a manifest deleted": Fault("backup -path '*F/backup.manifest'", "mv FILE /tmp/kept", "mv /tmp/kept FILE", "OBJECTS"),
+    "one info file deleted": Fault("backup -name backup.info", "mv FILE /tmp/kept", "mv /tmp/kept FILE", "INFO"),
+}
+
+
+def in_bucket(bench: Bench, script: str) -> str:
+    return bench.inside(STORE, "bash", "-ec", f"cd {BUCKET}\n{script}")
+
+
+@pytest.mark.smoke
+def test_backups_that_are_whole_pass_and_an_unchanged_repository_is_not_read_again(stored):
+    first = green(stored)["measures"]["backup_verification"]["1"]
+    assert first["backups"] >= 4
+    assert first["objects_read"] == first["objects"] > first["segments"] > 4
+    assert first["restorable_until"]
+    run = verify(stored)
+    assert run.code == 0, run.output[-3000:]
+    second = run.record["measures"]["backup_verification"]["1"]
+    # The probe of the archive wrote a segment or two.
+    assert second["objects_read"] <= second["objects"] - first["objects"] + 2
+    assert second["bytes_read"] < first["bytes_read"] / 10
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("name", FAULTS)
+def test_damage_is_named_and_green_after_repair(stored, name):
+    fault = FAULTS[name]
+    file = in_bucket(stored, f"find {fault.find}").splitlines()[0]
+    assert file, "there is nothing to break"
+    before = in_bucket(stored, f"find {file} -type f | sort | xargs sha1sum")
+    in_bucket(stored, fault.harm.replace("FILE", file))
+    try:
+        assert in_bucket(stored, f"find {file} -type f 2>/dev/null | sort | xargs -r sha1sum") != before, "the fault did not bite"
+        time.sleep(CACHE_SECONDS)
+        named = file.rsplit("/", 1)[-1].split("-")[0] if fault.gate in ("G04", "WAL") else file.split("minimarket/", 1)[-1]
+        red(stored, fault.gate, named)
+    finally:
+        in_bucket(stored, fault.heal.replace("FILE", file))
+        time.sleep(CACHE_SECONDS)
+    green(stored)
+
+
+@pytest.mark.full
+def test_both_copies_of_an_info_file_deleted(stored):
+    in_bucket(stored, "mkdir /tmp/info; mv archive/minimarket/archive.info* /tmp/info")
+    try:
+        time.sleep(CACHE_SECONDS)
+        run = verify(stored)
+        assert run.code != 0
+        assert "archive.info" in run.output
+    finally:
+        in_bucket(stored, "mv /tmp/info/* archive/minimarket; rmdir /tmp/info")
+        time.sleep(CACHE_SECONDS)
+    green(stored)
+
+
+@pytest.mark.full
+def test_the_newest_segment_deleted_is_missed_because_the_probe_writes_one_after_it(stored):
+    green(stored)
+    newest = in_bucket(stored, f"find {SEGMENTS} | tail -n 1")
+    in_bucket(stored, f"mv {newest} /tmp/kept")
+    try:
+        time.sleep(CACHE_SECONDS)
+        red(stored, "G04", newest.rsplit("/", 1)[-1].split("-")[0])
+    finally:
+        in_bucket(stored, f"mv /tmp/kept {newest}")
+        time.sleep(CACHE_SECONDS)
+    green(stored)
+
+
+@pytest.mark.full
+def test_a_backup_that_is_too_old(stored, tmp_path):
+    old = stored.with_inventory(inventory(tmp_path, dr_backup_periods=0, dr_backup_age_max_seconds=1))
+    red(old, "G05", "too old")
+
+
+@pytest.mark.full
+def test_an_archive_command_that_only_pretends(stored):
+    stored.sql(PRIMARY, "alter system set archive_command = '/bin/true'", "postgres")
+    stored.sql(PRIMARY, "select pg_reload_conf()", "postgres")
+    try:
+        run = verify(stored)
+        assert run.code != 0
+        gates = {gate["id"]: gate for gate in run.record["gates"]}
+        assert gates["G03"]["verdict"] == "fail"
+        assert "archive_command is /bin/true" in gates["G03"]["observed"]
+        assert gates["WINDOW"]["verdict"] == "unknown"
+    finally:
+        stored.sql(PRIMARY, "alter system reset archive_command", "postgres")
+        stored.sql(PRIMARY, "select pg_reload_conf()", "postgres")
+    # What was never archived is a hole that no repair closes; a new full backup begins after it, and the older ones go.
+    for _ in range(2):
+        backup(stored, "full")
+    stored.inside(
+        PRIMARY,
+        "runuser",
+        "-u",
+        "postgres",
+        "--",
+        "pgbackrest",
+        "--stanza=minimarket",
+        "--repo=1",
+        "--repo1-retention-full=2",
+        "expire",
+    )
+    time.sleep(CACHE_SECONDS)
+    green(stored)
+
+
+@pytest.mark.full
+def test_a_page_that_was_damaged_before_the_backup(stored):
+    stored.sql(PRIMARY, "create table public.harmed as select md5(g::text) from generate_series(1, 5000) g")
+    stored.sql(PRIMARY, "checkpoint", "postgres")
+    place = stored.sql(PRIMARY, "select current_setting('data_directory') || '/' || pg_relation_filepath('public.harmed')")
+    # Only the first block's payload: the server never reads it again, a backup does.
+    stored.inside(PRIMARY, "bash", "-ec", f"printf 'damaged' | dd of={place} bs=1 seek=8000 conv=notrunc status=none")
+    try:
+        backup(stored, "full")
+        red(stored, "PAGES", place.rsplit("/", 1)[-1])
+    finally:
+        stored.sql(PRIMARY, "drop table public.harmed")
+        stored.sql(PRIMARY, "checkpoint", "postgres")
+    for _ in range(2):
+        backup(stored, "full")
+    stored.inside(
+        PRIMARY,
+        "runuser",
+        "-u",
+        "postgres",
+        "--",
+        "pgbackrest",
+        "--stanza=minimarket",
+        "--repo=1",
+        "--repo1-retention-full=2",
+        "expire",
+    )
+    time.sleep(CACHE_SECONDS)
+    green(stored)
+
+
+# -- a repository that cannot be used: red, in bounded time, with a sentence --
+
+
+def unusable(bench: Bench, *says: str) -> None:
+    run = verify(bench)
+    assert run.code != 0, run.output[-3000:]
+    assert run.record["verdict"] == "failed"
+    gate = next(entry for entry in run.record["gates"] if entry["id"] == "REPOSITORY")
+    assert gate["verdict"] == "fail"
+    for words in says:
+        assert words in gate["observed"] + gate["next_action"], gate
+
+
+@pytest.fixture
+def changed_configuration(stored: Bench) -> Iterator[Bench]:
+    """The reader's configuration, put back afterwards."""
+    stored.inside(READER, "cp", "-p", CONFIG, "/root/kept.conf")
+    yield stored
+    stored.inside(READER, "mv", "/root/kept.conf", CONFIG)
+    green(stored)
+
+
+@pytest.mark.full
+def test_a_wrong_passphrase(changed_configuration):
+    changed_configuration.inside(READER, "sed", "-i", "s/^repo1-cipher-pass=.*/repo1-cipher-pass=not-the-one/", CONFIG)
+    unusable(changed_configuration, "passphrase")
+
+
+@pytest.mark.full
+def test_a_store_that_answers_403(changed_configuration):
+    changed_configuration.inside(READER, "sed", "-i", "s/^repo1-s3-key-secret=.*/repo1-s3-key-secret=not-the-one/", CONFIG)
+    unusable(changed_configuration, "403", "key_secret")
+
+
+@pytest.fixture
+def stopped_store(stored: Bench) -> Iterator[Bench]:
+    stored.inside(STORE, "systemctl", "stop", "relevo-lab-store")
+    yield stored
+    stored.inside(STORE, "systemctl", "start", "relevo-lab-store")
+    stored.wait("the store answers", lambda: bool(stored.inside(READER, "pgbackrest", "info", "--stanza=minimarket", check=False)))
+    green(stored)
+
+
+@pytest.mark.full
+def test_a_store_that_is_down(stopped_store):
+    unusable(stopped_store, "does not answer")
+
+
+BUSY = """
+import http.server, ssl
+class Busy(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def answer(self):
+        self.send_response(503); self.send_header("Content-Length", "0"); self.end_headers()
+    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = answer
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain("/etc/ssl/relevo-lab/host.pem", "/etc/ssl/relevo-lab/host.key")
+server = http.server.ThreadingHTTPServer(("", 443), Busy)
+server.socket = context.wrap_socket(server.socket, server_side=True)
+server.serve_forever()
+"""
+
+
+@pytest.mark.full
+def test_a_store_that_answers_503(stopped_store):
+    stopped_store.inside(STORE, "install", "/dev/stdin", "/root/busy.py", text=BUSY)
+    stopped_store.inside(STORE, "systemd-run", "--quiet", "--unit=busy", "python3", "/root/busy.py")
+    try:
+        stopped_store.wait("503", lambda: "503" in stopped_store.inside(READER, "curl", "-skI", "https://b-store1/", check=False))
+        unusable(stopped_store, "503")
+    finally:
+        stopped_store.inside(STORE, "systemctl", "stop", "busy")
+
+
+@pytest.mark.full
+def test_a_store_that_says_nothing_at_all(stored):
+    stored.verb("cut", READER, STORE)
+    try:
+        unusable(stored, "does not answer", "drops packets")
+    finally:
+        stored.verb("heal-all")
+    green(stored)
+
+
+@pytest.mark.full
+def test_a_store_whose_certificate_has_expired(stored):
+    place = stored.lab.state / "tls"
+    authority = x509.load_pem_x509_certificate((place / "ca.pem").read_bytes())
+    key_file = next(path for path in (stored.lab.state / "secrets/ca.key", place / "ca.key") if path.exists())
+    key = serialization.load_pem_private_key(key_file.read_bytes(), None)
+    shown = x509.load_pem_x509_certificate(stored.inside(STORE, "cat", "/etc/ssl/relevo-lab/host.pem").encode())
+    now = datetime.datetime.now(datetime.UTC)
+    builder = x509.CertificateBuilder(authority.subject, shown.subject, shown.public_key(), x509.random_serial_number())
+    builder = builder.not_valid_before(now - datetime.timedelta(days=9)).not_valid_after(now - datetime.timedelta(days=1))
+    for extension in shown.extensions:
+        builder = builder.add_extension(extension.value, extension.critical)
+    expired = builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM).decode()
+    stored.inside(
+        STORE,
+        "bash",
+        "-ec",
+        "cp -p /etc/ssl/relevo-lab/host.pem /root/kept.pem; cat > /etc/ssl/relevo-lab/host.pem; systemctl restart relevo-lab-store",
+        text=expired,
+    )
+    try:
+        unusable(stored, "expired", "notAfter=", "verification stays on")
+    finally:
+        stored.inside(STORE, "bash", "-ec", "cp -p /root/kept.pem /etc/ssl/relevo-lab/host.pem; systemctl restart relevo-lab-store")
+    green(stored)
+
+
+# -- coverage --
+
+PERIOD_SECONDS, PERIODS = 20, 24
+
+
+@pytest.mark.full
+def test_coverage_of_26_backups_and_then_one_is_gone(bench, tmp_path):
+    asked = bench.with_inventory(inventory(tmp_path, dr_backup_period_seconds=PERIOD_SECONDS, dr_backup_periods=PERIODS))
+    for _ in range(PERIODS + 2):
+        began = time.time()
+        backup(bench)
+        # In the middle of the next period, so that no backup begins at its very edge.
+        due = (began // PERIOD_SECONDS + 1.5) * PERIOD_SECONDS
+        time.sleep(max(0.0, due - time.time()))
+    backup(bench)
+    record = green(asked)
+    assert record["measures"]["backup_verification"]["1"]["coverage"] == "24/24"
+    info = json.loads(
+        bench.inside(PRIMARY, "runuser", "-u", "postgres", "--", "pgbackrest", "--stanza=minimarket", "--output=json", "info")
+    )
+    gone = info[0]["backup"][-1]["label"]
+    began = info[0]["backup"][-1]["timestamp"]["start"]
+    time.sleep(PERIOD_SECONDS)
+    bench.inside(
+        PRIMARY, "runuser", "-u", "postgres", "--", "pgbackrest", "--stanza=minimarket", "--repo=1", f"--set={gone}", "expire"
+    )
+    time.sleep(CACHE_SECONDS)
+    run = verify(asked)
+    measured = run.record["measures"]["backup_verification"]["1"]
+    begin = datetime.datetime.fromtimestamp(began // PERIOD_SECONDS * PERIOD_SECONDS, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    assert any(period.startswith(begin) for period in measured["missing_periods"]), measured
+    gate = next(entry for entry in run.record["gates"] if entry["id"] == "COVERAGE")
+    assert gate["verdict"] == "fail"
+    assert begin in gate["observed"]
