@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import time
+from itertools import pairwise
 
 import pytest
 
@@ -46,6 +47,14 @@ def kill_when(bench: Bench, condition, seconds: float = 60) -> str:
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate(timeout=30)
     return (set((bench.store / "runs").glob("*-failover-*")) - before).pop().name
+
+
+def longest_hole_seconds(bench: Bench, since: str) -> float:
+    """Between two acknowledged writes, as the witness's log has them: counted here once more, by other code."""
+    lines = (bench.lab.root(bench.lab.host("wit1")) / "var/lib/relevo-ledger/ledger.jsonl").read_text().splitlines()
+    outcomes = [json.loads(line) for line in lines if '"acknowledged"' in line and line.endswith("}")]
+    times = sorted((entry["mono"], entry["at"]) for entry in outcomes)
+    return max(after[0] - before[0] for before, after in pairwise(times) if after[1] >= since)
 
 
 def state(bench: Bench) -> dict[str, object]:
@@ -89,7 +98,8 @@ def test_a_killed_controller_is_recorded_and_the_next_run_goes_on(bench, phase):
     killed = kill_when(bench, moments.get(phase, lambda: open_intent(bench, phase)))
 
     assert not (bench.writable("a-db1") and bench.writable("b-db1"))
-    assert bench.record(killed)["verdict"] == "interrupted"
+    dead = bench.record(killed)
+    assert dead["verdict"] == "interrupted"
 
     run = bench.run("failover", **DRILL)
 
@@ -98,6 +108,9 @@ def test_a_killed_controller_is_recorded_and_the_next_run_goes_on(bench, phase):
     if phase != "PREFLIGHT":
         assert run.record["parent_run_id"] == killed
     assert run.record["measures"]["ledger"]["lost"] == 0
+    # The outage is the whole one, not the part that was left for the second run.
+    hole = longest_hole_seconds(bench, dead["opened_at"])
+    assert run.record["measures"]["outage_seconds"] == pytest.approx(hole, abs=0.01)
     found = state(bench)
     assert found.pop("signal")
     assert found == CLEAN

@@ -72,8 +72,20 @@ def test_a_finished_failover_has_nothing_to_do(landscape):
     assert plan.done and not plan.resume
 
 
+def locked(role, **lock):
+    left = database(role)
+    left["facts"]["host"]["lock"] = {"run_id": "earlier", "since": "2026-11-24T12:00:02.000000Z", **lock}
+    return left
+
+
 def test_a_lock_that_was_left_makes_the_next_run_go_on(landscape):
-    left = database("primary")
-    left["facts"]["host"]["lock"] = {"run_id": "earlier"}
-    plan = make_plan(replace(landscape, database={"a-db1": silent(), "b-db1": left}), "b", "site")
+    plan = make_plan(replace(landscape, database={"a-db1": silent(), "b-db1": locked("primary")}), "b", "site")
     assert plan.resume and not plan.done and plan.parent_run_id == "earlier"
+    assert plan.began_at == "2026-11-24T12:00:02.000000Z"
+
+
+def test_what_goes_on_began_with_the_first_of_the_killed_runs(landscape):
+    """Or the outage would look as short as its last part."""
+    hosts = {"a-db1": locked("primary"), "b-db1": locked("standby", began_at="2026-11-24T11:59:00.000000Z")}
+    assert make_plan(replace(landscape, database=hosts), "b", "site").began_at == "2026-11-24T11:59:00.000000Z"
+    assert make_plan(landscape, "b", "site").began_at is None

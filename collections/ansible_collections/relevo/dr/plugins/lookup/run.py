@@ -61,7 +61,8 @@ def account(control: Control) -> dict[str, Any]:
         told.append({"address": names[plan["promote"]], "class": "in_recovery", "until": promotion["promotion_began_at"]})
     return {
         "present_host": plan["promote"],
-        "opened_at": opened,
+        # An outage that a killed run before this one began is still the same outage.
+        "opened_at": min(opened, plan["began_at"] or opened),
         "promoted_at": promotion["promoted_at"],
         "proofs": told,
         "last_position": replay_target(list(proofs.values())) or _last_seen(control, plan["fence"]),

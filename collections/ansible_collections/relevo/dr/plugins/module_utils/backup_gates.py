@@ -85,7 +85,15 @@ def window(place: str, findings: Findings, archived_until: Optional[str]) -> dic
     begins = window_begins(findings)
     expected = "from the oldest usable backup to a moment that the archive was proven for"
     if begins is None:
-        return _gate("WINDOW", "Restorable time", place, FAIL, "no usable backup", expected, "run pgbackrest backup as postgres on the primary")
+        return _gate(
+            "WINDOW",
+            "Restorable time",
+            place,
+            FAIL,
+            "no usable backup",
+            expected,
+            "run pgbackrest backup as postgres on the primary",
+        )
     observed = "from %s to %s" % (_utc(begins), archived_until or "an unproven end")
     return _gate(
         "WINDOW",

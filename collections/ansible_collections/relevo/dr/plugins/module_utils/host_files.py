@@ -25,7 +25,10 @@ class LockError(Exception):
 
 @dataclass(frozen=True)
 class Lock:
-    """Who may act on this cluster. The lease is in seconds of this host's CLOCK_BOOTTIME, valid within one boot."""
+    """Who may act on this cluster. The lease is in seconds of this host's CLOCK_BOOTTIME, valid within one boot.
+
+    began_at: when the first of the runs took it that this one goes on for, UTC; empty when this run is the first.
+    """
 
     run_id: str
     owner: str
@@ -36,6 +39,7 @@ class Lock:
     since: str
     lease_until_boottime: float
     boot_id: str
+    began_at: str = ""
 
     def expired(self, boottime: float, boot_id: str) -> bool:
         """Whether the lease has run out; a lease of an earlier boot has."""

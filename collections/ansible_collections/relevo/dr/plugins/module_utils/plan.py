@@ -46,7 +46,7 @@ class Plan:
     """Who does what.
 
     primary: the host that still serves and will be fenced, None when it is dead. done: the target serves already; resume: an earlier run was interrupted and
-    this one goes on.
+    this one goes on. began_at: when the first of those runs took the lock, None when there is none.
     """
 
     source_site: str
@@ -62,6 +62,7 @@ class Plan:
     done: bool
     resume: bool
     parent_run_id: Optional[str]
+    began_at: Optional[str] = None
 
     def hosts(self) -> list[str]:
         """Every host with a part, once, the database hosts first."""
@@ -134,8 +135,9 @@ def make_plan(landscape: Landscape, target_site: str, scope: str) -> Plan:
             "run playbooks/protect.yml",
         )
     target = (promoted or standbys)[0]
-    lock = landscape.database[target].get("facts", {}).get("host", {}).get("lock")
-    unfinished = bool(lock) or any(landscape.database[host].get("facts", {}).get("host", {}).get("lock") for host in old)
+    locks = {host: landscape.database[host].get("facts", {}).get("host", {}).get("lock") for host in (target, *old)}
+    lock = locks[target]
+    unfinished = any(locks.values())
     applications = landscape.groups["dr_application"]
     here = [host for host in applications if landscape.sites[host] == target_site]
     there = [host for host in applications if landscape.sites[host] != target_site]
@@ -154,6 +156,7 @@ def make_plan(landscape: Landscape, target_site: str, scope: str) -> Plan:
         done=bool(promoted) and not unfinished,
         resume=unfinished,
         parent_run_id=lock["run_id"] if lock else None,
+        began_at=min((held.get("began_at") or held["since"] for held in locks.values() if held), default=None),
     )
 
 

@@ -43,7 +43,7 @@ before: {description: The lock that was there., returned: always, type: dict}
 taken_over: {description: The run whose lock was taken over., returned: when it was, type: str}
 """
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.relevo.dr.plugins.module_utils import clock, host_files
@@ -77,6 +77,8 @@ def hold(module: AnsibleModule) -> dict[str, object]:
                     % (host_files.describe(before), left)
                 )
             taken_over = before.run_id
+            # The outage that the dead run began is this run's to answer for.
+            wanted = replace(wanted, began_at=before.began_at or before.since)
             host_files.remove_lock(before.run_id)
         host_files.acquire_lock(wanted)
         if parameters["checkpoint"]:
