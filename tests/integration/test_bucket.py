@@ -1,0 +1,123 @@
+"""Buckets that shall keep what is deleted, tried on a real store with versions and object locks over TLS; only canaries are ever deleted."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from ansible_collections.relevo.dr.plugins.action.bucket_canary import judged
+from ansible_collections.relevo.dr.plugins.plugin_utils import bucket
+from botocore.exceptions import BotoCoreError, ClientError
+
+SECRETS = {"id": "test", "key": "test"}
+# Its own environment: it pins another botocore than ours.
+SERVER = "ministack==1.5.*"
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict]:
+    """A repository's description, of a store that runs for these tests."""
+    place = tmp_path_factory.mktemp("ministack")
+    subprocess.run([sys.executable, "-m", "venv", place / "venv"], check=True, timeout=120)
+    subprocess.run([place / "venv/bin/pip", "install", "--quiet", "--disable-pip-version-check", SERVER], check=True, timeout=600)
+    certificate, key = place / "host.pem", place / "host.key"
+    request = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+    request += ["-addext", "subjectAltName=DNS:localhost", "-keyout", key, "-out", certificate]
+    subprocess.run(request, check=True, capture_output=True, timeout=60)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = {"PATH": os.environ["PATH"], "HOME": str(place), "TMPDIR": str(place), "USE_SSL": "1", "GATEWAY_PORT": str(port)}
+    environment |= {"MINISTACK_SSL_CERT": str(certificate), "MINISTACK_SSL_KEY": str(key)}
+    with Path(place / "log").open("w") as log:
+        server = subprocess.Popen([place / "venv/bin/ministack"], env=environment, stdout=log, stderr=log)
+        try:
+            yield ready(
+                {
+                    "id": 1,
+                    "endpoint": "localhost",
+                    "port": port,
+                    "ca_file": str(certificate),
+                    "key_id_secret": "id",
+                    "key_secret": "key",
+                }
+            )
+        finally:
+            server.terminate()
+            server.wait(timeout=30)
+
+
+def client(store: dict):
+    return bucket._client(store, SECRETS)
+
+
+def ready(store: dict) -> dict:
+    limit = time.monotonic() + 60
+    while True:
+        try:
+            client(store).list_buckets()
+        except (BotoCoreError, ClientError):
+            assert time.monotonic() < limit, "the store did not come up"
+            time.sleep(0.3)
+        else:
+            return store
+
+
+def made(store: dict, name: str, **options: object) -> dict:
+    """A bucket as the asked repository has it."""
+    client(store).create_bucket(Bucket=name, **options)
+    return {**store, "bucket": name, "versioning": True, "immutable": True}
+
+
+def verdicts(repository: dict) -> dict[str, str]:
+    return {gate.id: gate.verdict for gate in judged(repository, bucket.attempt(repository, SECRETS))}
+
+
+@pytest.mark.full
+def test_a_locked_bucket_refuses_and_what_was_there_is_untouched(store):
+    repository = made(store, "locked", ObjectLockEnabledForBucket=True)
+    rule = {"ObjectLockEnabled": "Enabled", "Rule": {"DefaultRetention": {"Mode": "COMPLIANCE", "Days": 1}}}
+    client(store).put_object_lock_configuration(Bucket="locked", ObjectLockConfiguration=rule)
+    client(store).put_object(Bucket="locked", Key="backup/minimarket/backup.info", Body=b"precious")
+    assert verdicts(repository) == {"VERSIONING": "pass", "IMMUTABLE": "pass"}
+    assert client(store).get_object(Bucket="locked", Key="backup/minimarket/backup.info")["Body"].read() == b"precious"
+    touched = client(store).list_object_versions(Bucket="locked", Prefix="backup/")
+    assert len(touched["Versions"]) == 1
+    assert "DeleteMarkers" not in touched
+
+
+@pytest.mark.full
+def test_a_versioned_bucket_without_a_lock_keeps_but_does_not_refuse(store):
+    repository = made(store, "versioned")
+    client(store).put_bucket_versioning(Bucket="versioned", VersioningConfiguration={"Status": "Enabled"})
+    assert verdicts(repository) == {"VERSIONING": "pass", "IMMUTABLE": "fail"}
+
+
+@pytest.mark.full
+def test_a_plain_bucket_does_neither_and_says_what_to_do(store):
+    repository = made(store, "plain")
+    assert verdicts(repository) == {"VERSIONING": "fail", "IMMUTABLE": "fail"}
+    assert all(gate.next_action for gate in judged(repository, bucket.attempt(repository, SECRETS)))
+    assert "Contents" not in client(store).list_objects_v2(Bucket="plain")
+
+
+@pytest.mark.full
+def test_a_store_that_does_not_answer_is_unknown_in_bounded_time():
+    silent = {
+        "id": 1,
+        "endpoint": "localhost",
+        "port": 9,
+        "bucket": "b",
+        "key_id_secret": "id",
+        "key_secret": "key",
+        "immutable": True,
+    }
+    began = time.monotonic()
+    assert verdicts(silent) == {"IMMUTABLE": "unknown"}
+    assert time.monotonic() - began < 30
