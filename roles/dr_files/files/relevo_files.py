@@ -221,7 +221,10 @@ def unanswered(repository: Settings, seconds: float) -> str:
     endpoint, port = repository["endpoint"], repository["port"]
     try:
         context = ssl.create_default_context(cafile=repository.get("ca_file"))
-        with socket.create_connection((endpoint, port), timeout=seconds) as plain, context.wrap_socket(plain, server_hostname=endpoint):
+        with (
+            socket.create_connection((endpoint, port), timeout=seconds) as plain,
+            context.wrap_socket(plain, server_hostname=endpoint),
+        ):
             return ""
     except ssl.SSLCertVerificationError as error:
         return "the certificate of %s:%d is not trusted: %s" % (endpoint, port, error.verify_message)

@@ -38,7 +38,9 @@ def client(settings: Mapping[str, Any], repository: Mapping[str, Any], timeout: 
     with open(repository["environment_file"], encoding="utf-8") as source:
         keys = parse_environment(source.read())
     cache = settings["cache_directory"] if cached else None
-    return Restic(repository["url"], repository["password_file"], keys, repository.get("ca_file"), cache_directory=cache, timeout=timeout)
+    return Restic(
+        repository["url"], repository["password_file"], keys, repository.get("ca_file"), cache_directory=cache, timeout=timeout
+    )
 
 
 def attempts(settings: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -92,7 +92,9 @@ def age_gate(
     if newest is None:
         due = since is not None and now - since <= max_age
         observed = "no snapshot" + ("; the repository was made %s ago" % duration(now - since) if since is not None else "")
-        return gate("FILESAGE", "Newest snapshot of %s" % name, host, place, name, UNKNOWN if due else FAIL, observed, expected, take)
+        return gate(
+            "FILESAGE", "Newest snapshot of %s" % name, host, place, name, UNKNOWN if due else FAIL, observed, expected, take
+        )
     age = now - newest.at
     observed = "%s, %s old" % (newest.short, duration(max(0.0, age)))
     if age < -60:
@@ -141,7 +143,9 @@ def data_gate(host: str, place: str, damaged: Sequence[str], said: Sequence[str]
 
 def unreadable(host: str, place: str, observed: str, next_action: str, verdict: str = UNKNOWN) -> dict[str, Any]:
     """FILESREPO: a repository that could not be asked."""
-    return gate("FILESREPO", "Repository of files", host, place, "", verdict, observed, "an answer that this host can read", next_action)
+    return gate(
+        "FILESREPO", "Repository of files", host, place, "", verdict, observed, "an answer that this host can read", next_action
+    )
 
 
 def gate(

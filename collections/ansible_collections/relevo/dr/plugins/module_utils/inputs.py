@@ -19,6 +19,7 @@ _SECRET = re.compile(r"password|passphrase|secret|token|private_key", re.IGNOREC
 _NUMBER = re.compile(r"\d{1,9}(\.\d{1,6})?")
 _GATES = re.compile(r"[A-Z][A-Z0-9]{1,15}(,[A-Z][A-Z0-9]{1,15})*")
 _PROSE = re.compile(r"[^-].{0,499}")
+_HOST = re.compile(r"[a-z0-9][a-z0-9.-]{0,252}")
 _FLAG = re.compile(r"(?i)true|false|yes|no")
 
 MODES = ("drill", "disaster")
@@ -40,6 +41,11 @@ SCHEMA: dict[str, re.Pattern[str]] = {
     "dr_approver": _PROSE,
     "dr_allow_restart": _FLAG,
     "dr_backup_full": _FLAG,
+    "dr_files_host": _HOST,
+    "dr_files_set": re.compile(r"[a-z][a-z0-9-]{0,30}"),
+    "dr_files_target": re.compile(r"(/[A-Za-z0-9_][A-Za-z0-9._-]{0,99}){1,20}"),
+    "dr_files_time": re.compile(r"[0-9TZ:.+-]{20,40}"),
+    "dr_files_destination": _HOST,
 }
 
 ACCEPTS_BY_NAME = "an entry of dr_accept_unknown with dr_reason"

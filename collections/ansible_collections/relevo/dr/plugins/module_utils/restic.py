@@ -166,7 +166,9 @@ def explained(output: str) -> ResticError:
         if re.search(pattern, output, re.IGNORECASE):
             return ResticError(kind, "%s (%s)" % (meaning, _first_line(output, pattern)), next_action, output)
     text = " ".join(_lines(output))[:300]
-    return ResticError(OTHER, text or "restic failed without a word", "run the same restic command on the host and read what it says", output)
+    return ResticError(
+        OTHER, text or "restic failed without a word", "run the same restic command on the host and read what it says", output
+    )
 
 
 def _lines(output: str) -> list[str]:
@@ -216,7 +218,9 @@ def damaged_packs(output: str) -> list[str]:
 def damages(output: str) -> list[str]:
     """What ``check`` found wrong, in its own words, without its advice."""
     wrong = re.compile(r"pack|tree|blob|snapshot|index|error|failed|missing", re.IGNORECASE)
-    advice = re.compile(r"troubleshooting|^restic |can be caused|must be repaired|Load\(|^The repository|contains errors|damaged pack files")
+    advice = re.compile(
+        r"troubleshooting|^restic |can be caused|must be repaired|Load\(|^The repository|contains errors|damaged pack files"
+    )
     return [line[:200] for line in _lines(output) if wrong.search(line) and not advice.search(line)]
 
 

@@ -32,7 +32,9 @@ def judge(target: str, host: str) -> None:
     if not os.path.isabs(target) or os.path.normpath(target) != target or target == "/":
         raise Refusal(CHECK, host, "target %r" % target, expected, choose)
     if os.path.islink(target) or os.path.realpath(target) != target:
-        raise Refusal(CHECK, host, "%s leads elsewhere, to %s" % (target, os.path.realpath(target)), expected, "name that directory itself")
+        raise Refusal(
+            CHECK, host, "%s leads elsewhere, to %s" % (target, os.path.realpath(target)), expected, "name that directory itself"
+        )
     if os.path.lexists(target):
         if not os.path.isdir(target):
             raise Refusal(CHECK, host, "%s is no directory" % target, expected, choose)

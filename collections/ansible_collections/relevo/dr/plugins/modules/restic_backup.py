@@ -76,7 +76,9 @@ def take(module: AnsibleModule) -> None:
     failed = [found for found in gates if found["verdict"] == "fail"]
     if failed:
         said = "; ".join("%s: %s" % (found["host"], found["observed"]) for found in failed)
-        module.fail_json(msg="%s. Next: %s" % (said, failed[0]["next_action"]), attempts=attempts, **told(gates=gates, measures=measures))
+        module.fail_json(
+            msg="%s. Next: %s" % (said, failed[0]["next_action"]), attempts=attempts, **told(gates=gates, measures=measures)
+        )
     module.exit_json(changed=True, changes=shown(changes), attempts=attempts, **told(gates=gates, measures=measures))
 
 

@@ -87,7 +87,9 @@ def manage(module: AnsibleModule) -> None:
             absent.append(repository)
             changes.append(Change("files, %s" % repository["place"], "no repository", "an encrypted repository of this host"))
     if len(silent) == len(p["repositories"]):
-        raise Refusal(CHECK, p["host_name"], "; ".join(gate["observed"] for gate in silent), silent[0]["expected"], silent[0]["next_action"])
+        raise Refusal(
+            CHECK, p["host_name"], "; ".join(gate["observed"] for gate in silent), silent[0]["expected"], silent[0]["next_action"]
+        )
     for repository in absent if not module.check_mode else []:
         with opened(repository, p["secrets"], None, p["timeout"]) as command:
             command.run("init", "--repository-version=2")

@@ -53,6 +53,7 @@ restored: {description: "Entries, bytes, seconds, bytes_per_second, canaries.", 
 import datetime
 import json
 import os
+import stat
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -173,7 +174,9 @@ def restore(module: AnsibleModule, found: list[Candidate], gates: list[dict[str,
         except restic.ResticError as error:
             if os.path.isdir(p["target"]):
                 restored_tree.empty(p["target"])
-            gates.append(file_snapshots.unreadable(p["host_name"], candidate.repository["place"], error.observed, error.next_action, FAIL))
+            gates.append(
+                file_snapshots.unreadable(p["host_name"], candidate.repository["place"], error.observed, error.next_action, FAIL)
+            )
             continue
         took = time.monotonic() - began
         proofs, restored = prove(p, candidate, stored, took)
@@ -183,7 +186,9 @@ def restore(module: AnsibleModule, found: list[Candidate], gates: list[dict[str,
         wrong = [gate for gate in proofs if gate["verdict"] == FAIL]
         if wrong:
             module.fail_json(
-                msg="\n".join(sentence(one["id"], one["host"], one["observed"], one["expected"], one["next_action"]) for one in wrong),
+                msg="\n".join(
+                    sentence(one["id"], one["host"], one["observed"], one["expected"], one["next_action"]) for one in wrong
+                ),
                 **told(gates=said, measures=measures),
             )
         module.exit_json(changed=True, snapshot=about, restored=restored, **told(gates=said, measures=measures))
@@ -220,9 +225,9 @@ def write(p: Mapping[str, Any], candidate: Candidate) -> None:
     candidate.command.run(
         "restore", "--no-lock", "--verify", "--target=%s" % p["target"], candidate.snapshot.id, timeout=p["restore_timeout"]
     )
-    # The snapshot of a whole system has no entry for the root itself, and nobody but root could enter this one.
-    if os.path.isdir(os.path.join(p["target"], "usr")) and os.path.isdir(os.path.join(p["target"], "proc")):
-        os.chmod(p["target"], 0o755)
+    # The snapshot of a whole system has no entry for the root itself, and a root that only root may enter boots nothing: as /usr is.
+    if all(os.path.isdir(os.path.join(p["target"], name)) for name in ("usr", "proc")):
+        os.chmod(p["target"], stat.S_IMODE(os.stat(os.path.join(p["target"], "usr")).st_mode))
 
 
 def prove(

@@ -119,7 +119,9 @@ def verify(module: AnsibleModule, settings: Mapping[str, Any]) -> tuple[Gates, d
             found, measured = judged(module, settings, repository, memory, now)
         except store_answer.StoreSilentError as error:
             gates.append(
-                file_snapshots.unreadable(host, repository["place"], str(error), "bring the store back; the other repositories hold the files")
+                file_snapshots.unreadable(
+                    host, repository["place"], str(error), "bring the store back; the other repositories hold the files"
+                )
             )
             continue
         except store_answer.StoreUntrustedError as error:
@@ -178,7 +180,9 @@ def sizes_of(command: restic.Restic, snapshots: list[Snapshot], memory: Memory) 
     found = []
     for snapshot in snapshots:
         if snapshot.id not in memory.sizes:
-            about = json.loads(command.run("stats", "--json", "--no-lock", "--mode=restore-size", snapshot.id, timeout=command.timeout * 10))
+            about = json.loads(
+                command.run("stats", "--json", "--no-lock", "--mode=restore-size", snapshot.id, timeout=command.timeout * 10)
+            )
             memory.sizes[snapshot.id] = [int(about["total_file_count"]), int(about["total_size"])]
         found.append(Size(*memory.sizes[snapshot.id]))
     return found
@@ -212,7 +216,9 @@ def content(
     memory.remember(repository["url"], shares, [share for share in due if share not in sick], sick, now)
     # The names of packs say it already.
     rest = [line for line in wrong if not any(pack in line for pack in damaged)]
-    return file_snapshots.data_gate(p["host_name"], repository["place"], damaged, rest[:4], "%s of repository %s" % (said, key)), said
+    return file_snapshots.data_gate(
+        p["host_name"], repository["place"], damaged, rest[:4], "%s of repository %s" % (said, key)
+    ), said
 
 
 class Memory:
