@@ -211,7 +211,8 @@ def words_of(line: str) -> str:
     try:
         message = json.loads(line)
         error = message.get("error") or {}
-        return "%s %s" % (message.get("item") or "", message.get("message") or error.get("message") or "")
+        text = str(message.get("message") or error.get("message") or "").partition("\nIs there a repository")[0]
+        return "%s %s" % (message.get("item") or "", text)
     except (ValueError, AttributeError):
         return line
 
@@ -221,6 +222,8 @@ def unanswered(repository: Settings, seconds: float) -> str:
     endpoint, port = repository["endpoint"], repository["port"]
     try:
         context = ssl.create_default_context(cafile=repository.get("ca_file"))
+        # Python 3.13 alone also asks a CA for extensions that restic does not; who signed and for which name is verified as before.
+        context.verify_flags &= ~ssl.VERIFY_X509_STRICT
         with (
             socket.create_connection((endpoint, port), timeout=seconds) as plain,
             context.wrap_socket(plain, server_hostname=endpoint),

@@ -10,6 +10,7 @@ import pytest
 from ansible_collections.relevo.dr.plugins.module_utils import restic
 from ansible_collections.relevo.dr.plugins.module_utils.restic import (
     ABSENT,
+    BUCKET,
     DAMAGED,
     LOCKED,
     OTHER,
@@ -33,8 +34,8 @@ RETRYING = "Stat(<config/>) returned error, retrying after 1.3s: "
             ABSENT,
             "no repository",
         ),
-        ("Fatal: unable to open config file: Stat: The specified bucket does not exist" + WHERE, OTHER, "no such bucket"),
-        (RETRYING + "Stat: The specified bucket does not exist", OTHER, "no such bucket"),
+        ("Fatal: unable to open config file: Stat: The specified bucket does not exist" + WHERE, BUCKET, "no such bucket"),
+        (RETRYING + "Stat: The specified bucket does not exist", BUCKET, "no such bucket"),
         ("Fatal: wrong password or no key found", PASSWORD, "does not open"),
         (
             RETRYING

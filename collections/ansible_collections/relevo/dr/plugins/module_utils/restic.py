@@ -17,7 +17,7 @@ RETRY_LOCK_SINCE = (0, 16)
 # restic check speaks JSON from here on.
 JSON_CHECK_SINCE = (0, 18)
 
-ABSENT, PASSWORD, SILENT, DAMAGED, LOCKED, OTHER = "absent", "password", "silent", "damaged", "locked", "other"
+ABSENT, BUCKET, PASSWORD, SILENT, DAMAGED, LOCKED, OTHER = "absent", "bucket", "password", "silent", "damaged", "locked", "other"
 _ASK_THE_STORE = "check that the store runs and that nothing between it and this host drops packets"
 # What restic prints -> (kind, what it means, what to do). The first match counts; "Is there a repository" comes with every error.
 _EXPLANATIONS = (
@@ -47,7 +47,7 @@ _EXPLANATIONS = (
     ),
     (
         r"specified bucket does not exist|NoSuchBucket",
-        OTHER,
+        BUCKET,
         "there is no such bucket",
         "make the bucket, or correct bucket and endpoint of the repository",
     ),

@@ -37,6 +37,7 @@ changes: {description: "What was missing (item, current, wanted).", returned: al
 silent: {description: Places of repositories that did not answer., returned: always, type: list, elements: str}
 """
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -121,11 +122,27 @@ def state(module: AnsibleModule, repository: Mapping[str, Any]) -> dict[str, Any
             found: dict[str, Any] = json.loads(command.run("cat", "config", "--no-lock"))
     except restic.ResticError as error:
         if error.kind == restic.ABSENT:
+            need_bucket(module, repository)
             return {}
         if error.kind == restic.SILENT:
             raise store_answer.StoreSilentError(error.observed) from None
         raise refused(p["host_name"], repository, error.observed, error.next_action) from None
     return found
+
+
+def need_bucket(module: AnsibleModule, repository: Mapping[str, Any]) -> None:
+    """Raises Refusal when there is none: restic would make it, and a slip in a name would become a place for backups.
+
+    Told its region, restic asks for an object, and the answer to that does not say whether the bucket or the object is missing. Without a region
+    it asks for the bucket first; where it has no right to that, it goes on as if it were there.
+    """
+    try:
+        with opened(repository, module.params["secrets"], None, 8.0) as command:
+            keys = {name: value for name, value in command.environment.items() if name != "AWS_DEFAULT_REGION"}
+            dataclasses.replace(command, environment=keys).run("cat", "config", "--no-lock")
+    except restic.ResticError as error:
+        if error.kind == restic.BUCKET:
+            raise refused(module.params["host_name"], repository, error.observed, error.next_action) from None
 
 
 def refused(host: str, repository: Mapping[str, Any], observed: str, next_action: str) -> Refusal:
