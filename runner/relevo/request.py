@@ -21,7 +21,7 @@ _LONGEST = 500
 _SHOWN = 60
 _CLOCK_LEEWAY = timedelta(minutes=5)
 
-_NAME = (re.compile(r"[a-z0-9][a-z0-9-]{0,62}"), "a name of small letters, digits and hyphens")
+_NAME = (re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}"), "a name of letters, digits, dots, hyphens and underscores")
 _SECONDS = (re.compile(r"\d{1,9}(\.\d{1,6})?"), "a number of seconds")
 _COUNT = (re.compile(r"\d{1,9}"), "a whole number")
 _PROSE = (re.compile(r"[^-].*"), "a sentence on one line")
@@ -32,14 +32,14 @@ FORMS: dict[str, tuple[re.Pattern[str], str]] = {
     "dr_mode": (re.compile("drill|disaster"), "drill (a rehearsal, which moves production) or disaster"),
     "dr_scope": (re.compile("database|site"), "database (the same application hosts) or site (the other site's)"),
     "dr_target_site": _NAME,
-    "dr_confirm": (re.compile(r"[a-z0-9][a-z0-9 -]{0,199}"), "the words that the runbook asks for"),
+    "dr_confirm": (re.compile(r"[A-Za-z0-9][A-Za-z0-9._ -]{0,199}"), "the words that the runbook asks for"),
     "dr_accept_loss_seconds": _SECONDS,
     "dr_accept_loss_transactions": _COUNT,
     "dr_accept_unknown": (
         re.compile(r"[A-Z][A-Z0-9]{1,15}(,[A-Z][A-Z0-9]{1,15})*"),
         "ids of gates with commas between them, such as G02,G15",
     ),
-    "dr_attest_dead": (re.compile(r"[a-z0-9][a-z0-9.,-]{0,499}"), "names of hosts with commas between them"),
+    "dr_attest_dead": (re.compile(r"[A-Za-z0-9][A-Za-z0-9._,-]{0,499}"), "names of hosts with commas between them"),
     "dr_attested_by": _PROSE,
     "dr_failed_at": (re.compile(r"[0-9TZ:.+-]{20,40}"), "a time such as 2026-11-24T03:12:00Z"),
     "dr_reason": _PROSE,

@@ -121,8 +121,9 @@ def test_a_standby_of_another_cluster(bench):
 
 def test_a_standby_that_has_not_followed_for_days(bench):
     bench.sql("b-db1", "select pg_wal_replay_pause()")
-    bench.sql("b-db1", "select pg_terminate_backend(pid) from pg_stat_wal_receiver")
+    # In this order: a receiver that comes back before the cut would stream on as far as anybody can see.
     bench.verb("cut", "a-db1", "b-db1")
+    bench.sql("b-db1", "select pg_terminate_backend(pid) from pg_stat_wal_receiver")
     bench.sql("b-db1", "select pg_wal_replay_resume()")
     refused(bench, "G08 on b-db1.*not streaming", **DRILL)
 

@@ -17,6 +17,7 @@ def settings(**changed: str) -> dict[str, str]:
         "full_page_writes": "on",
         "synchronous_commit": "on",
         "synchronous_standby_names": "",
+        "recovery_min_apply_delay": "0",
         "max_connections": "100",
         "max_worker_processes": "8",
         "max_wal_senders": "10",
@@ -104,9 +105,9 @@ def landscape() -> Landscape:
                 "reachable": True,
                 "error": None,
                 "clock_offset_seconds": 0.0,
-                "facts": {"ledger": {"last_acknowledged_age_seconds": 0.4}},
+                "facts": {"ledger": {"last_acknowledged_age_seconds": 0.4, "last_attempt_age_seconds": 0.4}},
             }
         },
         observer={"wit1": {"reachable": True, "facts": {"last_accepted": {"a-db1": accepted}}}},
-        fence={"a-db1": {"power": "on", "error": None}, "b-db1": {"power": "on", "error": None}},
+        fence={host: {"power": "on", "error": None, "settings": {"command_off": ["off", host]}} for host in ("a-db1", "b-db1")},
     )

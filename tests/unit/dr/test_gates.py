@@ -124,6 +124,40 @@ def test_a_standby_that_is_days_behind_the_ledger_is_refused_until_the_loss_is_a
     assert failing(stale, inputs=replace(INPUTS, accept_loss_seconds=600000.0)) == {}
 
 
+def aged(landscape, **ages):
+    found = landscape
+    for name, seconds in ages.items():
+        found = bent(found, ("witness", "wit1", "facts", "ledger", f"last_{name}_age_seconds"), seconds)
+    return found
+
+
+@pytest.mark.parametrize("age", [None, 3 * 86400.0])
+def test_a_ledger_that_is_not_at_work_makes_the_loss_unknown_with_a_living_primary_too(landscape, age):
+    gate = failing(aged(landscape, attempt=age, acknowledged=age))[("LOSS", "wit1")]
+    assert gate.verdict == UNKNOWN and "relevo-ledger" in gate.next_action
+
+
+def test_a_ledger_that_stopped_before_the_standby_did_hides_no_loss(landscape):
+    """Three days ago the ledger stopped, two days ago the standby: it has everything that the ledger knows, and still lacks two days."""
+    stopped = bent(dead(landscape), (*STANDBY, "standby", "last_replayed_age_seconds"), 2 * 86400.0)
+    found = failing(aged(stopped, attempt=3 * 86400.0, acknowledged=3 * 86400.0))
+    assert found[("LOSS", "wit1")].verdict == UNKNOWN
+    # The observers wrote to the primary until a minute ago.
+    assert found[("LOSS", "b-db1")].verdict == FAIL
+    assert "172740" in found[("LOSS", "b-db1")].observed
+
+
+def test_a_delayed_standby_would_keep_the_service_down_for_its_delay(landscape):
+    gate = failing(bent(landscape, (*STANDBY, "settings", "recovery_min_apply_delay"), "3600000"))[("G08", "b-db1")]
+    assert "3600000" in gate.observed
+
+
+def test_a_power_command_that_can_only_look_is_no_way_to_a_fence(landscape):
+    blind = bent(dead(landscape), ("fence", "a-db1", "settings"), {"command_off": []})
+    assert ("G07", "a-db1") in failing(blind)
+    assert failing(bent(blind, ("fence", "a-db1", "power"), "off")) == {}
+
+
 def test_unknown_never_passes_silently(landscape):
     unseen = bent(landscape, ("database", "b-db1", "facts", "repository"), {"error": "the store does not answer"})
     gate = failing(unseen)[("G05", "b-db1")]

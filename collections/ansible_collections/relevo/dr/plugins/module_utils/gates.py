@@ -36,6 +36,7 @@ class Limits:
     backup_age_seconds: float = 26 * 3600
     archive_age_seconds: float = 3600
     observation_age_seconds: float = 15.0
+    attempt_age_seconds: float = 30.0
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,7 @@ def evaluate(plan: Plan, landscape: Landscape, inputs: Inputs, limits: Limits, c
         _lock,
         _managers,
         _fence,
+        _ledger,
         _lag,
         _lineage,
         _parity,
@@ -266,7 +268,8 @@ def _fence(plan: Plan, landscape: Landscape, inputs: Inputs, limits: Limits) -> 
                 FAIL,
                 "mend the controller's way to %s, or run from where it can be reached; it is alive" % host,
             )
-        if fence.get("power") in ("on", "off"):
+        can_switch_off = fence.get("power") == "off" or bool(fence.get("settings", {}).get("command_off"))
+        if fence.get("power") in ("on", "off") and can_switch_off:
             yield Gate("G07", title, host, "power is %s, by command" % fence["power"], expected, PASS)
         elif host in inputs.attest_dead:
             yield Gate("G07", title, host, "attested dead by %s" % inputs.attested_by, expected, ACCEPTED)
@@ -297,6 +300,16 @@ def _lag(plan: Plan, landscape: Landscape, inputs: Inputs, limits: Limits) -> It
         verdict(not standby["replay_paused"]),
         "select pg_wal_replay_resume()",
     )
+    delay = str(landscape.cluster(plan.promote).get("settings", {}).get("recovery_min_apply_delay", "0"))
+    yield Gate(
+        "G08",
+        "replay is not delayed on purpose",
+        plan.promote,
+        "recovery_min_apply_delay = %s" % delay,
+        "0: the drain would wait for it with the service down",
+        verdict(delay == "0"),
+        "alter system set recovery_min_apply_delay = 0, reload, and wait until it has caught up",
+    )
     receiver = standby.get("receiver")
     title = "the standby is close to its primary"
     primary = next((host for host in plan.fence if landscape.role(host) == "primary"), None)
@@ -317,36 +330,60 @@ def _lag(plan: Plan, landscape: Landscape, inputs: Inputs, limits: Limits) -> It
     yield _loss(plan, landscape, inputs, standby)
 
 
+def _ledger(plan: Plan, landscape: Landscape, inputs: Inputs, limits: Limits) -> Iterator[Gate]:
+    """A ledger that has stopped acknowledges nothing that could be missing, and so would make every loss look like none."""
+    for host in plan.witness:
+        entry = landscape.witness.get(host, {})
+        if not entry.get("reachable"):
+            continue  # REACH says so
+        age = entry.get("facts", {}).get("ledger", {}).get("last_attempt_age_seconds")
+        working = age is not None and age <= limits.attempt_age_seconds
+        yield Gate(
+            "LOSS",
+            "the ledger is at work",
+            host,
+            "no attempt is on record" if age is None else "last attempt %.0f s ago" % age,
+            "an attempt within the last %g s" % limits.attempt_age_seconds,
+            PASS if working else UNKNOWN,
+            "" if working else "systemctl restart relevo-ledger on %s; without it the loss cannot be measured" % host,
+        )
+
+
+def _last_commits(plan: Plan, landscape: Landscape) -> list[float]:
+    """Ages in seconds of the newest commits that anybody saw on the old side: the ledger's by acknowledgement, each observer's by its own write."""
+    acknowledged = [
+        entry.get("facts", {}).get("ledger", {}).get("last_acknowledged_age_seconds") for entry in landscape.witness.values()
+    ]
+    return [
+        float(age)
+        for age in (*acknowledged, *(event["age_seconds"] for event in _last_observed(plan, landscape)))
+        if age is not None
+    ]
+
+
 def _loss(plan: Plan, landscape: Landscape, inputs: Inputs, standby: Mapping[str, Any]) -> Gate:
-    """With no primary to compare with, the witness's last acknowledgement is what the standby must have."""
+    """With no primary to compare with, the newest commit that the witness and the observers saw is what the standby must have."""
     title = "the loss, as far as it shows before the drain"
-    acknowledged = max(
-        (
-            float(entry["facts"]["ledger"]["last_acknowledged_age_seconds"]) * -1
-            for entry in landscape.witness.values()
-            if entry.get("facts", {}).get("ledger", {}).get("last_acknowledged_age_seconds") is not None
-        ),
-        default=None,
-    )
+    committed = min(_last_commits(plan, landscape), default=None)
     replayed = standby.get("last_replayed_age_seconds")
-    if acknowledged is None or replayed is None:
+    if committed is None or replayed is None:
         return Gate(
             "LOSS",
             title,
             plan.promote,
-            "no acknowledgement on the witness, or nothing replayed yet",
+            "no commit seen by the witness or an observer, or nothing replayed yet",
             "both",
             UNKNOWN,
             "start the ledger with playbooks/protect.yml",
         )
-    behind = max(0.0, replayed + acknowledged)
+    behind = max(0.0, replayed - committed)
     # One ledger period is no loss: the tail is compared number by number once the standby is drained.
     accepted = max(inputs.accept_loss_seconds or 0.0, 5.0)
     return Gate(
         "LOSS",
         title,
         plan.promote,
-        "last replayed transaction %.1f s older than the last acknowledged one" % behind,
+        "last replayed transaction %.1f s older than the last one that was seen committed" % behind,
         "at most %.1f s" % accepted,
         verdict(behind <= accepted),
         "if that loss is acceptable, give -e dr_accept_loss_seconds=%.0f" % (behind + 1),

@@ -233,6 +233,15 @@ def write_fence(mark: dict[str, Any]) -> None:
     write_atomically(_path("fence.json"), json.dumps(mark))
 
 
+def read_peers() -> list[str]:
+    """The other database hosts of the cluster, by inventory name, as this host was told when it was protected; empty when it was not."""
+    try:
+        with open("/etc/relevo/guard.json", encoding="utf-8") as source:
+            return [str(peer["name"]) for peer in json.load(source).get("peers", [])]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+
+
 def write_challenge(challenge: dict[str, Any]) -> None:
     """Keep the nonce that a token must carry."""
     write_atomically(_path("challenge.json"), json.dumps(challenge))

@@ -12,13 +12,15 @@ from typing import Any, Optional
 from ansible_collections.relevo.dr.plugins.module_utils.clock import parse_utc
 from ansible_collections.relevo.dr.plugins.module_utils.refusal import Refusal
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _TEMPLATE = re.compile(r"\{\{|\{%|\{#")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _SECRET = re.compile(r"password|passphrase|secret|token|private_key", re.IGNORECASE)
 _NUMBER = re.compile(r"\d{1,9}(\.\d{1,6})?")
 _GATES = re.compile(r"[A-Z][A-Z0-9]{1,15}(,[A-Z][A-Z0-9]{1,15})*")
 _PROSE = re.compile(r"[^-].{0,499}")
+# What AWX and its heirs put among the extra variables of every job; nobody decided it, and nothing here reads it.
+_OF_THE_CONTROLLER = re.compile(r"(awx|tower)_[a-z0-9_]+")
 _FLAG = re.compile(r"(?i)true|false|yes|no")
 
 MODES = ("drill", "disaster")
@@ -29,11 +31,11 @@ SCHEMA: dict[str, re.Pattern[str]] = {
     "dr_mode": re.compile("|".join(MODES)),
     "dr_scope": re.compile("|".join(SCOPES)),
     "dr_target_site": _NAME,
-    "dr_confirm": re.compile(r"[a-z0-9][a-z0-9 -]{0,199}"),
+    "dr_confirm": re.compile(r"[A-Za-z0-9][A-Za-z0-9._ -]{0,199}"),
     "dr_accept_loss_seconds": _NUMBER,
     "dr_accept_loss_transactions": re.compile(r"\d{1,9}"),
     "dr_accept_unknown": _GATES,
-    "dr_attest_dead": re.compile(r"[a-z0-9][a-z0-9.,-]{0,499}"),
+    "dr_attest_dead": re.compile(r"[A-Za-z0-9][A-Za-z0-9._,-]{0,499}"),
     "dr_attested_by": _PROSE,
     "dr_failed_at": re.compile(r"[0-9TZ:.+-]{20,40}"),
     "dr_reason": _PROSE,
@@ -74,6 +76,8 @@ def check_extra_variables(extra: Mapping[str, Any]) -> dict[str, str]:
     """The operator's variables as text. Raises Refusal for an unknown name or a value of the wrong shape."""
     checked = {}
     for name, value in extra.items():
+        if _OF_THE_CONTROLLER.fullmatch(str(name)):
+            continue
         if name not in SCHEMA:
             hint = "secrets are files, never variables" if _SECRET.search(str(name)) else "one of %s" % ", ".join(sorted(SCHEMA))
             raise Refusal("INPUT", "controller", "-e %s" % name, hint, "remove it; what hosts are for belongs in the inventory")

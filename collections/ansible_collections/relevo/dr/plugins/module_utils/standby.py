@@ -64,13 +64,21 @@ def archived(archive: Archive, lsn: str, owner: str = "postgres") -> Optional[bo
     return False if not said or "unable to find" in said else None
 
 
-def drain(session: Psql, archive: Optional[Archive], replay_target_lsn: Optional[str], timeout_seconds: float) -> dict[str, Any]:
+def drain(
+    session: Psql,
+    archive: Optional[Archive],
+    replay_target_lsn: Optional[str],
+    timeout_seconds: float,
+    settle_seconds: float = 8.0,
+) -> dict[str, Any]:
     """Wait until everything received and everything archived is replayed. Raises DrainError when replay is paused or stuck.
 
-    Returns the position and ``archive_replayed`` (True, or None when the archive could not be asked) and ``target_replayed``.
+    Returns the position and ``archive_replayed`` (True, or None when the archive could not be asked) and ``target_replayed``: False when what is
+    missing comes from nowhere, neither a sender nor the archive, and replay has stood still for ``settle_seconds``.
     """
     deadline = time.monotonic() + timeout_seconds
     asked_at: Optional[str] = None
+    stands_since, stands_at = time.monotonic(), ""
     answer: Optional[bool] = None
     while True:
         position = session.row(_POSITION)
@@ -95,7 +103,12 @@ def drain(session: Psql, archive: Optional[Archive], replay_target_lsn: Optional
                 "archive_replayed": None if answer is None else True,
                 "target_replayed": None if replay_target_lsn is None else True,
             }
-        if time.monotonic() > deadline:
+        if position["replay_lsn"] != stands_at:
+            stands_since, stands_at = time.monotonic(), position["replay_lsn"]
+        settled = (
+            not behind and answer is False and not position["receiver_pid"] and time.monotonic() - stands_since > settle_seconds
+        )
+        if settled or time.monotonic() > deadline:
             if behind or answer:
                 raise DrainError(
                     "replay stands at %s after %g s; expected everything received (%s) and archived to be replayed"

@@ -73,7 +73,9 @@ def main() -> None:
             evidence = proof(server, p["host"])
             host_files.write_journal(p["run_id"], "FENCE", "result", outcome="ok", proof=evidence)
     except (FenceError, host_files.LockError) as error:
-        module.fail_json(msg="FENCE on %s: %s" % (p["host"], error), phase=phase.ended("failed", str(error)))
+        # A run that no longer holds the lock must not reach for the power switch next.
+        lost = isinstance(error, host_files.LockError)
+        module.fail_json(msg="FENCE on %s: %s" % (p["host"], error), phase=phase.ended("failed", str(error)), lock_lost=lost)
     module.exit_json(changed=changed, proof=evidence, phase=phase.ended(detail="stopped, masked, %s" % evidence["cluster_state"]))
 
 

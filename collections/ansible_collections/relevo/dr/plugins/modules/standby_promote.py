@@ -98,7 +98,8 @@ def drain(p: dict[str, Any], session: Psql) -> dict[str, Any]:
         "run_id": p["run_id"],
         "boottime": clock.boottime_seconds(),
         "boot_id": clock.boot_id(),
-        "old_hosts": sorted(old["host"] for old in p["old_hosts"]),
+        # What this host was told when it was protected counts as well: a controller's shorter list must not make the fence smaller.
+        "old_hosts": sorted({*(old["host"] for old in p["old_hosts"]), *host_files.read_peers()}),
     }
     host_files.write_challenge(challenge)
     return {
@@ -127,19 +128,15 @@ def probe_old_hosts(p: dict[str, Any]) -> list[dict[str, Any]]:
 
 def check_loss(p: dict[str, Any], session: Psql) -> Optional[Loss]:
     """Raises Stop when more is missing than was accepted, or when nothing could be measured and that was not accepted by name."""
-    if p["ledger_tail"] is None or not p["ledger_present_sql"]:
+    if not p["ledger_tail"] or not p["ledger_present_sql"]:
         if p["accept_unmeasured"]:
             return None
         raise Stop(
-            "the loss cannot be measured: the ledger of the witness was not read. Next: bring the witness back, or start again with"
+            "the loss cannot be measured: the ledger of the witness was not read, or was not at work. Next: bring the witness back, or start again with"
             " -e dr_accept_unknown=LOSS and -e dr_reason=..."
         )
     references = ", ".join("'%s'" % entry["reference"].replace("'", "''") for entry in p["ledger_tail"])
-    rows = (
-        session.query("select reference from (%s) ledger where reference in (%s)" % (p["ledger_present_sql"], references))
-        if references
-        else []
-    )
+    rows = session.query("select reference from (%s) ledger where reference in (%s)" % (p["ledger_present_sql"], references))
     loss = measure(p["ledger_tail"], {row["reference"] for row in rows})
     if not within(loss, p["accept_loss_seconds"], p["accept_loss_transactions"]):
         raise Stop(
