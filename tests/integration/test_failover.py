@@ -123,3 +123,47 @@ def test_a_frozen_primary_is_stopped_although_it_answers_nobody(bench):
     assert run.record["fence"]["class"] in ("stopped", "powered_off")
     assert_served_by_b(bench)
     assert_not_writable(bench, "a-db1") if run.record["fence"]["class"] == "stopped" else None
+
+
+def test_a_witness_that_is_gone_can_be_accepted_by_name(bench):
+    """With a living primary: its loss is zero by a clean stop, and the record says that nobody counted."""
+    bench.verb("power-off", "wit1")
+    refused = bench.run("failover", **DRILL)
+    assert refused.record["verdict"] == "refused"
+    assert "REACH on wit1" in refused.output
+    run = bench.run("failover", **DRILL, dr_accept_unknown="LOSS", dr_reason="the witness is under repair")
+    assert run.code == 0, run.output[-4000:]
+    assert run.record["verdict"] == "partial", run.record["reasons"]
+    assert {gate["verdict"] for gate in run.record["gates"] if gate["id"] == "LOSS"} == {"accepted"}
+    assert_served_by_b(bench)
+    assert_not_writable(bench, "a-db1")
+
+
+def test_an_observer_that_is_gone_makes_the_record_poorer_and_ends_nothing(bench):
+    bench.verb("power-off", "b-app1")
+    run = bench.run("failover", **{**DRILL, "dr_scope": "database"})
+    assert run.code == 0, run.output[-4000:]
+    assert run.record["verdict"] == "partial", run.record["reasons"]
+    assert run.record["measures"]["writable_overlap_seconds"] is None
+    assert bench.health("a-app1")["server"] == "b-db1"
+    assert_not_writable(bench, "a-db1")
+
+
+def test_commits_that_only_the_stopped_primary_has_are_counted_and_not_promoted_over(bench):
+    """A receiver that hangs looks like one that streams; what it kept from the standby shows in the old primary's own WAL."""
+    load(bench, 20)
+    bench.inside("b-db1", "bash", "-ec", "kill -STOP $(pgrep -f 'postgres.*walreceiver')")
+    before = bench.acknowledged()
+    bench.wait("acknowledged work that the standby lacks", lambda: bench.acknowledged() > before + 5)
+    run = bench.run("failover", **DRILL)
+    assert run.code != 0, run.output[-3000:]
+    [lacking] = [gate for gate in run.record["gates"] if gate["id"] == "G08" and gate["phase"] == "DRAIN"]
+    assert lacking["verdict"] == "fail"
+    assert "commits" in lacking["observed"]
+    assert not bench.writable("b-db1")
+    assert_not_writable(bench, "a-db1")
+    # The number was shown; a bound that holds it lets the next run go on.
+    again = bench.run("failover", **DRILL, dr_accept_loss_seconds="300")
+    assert again.code == 0, again.output[-3000:]
+    assert again.record["measures"]["ledger"]["lost"] >= 5
+    assert bench.writable("b-db1")

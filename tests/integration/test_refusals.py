@@ -128,6 +128,14 @@ def test_a_standby_that_has_not_followed_for_days(bench):
     refused(bench, "G08 on b-db1.*not streaming", **DRILL)
 
 
+def test_a_ledger_that_is_not_at_work(bench):
+    """It would acknowledge nothing that could be missing."""
+    bench.inside("wit1", "systemctl", "stop", "relevo-ledger")
+    time.sleep(31)
+    refused(bench, "LOSS on wit1", **DRILL)
+    assert bench.writable("a-db1")
+
+
 def test_a_primary_that_only_the_controller_cannot_see(bench):
     """The witness still writes on it: it is alive, and cutting its power would be an outage of our own making."""
     bench.verb("cut", "controller", "a-db1")

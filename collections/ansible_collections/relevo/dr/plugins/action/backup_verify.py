@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.relevo.dr.plugins.module_utils import archive_proof
+from ansible_collections.relevo.dr.plugins.module_utils.gates import UNKNOWN, Gate
 from ansible_collections.relevo.dr.plugins.module_utils.milestone import Milestone, told
 from ansible_collections.relevo.dr.plugins.plugin_utils.history import protected_since
 from ansible_collections.relevo.dr.plugins.plugin_utils.run_action import RunAction, went_wrong
@@ -25,7 +26,9 @@ class ActionModule(RunAction):
         readers = [host for role in ("standby", "primary", "stopped") for host, entry in known.items() if _role(entry) == role]
         if not readers:
             return self._judged(["VERIFY: no database host answers, so nobody can read the repositories. Next: bring one back"])
-        material: dict[str, Any] = {"gates": []}
+        material: dict[str, Any] = {
+            "gates": [_silent(self.host, known[self.host])] if not known[self.host].get("reachable") else []
+        }
         if self.host == primary:
             material["gates"] += self._probe(known[self.host]["settings"])
         if self.host == readers[0]:
@@ -110,6 +113,13 @@ class ActionModule(RunAction):
     def _no_primary(self) -> dict[str, Any]:
         gate = archive_proof.gate(None, self.host)
         return {**gate, "observed": "no primary answers", "next_action": "bring the primary back, or fail over; then verify again"}
+
+
+def _silent(host: str, entry: Mapping[str, Any]) -> dict[str, Any]:
+    """A host that nobody could ask may see other repositories than those that answer."""
+    observed = str(entry.get("error") or "no answer")
+    fix = "try: ansible -i INVENTORY %s -b -m ping" % host
+    return Gate("REACH", "database host answers", host, observed, "answers", UNKNOWN, fix, "VERIFY").as_dict()
 
 
 def _role(entry: Mapping[str, Any]) -> str:

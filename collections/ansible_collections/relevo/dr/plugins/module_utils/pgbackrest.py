@@ -41,7 +41,7 @@ _EXPLANATIONS = (
         "make the bucket, or correct bucket and endpoint of the repository",
     ),
     (
-        r"cipher header invalid|unable to decrypt|CipherError|unable to flush|is or was the repo encrypted",
+        r"cipher header invalid|unable to decrypt|found outside of section|CipherError|unable to flush|is or was the repo encrypted",
         "the repository cannot be read with this passphrase, or is not encrypted",
         "put the repository's own passphrase file back into dr_secrets_directory",
     ),
@@ -146,7 +146,8 @@ def _options(arguments: Sequence[str]) -> int:
 
 
 def explained(output: str) -> PgbackrestError:
-    """The error behind pgBackRest's words."""
+    """The error behind pgBackRest's words, which quote the bytes of a file that could not be decrypted."""
+    output = "".join(sign if sign.isprintable() or sign == "\n" else "?" for sign in output.encode("ascii", "replace").decode())
     text = " ".join(re.sub(r"\*\*\*.*", "", line).strip() for line in output.strip().splitlines())[:400]
     for pattern, meaning, next_action in _EXPLANATIONS:
         if re.search(pattern, output, re.IGNORECASE):
