@@ -145,9 +145,7 @@ def _reach(plan: Plan, landscape: Landscape, inputs: Inputs, limits: Limits) -> 
         entry = kind.get(host, {})
         lenient = host in plan.witness and "LOSS" in inputs.accept_unknown
         ok = bool(entry.get("reachable"))
-        yield Gate(
-            "REACH", title, host, _answer(entry), "answers", NOT_APPLICABLE if lenient and not ok else verdict(ok), fix % host
-        )
+        yield Gate("REACH", title, host, _answer(entry), "answers", ACCEPTED if lenient and not ok else verdict(ok), fix % host)
     for host in plan.fence:
         entry = landscape.database.get(host, {})
         if entry.get("denied"):
