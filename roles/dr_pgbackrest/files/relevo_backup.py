@@ -132,6 +132,7 @@ class Work:
     repositories: list[int]
     standby: bool = False
     run: Optional[str] = None
+    wait_seconds: float = 0.0
     processes: list[subprocess.Popen[str]] = field(default_factory=list)
     stopped: bool = False
 
@@ -304,9 +305,9 @@ def back_up(work: Work) -> int:
     if found == SILENT:
         record_all(work, FAILED, "PostgreSQL on this host does not answer: %s" % said)
         return NONE_TAKEN
-    with alone(work.name, work.settings.wait_seconds) as holder:
+    with alone(work.name, work.wait_seconds) as holder:
         if holder:
-            record_all(work, SKIPPED, "%s was still at work after %g s" % (holder, work.settings.wait_seconds))
+            record_all(work, SKIPPED, "%s was still at work after %g s" % (holder, work.wait_seconds))
             return BUSY
         # The wait may have been long enough for a failover.
         if role(work.settings)[0] != PRIMARY:
@@ -324,9 +325,11 @@ def arguments(settings: Settings, words: Optional[Sequence[str]] = None) -> Work
     parser.add_argument("--type", required=True, choices=["full", "diff", "incr"])
     parser.add_argument("--repository", type=int, action="append", help="number of a repository; all when not given")
     parser.add_argument("--standby", action="store_true", help="let pgBackRest copy from a standby (it must be configured there)")
+    parser.add_argument("--wait", type=float, default=settings.wait_seconds, help="seconds to wait for another backup on this host")
     parser.add_argument("--run", help="run of a runbook that asks")
     given = parser.parse_args(words)
-    return Work(settings, given.name, given.type, given.repository or list(settings.repositories), given.standby, given.run)
+    repositories = given.repository or list(settings.repositories)
+    return Work(settings, given.name, given.type, repositories, given.standby, given.run, given.wait)
 
 
 def main() -> int:

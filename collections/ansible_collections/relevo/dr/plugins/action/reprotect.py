@@ -42,12 +42,7 @@ class ActionModule(RunAction):
         return {"changed": changed, "msg": detail, **told(phases=[phase.ended(detail=detail)], gates=gates)}
 
     def _steps(self, run_id: str, host: str, settings: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-        common = {
-            "run_id": run_id,
-            "data_directory": settings["data_directory"],
-            "stanza": settings["stanza"],
-            "config": self._task.args["config"],
-        }
+        common = {"run_id": run_id, "data_directory": settings["data_directory"]}
         probe = {
             "config": self._task.args["config"],
             "stanza": settings["stanza"],
