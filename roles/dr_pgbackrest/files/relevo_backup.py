@@ -142,6 +142,12 @@ def read_settings(path: Path = SETTINGS) -> Settings:
     return Settings(**json.loads(path.read_text(encoding="utf-8")))
 
 
+def configured(config: str) -> set[int]:
+    """The repositories that pgBackRest's file has; one that was left out is not there until playbooks/protect.yml brings it back."""
+    with open(config, encoding="utf-8") as source:
+        return {int(found.group(1)) for found in (re.match(r"repo(\d+)-", line) for line in source) if found}
+
+
 def utc_now() -> str:
     """The wall clock, as journals and records have it."""
     return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
@@ -313,6 +319,9 @@ def back_up(work: Work) -> int:
         if role(work.settings)[0] != PRIMARY:
             say("%s: nothing to do: this host is no longer the primary" % work.name)
             return DONE
+        if not work.repositories:
+            say("%s: none of its repositories is in use" % work.name)
+            return NONE_TAKEN
         return work_through(work)
 
 
@@ -328,7 +337,8 @@ def arguments(settings: Settings, words: Optional[Sequence[str]] = None) -> Work
     parser.add_argument("--wait", type=float, default=settings.wait_seconds, help="seconds to wait for another backup on this host")
     parser.add_argument("--run", help="run of a runbook that asks")
     given = parser.parse_args(words)
-    repositories = given.repository or list(settings.repositories)
+    there = configured(settings.config)
+    repositories = [key for key in given.repository or settings.repositories if key in there]
     return Work(settings, given.name, given.type, repositories, given.standby, given.run, given.wait)
 
 
@@ -339,7 +349,11 @@ def main() -> int:
     except (OSError, ValueError, TypeError) as error:
         say("%s cannot be read (%s). Next: run playbooks/protect.yml" % (SETTINGS, error))
         return NONE_TAKEN
-    work = arguments(settings)
+    try:
+        work = arguments(settings)
+    except OSError as error:
+        say("%s cannot be read (%s). Next: run playbooks/protect.yml" % (settings.config, error))
+        return NONE_TAKEN
 
     def end(*_: Any) -> None:
         work.stopped = True

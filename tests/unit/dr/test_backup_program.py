@@ -87,7 +87,7 @@ def test_a_trimmed_log_holds_the_newest_whole_lines(lines, most, torn):
 @pytest.fixture
 def host(tmp_path, monkeypatch):
     """This host: a primary whose repositories all answer; what a test bends is in the returned dictionary."""
-    found = {"role": ["primary"], "answers": {}, "calls": []}
+    found = {"role": ["primary"], "answers": {}, "calls": [], "configured": [1, 2]}
     monkeypatch.setattr(program, "STATE", tmp_path)
     monkeypatch.setattr(program, "role", lambda _: (found["role"].pop(0) if len(found["role"]) > 1 else found["role"][0], "said"))
 
@@ -96,6 +96,7 @@ def host(tmp_path, monkeypatch):
         return found["answers"].get((command, options[0]), (0, TAKEN))
 
     monkeypatch.setattr(program, "pgbackrest", call)
+    monkeypatch.setattr(program, "configured", lambda _: set(found["configured"]))
     return found
 
 
@@ -197,3 +198,17 @@ def test_when_it_is_told_to_end_it_begins_no_further_backup():
     work.stopped = True
     assert program.back_up(work) == 1
     assert [line["repository"] for line in kept()] == [1]
+
+
+def test_a_repository_that_was_left_out_is_passed_over(host):
+    host["configured"] = [1]
+    assert run() == 0
+    assert [line["repository"] for line in kept()] == [1]
+    host["configured"] = []
+    assert run() == 1
+
+
+def test_what_is_configured_is_read_from_pgbackrests_own_file(tmp_path):
+    path = tmp_path / "pgbackrest.conf"
+    path.write_text("[global]\nrepo1-path=/a\n# left out: repo2-path=/b\nrepo10-path=/c\n")
+    assert program.configured(str(path)) == {1, 10}

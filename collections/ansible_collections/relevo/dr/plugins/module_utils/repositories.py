@@ -140,6 +140,12 @@ def read_mark() -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
+def left_out(config: str) -> dict[str, Any]:
+    """By number the repositories that were left out and are not back."""
+    there = {str(place.id) for place in configured(config)}
+    return {number: why for number, why in read_mark().items() if number not in there}
+
+
 def release_archiver(stanza: str) -> int:
     """End the pushes that still wait for a repository which is left out; PostgreSQL begins them anew. Returns how many."""
     ended = 0

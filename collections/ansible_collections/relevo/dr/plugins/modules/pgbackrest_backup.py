@@ -51,9 +51,10 @@ import time
 from typing import Any, Optional
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.relevo.dr.plugins.module_utils import backup_unit, stanza
+from ansible_collections.relevo.dr.plugins.module_utils import backup_unit, repositories, stanza
 from ansible_collections.relevo.dr.plugins.module_utils.backup_outcome import gate, measure
 from ansible_collections.relevo.dr.plugins.module_utils.change import Change, shown
+from ansible_collections.relevo.dr.plugins.module_utils.clock import parse_utc
 from ansible_collections.relevo.dr.plugins.module_utils.milestone import told
 from ansible_collections.relevo.dr.plugins.module_utils.pgbackrest import Pgbackrest, PgbackrestError
 from ansible_collections.relevo.dr.plugins.module_utils.refusal import Refusal
@@ -100,12 +101,23 @@ def begin(module: AnsibleModule) -> None:
             "one of %s" % ", ".join(map(str, sorted(known))),
             "give -e dr_backup_repository=... with numbers of dr_pgbackrest_repositories",
         )
+    out = repositories.left_out(p["config"])
+    named = sorted(str(key) for key in p["only"] if str(key) in out)
+    if named:
+        raise _refusal(
+            p["host_name"],
+            "repository %s is left out since %s" % (", ".join(named), out[named[0]].get("at")),
+            "a repository that is in use",
+            "run playbooks/protect.yml once its store is back",
+        )
     wanted, changes = [], []
-    for key in p["only"] or sorted(known):
-        there = stanza.backups(_info(p, key))
+    for key in p["only"] or [key for key in sorted(known) if str(key) not in out]:
+        there = [backup for backup in stanza.backups(_info(p, key)) if backup["timestamp"]["start"] >= _whole_since(key)]
         if not p["only_first"] or not there:
             wanted.append(key)
-            changes.append(Change("%s backup in repository %d" % (p["type"], key), "older ones" if there else "no backup", "taken"))
+            changes.append(
+                Change("%s backup in repository %d" % (p["type"], key), "older ones" if there else "no backup that counts", "taken")
+            )
     if not wanted or module.check_mode:
         module.exit_json(changed=bool(wanted), changes=shown(changes), wanted=[])
     # A backup of this very run is ours: the run was cut off and goes on.
@@ -150,6 +162,12 @@ def look(module: AnsibleModule) -> None:
     if wrong:
         module.fail_json(msg="; ".join(wrong), finished=True, backups=backups, **material)
     module.exit_json(changed=True, finished=True, backups=backups, **material)
+
+
+def _whole_since(key: int) -> float:
+    """A repository that was left out misses segments: what it held before leads nowhere any more. Seconds since 1970."""
+    mark = repositories.read_mark().get(str(key))
+    return parse_utc(str(mark["at"])).timestamp() if mark else 0.0
 
 
 def _unit(p: dict[str, Any]) -> str:
