@@ -34,11 +34,11 @@ def archives(bench: Bench, host: str) -> None:
 
 def restored(bench: Bench, repository: int) -> str:
     """The newest ledger entry of a restore from that repository alone, to the end of its archive, in a place of its own on b-db1."""
-    script = f"""
+    script = """
     rm -rf /var/tmp/restored && mkdir -m 0700 /var/tmp/restored && cd /var/tmp/restored
     bin=$(ls -d /usr/lib/postgresql/*/bin)
-    pgbackrest --stanza=minimarket --log-level-console=error --repo={repository} --pg1-path=/var/tmp/restored --archive-mode=off restore
-    sed -i 's/archive-get/--repo={repository} --no-archive-async archive-get/' postgresql.auto.conf
+    pgbackrest --stanza=minimarket --log-level-console=error --repo=NUMBER --pg1-path=/var/tmp/restored --archive-mode=off restore
+    sed -i 's/archive-get/--repo=NUMBER --no-archive-async archive-get/' postgresql.auto.conf
     echo "hot_standby = on" >> postgresql.auto.conf
     touch /var/tmp/restored/pg_hba.conf; echo "local all all trust" > /var/tmp/hba
     $bin/pg_ctl -D /var/tmp/restored -w -t 50 -l /var/tmp/restored.log -o "-p 5999 -k /var/tmp -c listen_addresses= -c hba_file=/var/tmp/hba \\
@@ -46,7 +46,7 @@ def restored(bench: Bench, repository: int) -> str:
     for i in $(seq 50); do [ "$(psql -XAtq -h /var/tmp -p 5999 -d minimarket -c 'select pg_is_in_recovery()')" = f ] && break; sleep 0.2; done
     psql -XAtq -h /var/tmp -p 5999 -d minimarket -c "select count(*) from shop.ledger_entries"
     $bin/pg_ctl -D /var/tmp/restored -m immediate stop >&2; rm -rf /var/tmp/restored
-    """
+    """.replace("NUMBER", str(repository))
     return bench.inside("b-db1", "runuser", "-u", "postgres", "--", "bash", "-ec", script)
 
 

@@ -195,3 +195,10 @@ def test_a_repository_that_was_left_out_before_is_not_forgotten(landscape):
     alone = bent(alone, (*REPOSITORIES[:-1], "left_out"), {"2": {"at": "2026-11-24T12:00:00.000000Z"}})
     found = next(gate for gate in judged(alone) if gate.id == "G23")
     assert found.verdict == FAIL and "left out since 2026-11-24T12" in found.observed
+
+
+def test_a_store_that_is_no_host_of_the_inventory_has_the_site_that_its_repository_says(landscape):
+    there = bent(landscape, ("database", "b-db1", "settings", "repository_hosts"), ["s3.a.example.org"])
+    assert failing(there) == {}
+    there = bent(there, ("database", "b-db1", "settings", "repository_sites"), {"s3.a.example.org": "a"})
+    assert ("G19", "b-db1") in failing(there)

@@ -24,9 +24,12 @@ class ActionModule(RunAction):
         gates: list[dict[str, Any]] = []
         answer: dict[str, Any] = {}
         left_out: dict[str, Any] = {}
+        measures: dict[str, Any] = {}
         for module, arguments in self._steps(control.run_id, host, settings):
             answer = self.ask(module, arguments)
-            gates += answer.get("ansible_stats", {}).get("data", {}).get("relevo", {}).get("gates", [])
+            said_more = answer.get("ansible_stats", {}).get("data", {}).get("relevo", {})
+            gates += said_more.get("gates", [])
+            measures.update(said_more.get("measures", {}))
             wrong = went_wrong(answer)
             if wrong:
                 said = "PROTECT on %s: %s. The new primary serves, but is NOT protected. Next: run playbooks/protect.yml" % (
@@ -44,7 +47,7 @@ class ActionModule(RunAction):
         detail = "archive proven, backup in %s" % answer["unit"]
         if left_out:
             detail += "; repository %s is left out" % ", ".join(sorted(left_out))
-        return {"changed": changed, "msg": detail, **told(phases=[phase.ended(detail=detail)], gates=gates)}
+        return {"changed": changed, "msg": detail, **told(phases=[phase.ended(detail=detail)], gates=gates, measures=measures)}
 
     def _steps(self, run_id: str, host: str, settings: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
         common = {"run_id": run_id, "data_directory": settings["data_directory"]}

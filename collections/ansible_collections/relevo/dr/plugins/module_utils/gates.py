@@ -626,8 +626,9 @@ def _access(plan: Plan, landscape: Landscape, inputs: Inputs, limits: Limits) ->
 
 
 def _site(plan: Plan, landscape: Landscape, inputs: Inputs, limits: Limits) -> Iterator[Gate]:
-    repositories = landscape.database.get(plan.promote, {}).get("settings", {}).get("repository_hosts") or []
-    left = [host for host in repositories if landscape.sites.get(host) in plan.source_site.split(",")]
+    settings = landscape.database.get(plan.promote, {}).get("settings", {})
+    repositories, said = settings.get("repository_hosts") or [], settings.get("repository_sites") or {}
+    left = [host for host in repositories if (said.get(host) or landscape.sites.get(host)) in plan.source_site.split(",")]
     if repositories:
         yield Gate(
             "G19",
