@@ -46,6 +46,8 @@ FORMS: dict[str, tuple[re.Pattern[str], str]] = {
     "dr_approver": _PROSE,
     "dr_allow_restart": _FLAG,
     "dr_backup_full": _FLAG,
+    "dr_backup_type": (re.compile("full|diff|incr"), "full, diff or incr"),
+    "dr_backup_repository": (re.compile(r"\d{1,3}(,\d{1,3})*"), "numbers of repositories with commas between them, such as 1,2"),
 }
 # What a runbook cannot start without; the confirmation is asked for in a terminal.
 REQUIRED: dict[str, tuple[str, ...]] = {"failover": ("dr_mode", "dr_scope", "dr_target_site")}

@@ -128,6 +128,8 @@ def _run(session: Session, recorder: recording.Recorder, inputs: request.Inputs,
         event = recorder.take(raw)
         if event is not None:
             progress.take(event)
+        elif raw.get("event") == "verbose":
+            progress.note(recorder.redact(str(raw.get("stdout") or "")))
 
     try:
         with progress:

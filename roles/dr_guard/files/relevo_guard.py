@@ -198,6 +198,7 @@ class Settings:
     archive_seconds: float = 6.0
     wait_seconds: float = 10.0
     peers: list[dict[str, Any]] = field(default_factory=list)
+    repositories: list[int] = field(default_factory=lambda: [1])
 
     def file(self, name: str) -> Path:
         """A file of the data directory."""
@@ -338,31 +339,42 @@ def ask_peer(settings: Settings, peer: dict[str, Any], system_identifier: str) -
 
 
 def archive_timeline(settings: Settings) -> Optional[int]:
-    """The newest timeline whose history file is in the repository (1 when there is none); None when it did not answer in time."""
-    if not settings.stanza:
+    """The newest timeline that any repository knows; None when none of them answered in time.
+
+    One that does not answer takes nothing away: what the others hold is there, and without them the peers decide.
+    """
+    if not settings.stanza or not settings.repositories:
         return None
     deadline = time.monotonic() + settings.archive_seconds
-    clusters = list_archive(settings, "archive/%s" % settings.stanza, deadline)
+    with concurrent.futures.ThreadPoolExecutor(max_workers=len(settings.repositories)) as pool:
+        found = pool.map(lambda repository: repository_timeline(settings, repository, deadline), settings.repositories)
+        return max((timeline for timeline in found if timeline is not None), default=None)
+
+
+def repository_timeline(settings: Settings, repository: int, deadline: float) -> Optional[int]:
+    """The newest timeline whose history file is in one repository (1 when there is none); None when it did not answer in time."""
+    clusters = list_archive(settings, repository, "archive/%s" % settings.stanza, deadline)
     if clusters is None:
         return None
     newest = 1
     for cluster in clusters:
         if not re.fullmatch(r"\d+(\.\d+)?-\d+", cluster):
             continue
-        names = list_archive(settings, "archive/%s/%s" % (settings.stanza, cluster), deadline)
+        names = list_archive(settings, repository, "archive/%s/%s" % (settings.stanza, cluster), deadline)
         if names is None:
             return None
         newest = max([newest, *(int(name[:8], 16) for name in names if re.fullmatch(r"[0-9A-F]{8}\.history", name))])
     return newest
 
 
-def list_archive(settings: Settings, path: str, deadline: float) -> Optional[list[str]]:
-    """Names below a path of the repository."""
+def list_archive(settings: Settings, repository: int, path: str, deadline: float) -> Optional[list[str]]:
+    """Names below a path of a repository."""
     left = deadline - time.monotonic()
     if left <= 0:
         return None
-    command = ["pgbackrest", "--config=%s" % settings.pgbackrest_config, "--stanza=%s" % settings.stanza, "--io-timeout=2"]
-    done = run_as_owner(settings, [*command, "--log-level-console=off", "--log-level-file=off", "repo-ls", path], left)
+    command = ["pgbackrest", "--config=%s" % settings.pgbackrest_config, "--stanza=%s" % settings.stanza, "--repo=%d" % repository]
+    command += ["--io-timeout=2", "--log-level-console=off", "--log-level-file=off", "repo-ls", path]
+    done = run_as_owner(settings, command, left)
     return done.stdout.split() if done is not None and done.returncode == 0 else None
 
 

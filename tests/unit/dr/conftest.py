@@ -67,12 +67,21 @@ def database(role: str) -> dict[str, Any]:
         "error": None,
         "denied": False,
         "clock_offset_seconds": 0.0,
-        "settings": {"repository_hosts": ["b-store1"]},
+        "settings": {"repository_hosts": ["b-store1", "a-store1"]},
         "facts": {
             "cluster": cluster,
             "host": host_facts(),
-            "repository": {"newest_backup": "20261124-000000F", "newest_backup_age_seconds": 3600.0, "newest_backup_error": False},
+            "repository": {"repositories": {"1": repository("b-store1"), "2": repository("a-store1")}, "left_out": {}},
         },
+    }
+
+
+def repository(host: str) -> dict[str, Any]:
+    return {
+        "host": host,
+        "newest_backup": "20261124-000000F",
+        "newest_backup_age_seconds": 3600.0,
+        "newest_backup_error": False,
     }
 
 

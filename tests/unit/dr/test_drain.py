@@ -82,7 +82,7 @@ def test_paused_replay_is_no_end(archive_says):
 
 def parameters(**more: object) -> dict:
     base = {"stanza": "minimarket", "pgbackrest_config": "/etc/pgbackrest.conf", "run_id": "run", "timeout_seconds": 0.05}
-    base |= {"replay_target_lsn": ""}
+    base |= {"replay_target_lsn": "", "leave_out": []}
     return {**base, "old_hosts": [{"host": "a-db1"}], **more}
 
 

@@ -288,6 +288,15 @@ def test_the_newest_timeline_of_the_archive(monkeypatch, clusters, names, newest
     assert guard.archive_timeline(settings) == newest
 
 
+@pytest.mark.parametrize(
+    ("answers", "newest"), [({1: 2, 2: 3}, 3), ({1: None, 2: 3}, 3), ({1: 3, 2: None}, 3), ({1: None, 2: None}, None)]
+)
+def test_the_newest_timeline_that_any_repository_knows_counts(monkeypatch, answers, newest):
+    settings = guard.Settings("minimarket", "u", "/d", "/b", stanza="minimarket", repositories=[1, 2])
+    monkeypatch.setattr(guard, "repository_timeline", lambda _settings, repository, _deadline: answers[repository])
+    assert guard.archive_timeline(settings) == newest
+
+
 @pytest.mark.parametrize("patient", [True, False])
 def test_it_waits_for_a_peer_that_is_still_booting(host, monkeypatch, patient):
     answers = itertools.chain([SILENT, SILENT], itertools.repeat(STANDBY_PEER))

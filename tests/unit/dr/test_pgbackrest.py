@@ -139,7 +139,7 @@ def test_an_unusable_repository_is_named():
     answer = info(system=None, code=99, message="[ProtocolError] HTTP request failed with 403 (Forbidden)")
 
     class Command:
-        def info(self):
+        def info(self, _repository):
             return answer
 
     with pytest.raises(Refusal) as refused:

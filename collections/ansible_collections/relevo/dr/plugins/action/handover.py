@@ -188,6 +188,7 @@ class ActionModule(RunAction):
                 **common,
                 "step": "drain",
                 "stanza": entry["stanza"],
+                "leave_out": self.control.read("repositories")["leave_out"],
                 "replay_target_lsn": replay_target(proofs) or "",
                 "timeout_seconds": self._seconds("drain_seconds", 60),
             },
@@ -233,6 +234,7 @@ class ActionModule(RunAction):
             "promotion": promoted["promotion"],
             "replay_lsn": drained["position"]["replay_lsn"],
             "archive_replayed": drained["position"].get("archive_replayed"),
+            "repositories": {"left_out": drained["left_out"]},
         }
         self.control.write("handover/promoted", promoted["promotion"])
 

@@ -41,7 +41,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Gate:
-    """One check on one host. verdict: pass | fail | unknown | accepted | not_applicable."""
+    """One check on one host. verdict: pass | fail | unknown | accepted | not_applicable. required: false for a finding that stops nothing."""
 
     id: str
     title: str
@@ -51,8 +51,9 @@ class Gate:
     verdict: str
     next_action: str = ""
     phase: str = "PREFLIGHT"
+    required: bool = True
 
-    def as_dict(self) -> dict[str, str]:
+    def as_dict(self) -> dict[str, Any]:
         """For the record."""
         return asdict(self)
 
@@ -111,7 +112,7 @@ def evaluate(plan: Plan, landscape: Landscape, inputs: Inputs, limits: Limits, c
 
 def blocking(gates: list[Gate]) -> list[Gate]:
     """Gates that keep a run from going on."""
-    return [gate for gate in gates if gate.verdict in (FAIL, UNKNOWN)]
+    return [gate for gate in gates if gate.required and gate.verdict in (FAIL, UNKNOWN)]
 
 
 def _accept(gate: Gate, inputs: Inputs) -> Gate:
@@ -497,25 +498,22 @@ def _durability(plan: Plan, landscape: Landscape, inputs: Inputs, limits: Limits
     )
 
 
+def repositories_that_answer(landscape: Landscape, host: str) -> tuple[dict[int, dict[str, Any]], dict[int, dict[str, Any]]]:
+    """By number the repositories that answer this host, and those that do not."""
+    seen = landscape.database.get(host, {}).get("facts", {}).get("repository", {}).get("repositories") or {}
+    answering = {int(key): found for key, found in seen.items() if not found.get("error")}
+    return answering, {int(key): found for key, found in seen.items() if int(key) not in answering}
+
+
+def to_leave_out(landscape: Landscape, host: str) -> list[int]:
+    """Repositories without which this host must go on: those that do not answer it, as long as another one does."""
+    answering, silent = repositories_that_answer(landscape, host)
+    return sorted(silent) if answering else []
+
+
 def _archive(plan: Plan, landscape: Landscape, inputs: Inputs, limits: Limits) -> Iterator[Gate]:
-    backup = landscape.database.get(plan.promote, {}).get("facts", {}).get("repository", {})
-    age = backup.get("newest_backup_age_seconds")
-    ok = None if age is None else age <= limits.backup_age_seconds and not backup.get("newest_backup_error")
-    observed = backup.get("error") or (
-        "%s, %.1f h old%s"
-        % (backup["newest_backup"], age / 3600, ", flagged with errors" if backup.get("newest_backup_error") else "")
-        if age is not None
-        else "no backup"
-    )
-    yield Gate(
-        "G05",
-        "a recent backup",
-        plan.promote,
-        observed,
-        "at most %.0f h old, without errors" % (limits.backup_age_seconds / 3600),
-        verdict(ok),
-        "run playbooks/protect.yml, or see why %s cannot read the repository" % plan.promote,
-    )
+    yield _backup(plan, landscape, limits)
+    yield from _repositories(plan, landscape)
     for host in plan.fence:
         archiver = landscape.cluster(host).get("primary", {}).get("archiver")
         if archiver is None:
@@ -530,6 +528,10 @@ def _archive(plan: Plan, landscape: Landscape, inputs: Inputs, limits: Limits) -
             observed = "failing on %s" % archiver["last_failed_wal"]
         else:
             observed = "nothing waits" if waiting is None else "a segment waits for %.0f s" % waiting
+        # A store that is gone holds up the old primary's archive by itself. Leaving that primary is the way out of it, so it is no reason to stay.
+        lost = to_leave_out(landscape, plan.promote) if on else []
+        if lost and not ok:
+            observed += ", for repository %s does not answer" % ", ".join(map(str, lost))
         yield Gate(
             "G03",
             "WAL archiving works",
@@ -538,7 +540,58 @@ def _archive(plan: Plan, landscape: Landscape, inputs: Inputs, limits: Limits) -
             "on, not failing, nothing waits longer than %.0f s" % limits.archive_age_seconds,
             verdict(ok),
             "see the log of %s; playbooks/protect.yml probes it end to end" % host,
+            required=not lost,
         )
+
+
+def _backup(plan: Plan, landscape: Landscape, limits: Limits) -> Gate:
+    """One good backup in any repository that answers is enough to go on."""
+    answering, silent = repositories_that_answer(landscape, plan.promote)
+    held = {key: found for key, found in answering.items() if found.get("newest_backup")}
+    good = {key: found for key, found in held.items() if not found.get("newest_backup_error")} or held
+    ok: Optional[bool] = None
+    if good:
+        key, newest = min(good.items(), key=lambda entry: float(entry[1]["newest_backup_age_seconds"]))
+        age = float(newest["newest_backup_age_seconds"])
+        flagged = bool(newest.get("newest_backup_error"))
+        ok = age <= limits.backup_age_seconds and not flagged
+        observed = "%s in repository %d, %.1f h old%s" % (
+            newest["newest_backup"],
+            key,
+            age / 3600,
+            ", flagged with errors" if flagged else "",
+        )
+    else:
+        observed = "; ".join("repository %d: %s" % (key, found["error"]) for key, found in sorted(silent.items())) or "no backup"
+    return Gate(
+        "G05",
+        "a recent backup",
+        plan.promote,
+        observed,
+        "at most %.0f h old, without errors" % (limits.backup_age_seconds / 3600),
+        verdict(ok),
+        "run playbooks/protect.yml, or see why %s cannot read the repository" % plan.promote,
+    )
+
+
+def _repositories(plan: Plan, landscape: Landscape) -> Iterator[Gate]:
+    """A finding and no obstacle: the site that is left may have taken its store with it."""
+    answering, silent = repositories_that_answer(landscape, plan.promote)
+    left_out = landscape.database.get(plan.promote, {}).get("facts", {}).get("repository", {}).get("left_out") or {}
+    if len(answering) + len(silent) + len(left_out) < 2 or not answering:
+        return
+    wrong = ["repository %d: %s" % (key, found["error"]) for key, found in sorted(silent.items())]
+    wrong += ["repository %s is left out since %s" % (key, why.get("at")) for key, why in sorted(left_out.items())]
+    yield Gate(
+        "G23",
+        "every repository answers",
+        plan.promote,
+        "; ".join(wrong) or "%d answer" % len(answering),
+        "all of them",
+        verdict(not wrong),
+        "%s will go on without it; once its store is back, run playbooks/protect.yml" % plan.promote,
+        required=False,
+    )
 
 
 def _capacity(plan: Plan, landscape: Landscape, inputs: Inputs, limits: Limits) -> Iterator[Gate]:
@@ -608,8 +661,9 @@ def _access(plan: Plan, landscape: Landscape, inputs: Inputs, limits: Limits) ->
 
 
 def _site(plan: Plan, landscape: Landscape, inputs: Inputs, limits: Limits) -> Iterator[Gate]:
-    repositories = landscape.database.get(plan.promote, {}).get("settings", {}).get("repository_hosts") or []
-    left = [host for host in repositories if landscape.sites.get(host) in plan.source_site.split(",")]
+    settings = landscape.database.get(plan.promote, {}).get("settings", {})
+    repositories, said = settings.get("repository_hosts") or [], settings.get("repository_sites") or {}
+    left = [host for host in repositories if (said.get(host) or landscape.sites.get(host)) in plan.source_site.split(",")]
     if repositories:
         yield Gate(
             "G19",

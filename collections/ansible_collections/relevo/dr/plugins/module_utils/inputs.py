@@ -42,6 +42,8 @@ SCHEMA: dict[str, re.Pattern[str]] = {
     "dr_approver": _PROSE,
     "dr_allow_restart": _FLAG,
     "dr_backup_full": _FLAG,
+    "dr_backup_type": re.compile("full|diff|incr"),
+    "dr_backup_repository": re.compile(r"\d{1,3}(,\d{1,3})*"),
 }
 
 ACCEPTS_BY_NAME = "an entry of dr_accept_unknown with dr_reason"

@@ -130,9 +130,10 @@ class Pgbackrest:
         except FileNotFoundError:
             raise PgbackrestError("%s does not exist" % self.binary, "install the package pgbackrest on this host") from None
 
-    def info(self) -> dict[str, Any]:
-        """The stanza as ``info`` reports it (status, db, backup, archive, repo)."""
-        stanzas: list[dict[str, Any]] = json.loads(self.run("info", "--output=json"))
+    def info(self, repository: Optional[int] = None) -> dict[str, Any]:
+        """The stanza as ``info`` reports it (status, db, backup, archive, repo), of one repository or of all."""
+        only = [] if repository is None else ["--repo=%d" % repository]
+        stanzas: list[dict[str, Any]] = json.loads(self.run("info", "--output=json", *only))
         return (
             stanzas[0]
             if stanzas

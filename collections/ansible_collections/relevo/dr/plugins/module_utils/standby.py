@@ -13,6 +13,7 @@ import time
 from dataclasses import dataclass
 from typing import Any, Optional
 
+from ansible_collections.relevo.dr.plugins.module_utils import repositories
 from ansible_collections.relevo.dr.plugins.module_utils.pgbackrest import Pgbackrest
 from ansible_collections.relevo.dr.plugins.module_utils.postgresql import Psql, lsn_bytes
 
@@ -46,16 +47,26 @@ def segment_name(timeline: int, lsn: str, segment_bytes: int) -> str:
 
 
 def archived(archive: Archive, lsn: str, owner: str = "postgres") -> Optional[bool]:
-    """Whether the archive holds the segment that comes next; None when the archive did not answer in time."""
+    """Whether a repository holds the segment that comes next; None when none of them answered in time."""
+    segment = segment_name(archive.timeline, lsn, archive.segment_bytes)
+    answers = repositories.ask_each(repositories.configured(archive.config), lambda place: _holds(archive, place, segment, owner))
+    if True in answers.values():
+        return True
+    return False if False in answers.values() else None
+
+
+def _holds(archive: Archive, place: repositories.Place, segment: str, owner: str) -> Optional[bool]:
+    if not repositories.takes_connections(place):
+        return None
     directory = tempfile.mkdtemp(prefix="relevo-archive-", dir="/var/tmp")
     account = pwd.getpwnam(owner)
     os.chown(directory, account.pw_uid, account.pw_gid)
     command = Pgbackrest(
         archive.config, archive.stanza, owner, io_timeout=archive.timeout_seconds, timeout=archive.timeout_seconds * 2
     )
-    segment = segment_name(archive.timeline, lsn, archive.segment_bytes)
+    options = ["--no-archive-async", "--repo=%d" % place.id]
     try:
-        found, said = command.succeeds("archive-get", "--no-archive-async", segment, os.path.join(directory, "segment"))
+        found, said = command.succeeds("archive-get", *options, segment, os.path.join(directory, "segment"))
     finally:
         shutil.rmtree(directory)
     if found:

@@ -45,7 +45,9 @@ host:
   returned: always
   type: dict
 repository:
-  description: "newest_backup (label), newest_backup_age_seconds, newest_backup_error, newest_backup_bytes; error when it did not answer."
+  description: >-
+    repositories, by number: host, and newest_backup (label), newest_backup_age_seconds, newest_backup_error, newest_backup_bytes, or error when it did not
+    answer; left_out, by number: run_id, at, reason.
   returned: when O(stanza) is given
   type: dict
 """

@@ -22,6 +22,7 @@ options:
   port: {description: Port of the server., type: int, default: 5432}
   repositories: {description: See the role dr_pgbackrest., type: list, elements: dict, required: true}
   options: {description: Options of the section global., type: dict, default: {}}
+  stanza_options: {description: More options of the stanza's section., type: dict, default: {}}
   secrets: {description: Filled by the action plugin., type: dict, default: {}}
   secrets_directory: {description: Where secrets are on the controller., type: str}
   system_identifier: {description: The one of the cluster; empty when not known., type: str, default: ""}
@@ -77,6 +78,7 @@ def main() -> None:
             "port": {"type": "int", "default": 5432},
             "repositories": {"type": "list", "elements": "dict", "required": True},
             "options": {"type": "dict", "default": {}},
+            "stanza_options": {"type": "dict", "default": {}},
             "secrets": {"type": "dict", "default": {}, "no_log": True},
             "secrets_directory": {"type": "str"},
             "system_identifier": {"type": "str", "default": ""},
@@ -141,6 +143,7 @@ def _wanted(parameters: Mapping[str, Any], version: tuple[int, ...]) -> dict[str
         "pg1-socket-path": "/var/run/postgresql",
         "pg1-user": parameters["owner"],
     }
+    cluster.update({name: str(value) for name, value in parameters["stanza_options"].items()})
     return {"global": options, parameters["stanza"]: cluster}
 
 

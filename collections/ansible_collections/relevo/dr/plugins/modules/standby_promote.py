@@ -23,6 +23,11 @@ options:
   database: {description: Database of the application., type: str, required: true}
   stanza: {description: pgBackRest stanza; empty when there is no archive., type: str, default: ''}
   pgbackrest_config: {description: pgBackRest's configuration file., type: path, default: /etc/pgbackrest/pgbackrest.conf}
+  leave_out:
+    description: Numbers of repositories that do not answer; they are taken out of this host's configuration before the drain, never the last one.
+    type: list
+    elements: int
+    default: []
   old_hosts: {description: "Every other database host: host, address, port.", type: list, elements: dict, required: true}
   replay_target_lsn: {description: Shutdown checkpoint of the old primary, when it was stopped cleanly., type: str, default: ''}
   timeout_seconds: {description: Limit of this step., type: float, default: 60}
@@ -64,7 +69,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Optional
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.relevo.dr.plugins.module_utils import clock, host_files, promotion_token, standby
+from ansible_collections.relevo.dr.plugins.module_utils import clock, host_files, promotion_token, repositories, standby
 from ansible_collections.relevo.dr.plugins.module_utils.loss import Loss, measure, within
 from ansible_collections.relevo.dr.plugins.module_utils.milestone import Milestone
 from ansible_collections.relevo.dr.plugins.module_utils.postgresql import PostgresqlError, Psql
@@ -85,6 +90,8 @@ class Stop(Exception):
 
 
 def drain(p: dict[str, Any], session: Psql) -> dict[str, Any]:
+    # Before anything waits for them: the archive of the new primary must not hang on a store that is gone.
+    left_out = repositories.leave_out(p["pgbackrest_config"], p["leave_out"], p["run_id"], "did not answer when the site was left")
     server = session.row(_SERVER)
     archive = None
     if p["stanza"] and server["in_recovery"]:
@@ -107,6 +114,7 @@ def drain(p: dict[str, Any], session: Psql) -> dict[str, Any]:
         "nonce": nonce,
         "system_identifier": server["system_identifier"],
         "in_recovery": server["in_recovery"],
+        "left_out": left_out,
     }
 
 
@@ -193,6 +201,7 @@ def main() -> None:
             "database": {"type": "str", "required": True},
             "stanza": {"type": "str", "default": ""},
             "pgbackrest_config": {"type": "path", "default": "/etc/pgbackrest/pgbackrest.conf"},
+            "leave_out": {"type": "list", "elements": "int", "default": []},
             "old_hosts": {"type": "list", "elements": "dict", "required": True},
             "replay_target_lsn": {"type": "str", "default": ""},
             "timeout_seconds": {"type": "float", "default": 60},
