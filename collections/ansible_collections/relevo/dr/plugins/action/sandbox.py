@@ -31,7 +31,9 @@ class ActionModule(RunAction):
             same = [entry["name"] for entry in production if address in (entry["address"], entry["name"])]
             if same:
                 raise self._refusal(
-                    "%s and %s are one host, %s" % (sandbox, same[0], address), "a host of its own", "correct ansible_host in the inventory"
+                    "%s and %s are one host, %s" % (sandbox, same[0], address),
+                    "a host of its own",
+                    "correct ansible_host in the inventory",
                 )
         except Refusal as refusal:
             return {"failed": True, "msg": str(refusal), **told(refused=True, gates=[refusal.gate])}
@@ -41,12 +43,16 @@ class ActionModule(RunAction):
         members = list(groups.get("dr_sandbox", []))
         if len(members) != 1:
             raise self._refusal(
-                "dr_sandbox holds %s" % (", ".join(members) or "nobody"), "one host in dr_sandbox", "name the host on which backups are tried"
+                "dr_sandbox holds %s" % (", ".join(members) or "nobody"),
+                "one host in dr_sandbox",
+                "name the host on which backups are tried",
             )
         also = [group for group in OTHERS if members[0] in groups.get(group, [])]
         if also:
             raise self._refusal(
-                "%s is in %s too" % (members[0], ", ".join(also)), "a host that is no host of production", "name another host in dr_sandbox"
+                "%s is in %s too" % (members[0], ", ".join(also)),
+                "a host that is no host of production",
+                "name another host in dr_sandbox",
             )
         return str(members[0])
 

@@ -47,7 +47,9 @@ class ArchiveReader:
 
         Raises PgbackrestError or PostgresqlError.
         """
-        database = max((entry for entry in info["db"] if entry.get("repo-key", 1) == self._repository), key=lambda entry: int(entry["id"]))
+        database = max(
+            (entry for entry in info["db"] if entry.get("repo-key", 1) == self._repository), key=lambda entry: int(entry["id"])
+        )
         backups = [
             _backup(entry)
             for entry in info.get("backup", [])
@@ -102,7 +104,9 @@ class ArchiveReader:
     def _history(self, timeline: int) -> list[tuple[int, int]]:
         file = self._get("%08X.history" % timeline)
         if file is None:
-            raise PgbackrestError("the history of timeline %d cannot be read" % timeline, "run playbooks/protect.yml and look at its checks")
+            raise PgbackrestError(
+                "the history of timeline %d cannot be read" % timeline, "run playbooks/protect.yml and look at its checks"
+            )
         with open(file, encoding="utf-8") as source:
             return wal_archive.history(source.read())
 
@@ -162,8 +166,7 @@ class ArchiveReader:
         found: list[tuple[int, int]] = []
         floor = min((backup.start for backup in backups if not until or backup.label == until), default=0)
         names = sorted((name for each in segments.values() for name in each), key=lambda name: (name[8:], name[:8]), reverse=True)
-        scanned = 0
-        for name in names:
+        for scanned, name in enumerate(names, 1):
             begin = wal_archive.segment_start(name, self._bytes or 16 << 20)
             if begin + self._bytes <= floor:
                 break
@@ -171,7 +174,6 @@ class ArchiveReader:
                 before = [backup.stop for backup in backups if backup.stop < min(position for _, position in found)]
                 if before and begin + self._bytes <= max(before):
                     break
-            scanned += 1
             if scanned > self._scan:
                 raise PgbackrestError(
                     "restore point %s is not in the newest %d segments of the archive" % (point, self._scan),
@@ -179,7 +181,11 @@ class ArchiveReader:
                 )
             legs = path(histories, int(name[:8], 16))
             # A timeline's first segment begins with a copy of its parent's last.
-            found += [(timeline_at(legs, record.position), record.position) for record in self._records(name, "XLOG") if record.point == point]
+            found += [
+                (timeline_at(legs, record.position), record.position)
+                for record in self._records(name, "XLOG")
+                if record.point == point
+            ]
         return sorted(set(found), key=lambda entry: entry[1])
 
 

@@ -87,7 +87,9 @@ class Ladder:
             self.rungs.append(Rung(rung, name, UNKNOWN, 0.0, "not tried: %s failed before" % self.broken, "mend that first"))
             return False
         if rung in self._skip:
-            self.rungs.append(Rung(rung, name, UNKNOWN, 0.0, "left out by dr_backup_prove_skip", "take it out of dr_backup_prove_skip"))
+            self.rungs.append(
+                Rung(rung, name, UNKNOWN, 0.0, "left out by dr_backup_prove_skip", "take it out of dr_backup_prove_skip")
+            )
             return False
         try:
             evidence = act()
@@ -137,8 +139,10 @@ class Ladder:
 
 @dataclass(frozen=True)
 class Arrival:
-    """Where recovery came to rest. log: of the server; replayed: position after the last record; last_commit: of pg_last_xact_replay_timestamp;
-    marker: newest row of the observers' table, None where there is no such table."""
+    """Where recovery came to rest.
+
+    log: of the server; replayed: position after the last record; last_commit: of pg_last_xact_replay_timestamp; marker: newest row of the observers' table, None where there is no such table.
+    """
 
     log: str
     replayed: str
@@ -152,7 +156,10 @@ _STOP_NAME = re.compile(r'recovery stopping at restore point "(.*)", time (.+)')
 
 
 def arrived(kind: str, value: str, arrival: Arrival, end_position: str, end_commit: Optional[str]) -> str:
-    """What proves that recovery stopped exactly there. Raises RungFailed. end_*: the archive's end as it was when the test was planned."""
+    """What proves that recovery stopped exactly there. Raises RungFailed.
+
+    end_*: the archive's end as it was when the test was planned; end_commit None: nothing was committed after the backup.
+    """
     if kind == TIME:
         return _arrived_at_time(clock.parse_utc(value), arrival)
     if kind == LSN:
@@ -161,11 +168,16 @@ def arrived(kind: str, value: str, arrival: Arrival, end_position: str, end_comm
         match = _last(_STOP_NAME, arrival.log)
         if not match or match[0] != value:
             raise RungFailed("the log does not say that recovery stopped at restore point %s" % value)
-        return 'log: "recovery stopping at restore point "%s", time %s"; replayed to %s%s' % (*match, arrival.replayed, _row(arrival))
+        return 'log: "recovery stopping at restore point "%s", time %s"; replayed to %s%s' % (
+            *match,
+            arrival.replayed,
+            _row(arrival),
+        )
     assert kind == END
     if lsn_bytes(arrival.replayed) < lsn_bytes(end_position):
         raise RungFailed(
-            "replay ended at %s, before the archive's end at %s" % (arrival.replayed, end_position), "read the server's log in the evidence"
+            "replay ended at %s, before the archive's end at %s" % (arrival.replayed, end_position),
+            "read the server's log in the evidence",
         )
     if end_commit and (arrival.last_commit is None or arrival.last_commit < clock.parse_utc(end_commit)):
         raise RungFailed("the last commit is of %s, the archive's of %s" % (_text(arrival.last_commit), end_commit))
@@ -264,10 +276,14 @@ def explained(log: str) -> RungFailed:
     for pattern, meaning, next_action in _EXPLANATIONS:
         if re.search(pattern, log):
             return RungFailed("%s (%s)" % (meaning, last[:300]), next_action)
-    return RungFailed("the server ended: %s" % (last[:300] or "without a word"), "read the server's log below dr_backup_sandbox_directory")
+    return RungFailed(
+        "the server ended: %s" % (last[:300] or "without a word"), "read the server's log below dr_backup_sandbox_directory"
+    )
 
 
-def predicted_rto(live_bytes: Optional[int], restored_bytes: Optional[int], restore_seconds: Optional[float], other_seconds: Optional[float]) -> Optional[float]:
+def predicted_rto(
+    live_bytes: Optional[int], restored_bytes: Optional[int], restore_seconds: Optional[float], other_seconds: Optional[float]
+) -> Optional[float]:
     """Seconds to have the live database back at the rate that was measured; None when no whole restore was."""
     if not live_bytes or not restored_bytes or not restore_seconds:
         return None

@@ -21,7 +21,8 @@ END, TIME, LSN, NAME = "end", "time", "lsn", "name"
 LATEST, CURRENT, ALL = "latest", "current", "all"
 
 _TIME = re.compile(
-    r"(\d{4})-(\d{2})-(\d{2})[T ](\d{2}):(\d{2})(?::(\d{2})(?:\.(\d{1,6}))?)?\s?(Z|[+-]\d{2}(?::?\d{2})?)?", re.ASCII | re.IGNORECASE
+    r"(\d{4})-(\d{2})-(\d{2})[T ](\d{2}):(\d{2})(?::(\d{2})(?:\.(\d{1,6}))?)?\s?(Z|[+-]\d{2}(?::?\d{2})?)?",
+    re.ASCII | re.IGNORECASE,
 )
 _LSN = re.compile(r"[0-9A-Fa-f]{1,8}/[0-9A-Fa-f]{1,8}")
 # What pgBackRest writes between quotes into a configuration file.
@@ -86,8 +87,11 @@ class Leg:
 
 @dataclass(frozen=True)
 class Archive:
-    """What one repository holds. histories: timeline -> its parents and where each was left; tails: timeline -> end of its archive;
-    forks: (parent, position) -> the parent's last commit before it was left; points: (timeline, position) of the named restore point."""
+    """What one repository holds.
+
+    histories: timeline -> its parents and where each was left; tails: timeline -> end of its archive;
+    forks: (parent, position) -> the parent's last commit before it was left; points: (timeline, position) of the named restore point.
+    """
 
     repository: int
     backups: Sequence[Backup]
@@ -121,7 +125,9 @@ def parse_target(time: str = "", lsn: str = "", name: str = "") -> Target:
         return Target(TIME, moment.strftime("%Y-%m-%d %H:%M:%S.%f+00"), moment)
     if lsn:
         if not _LSN.fullmatch(lsn) or lsn_bytes(lsn) == 0:
-            raise NotRestorable("the LSN %r" % lsn, "the form X/X of hexadecimal digits, such as 0/3000148", "correct dr_restore_target_lsn")
+            raise NotRestorable(
+                "the LSN %r" % lsn, "the form X/X of hexadecimal digits, such as 0/3000148", "correct dr_restore_target_lsn"
+            )
         return Target(LSN, lsn.upper(), None, lsn_bytes(lsn))
     if name:
         if not _POINT.fullmatch(name):
@@ -140,7 +146,9 @@ def parse_moment(text: str) -> datetime.datetime:
         raise NotRestorable("the time %r cannot be read" % text, expected, "correct dr_restore_target_time")
     if not match.group(8):
         raise NotRestorable(
-            "the time %r has no offset: it is another moment in every time zone" % text, expected, "say Z or the offset of your clock"
+            "the time %r has no offset: it is another moment in every time zone" % text,
+            expected,
+            "say Z or the offset of your clock",
         )
     year, month, day, hour, minute = (int(part) for part in match.groups()[:5])
     zone = match.group(8).upper().replace(":", "")
@@ -149,7 +157,14 @@ def parse_moment(text: str) -> datetime.datetime:
         offset = datetime.timedelta(hours=int(zone[1:3]), minutes=int(zone[3:] or 0)) * (-1 if zone[0] == "-" else 1)
     try:
         moment = datetime.datetime(
-            year, month, day, hour, minute, int(match.group(6) or 0), int((match.group(7) or "0").ljust(6, "0")), datetime.timezone(offset)
+            year,
+            month,
+            day,
+            hour,
+            minute,
+            int(match.group(6) or 0),
+            int((match.group(7) or "0").ljust(6, "0")),
+            datetime.timezone(offset),
         )
         return moment.astimezone(datetime.timezone.utc)
     except (ValueError, OverflowError):
@@ -184,23 +199,35 @@ def on_path(legs: Sequence[Leg], timeline: int, position: int) -> bool:
 
 def timeline_at(legs: Sequence[Leg], position: int) -> int:
     """The timeline of a path that a position belongs to."""
-    return next((leg.timeline for leg in legs if leg.begin <= position and (leg.end is None or position < leg.end)), legs[-1].timeline)
+    return next(
+        (leg.timeline for leg in legs if leg.begin <= position and (leg.end is None or position < leg.end)), legs[-1].timeline
+    )
 
 
-def choose(archive: Archive, target: Target, restore_set: str = LATEST, timeline: str = "", now: Optional[datetime.datetime] = None) -> list[Choice]:
+def choose(
+    archive: Archive, target: Target, restore_set: str = LATEST, timeline: str = "", now: Optional[datetime.datetime] = None
+) -> list[Choice]:
     """What to restore, newest backup first. timeline: empty means latest, but not named. Raises NotRestorable."""
     if not archive.backups:
-        raise NotRestorable("repository %d holds no backup" % archive.repository, "a backup", "run playbooks/protect.yml, or name another repository")
+        raise NotRestorable(
+            "repository %d holds no backup" % archive.repository,
+            "a backup",
+            "run playbooks/protect.yml, or name another repository",
+        )
     backups = sorted(archive.backups, key=lambda backup: (backup.stopped, backup.label), reverse=True)
     if restore_set not in (LATEST, ALL):
         backups = [backup for backup in backups if backup.label == restore_set]
         if not backups:
             known = ", ".join(backup.label for backup in archive.backups)
             raise NotRestorable(
-                "repository %d holds no backup %s" % (archive.repository, restore_set), "one of %s" % known, "choose a label that is there"
+                "repository %d holds no backup %s" % (archive.repository, restore_set),
+                "one of %s" % known,
+                "choose a label that is there",
             )
     if target.moment and now and target.moment > now:
-        raise NotRestorable("%s is in the future" % target.words(), "a time before %s" % clock.utc(now), "correct dr_restore_target_time")
+        raise NotRestorable(
+            "%s is in the future" % target.words(), "a time before %s" % clock.utc(now), "correct dr_restore_target_time"
+        )
     if timeline == CURRENT or (restore_set == ALL and target.kind == END and timeline in ("", LATEST)):
         return _along_their_own(archive, backups, target, restore_set, timeline)
     number = _timeline(archive, timeline)
@@ -290,12 +317,18 @@ def _check_abandoned(archive: Archive, legs: Sequence[Leg], target: Target) -> N
             assert target.moment is not None
             fork = archive.forks.get((leg.timeline, end))
             left_at = fork.committed_at if fork else None
-            meant = tail.committed_at is not None and target.moment <= tail.committed_at and (left_at is None or target.moment > left_at)
+            meant = (
+                tail.committed_at is not None
+                and target.moment <= tail.committed_at
+                and (left_at is None or target.moment > left_at)
+            )
         if meant:
             raise NotRestorable(
-                "%s is also on timeline %d, which was left at %s and went on for a while" % (target.words(), leg.timeline, lsn_text(end)),
+                "%s is also on timeline %d, which was left at %s and went on for a while"
+                % (target.words(), leg.timeline, lsn_text(end)),
                 "the timeline that you mean",
-                "name it: dr_restore_timeline=%d for what was written there, dr_restore_timeline=%d for what is in use" % (leg.timeline, legs[-1].timeline),
+                "name it: dr_restore_timeline=%d for what was written there, dr_restore_timeline=%d for what is in use"
+                % (leg.timeline, legs[-1].timeline),
             )
 
 
@@ -368,14 +401,15 @@ def window(archive: Archive) -> str:
         if not usable or tail is None:
             continue
         oldest = min(usable, key=lambda backup: backup.stop)
+        begin = oldest.stopped + datetime.timedelta(seconds=1)
         parts.append(
             "timeline %d from %s (LSN %s, backup %s) to %s (LSN %s)"
             % (
                 timeline,
-                clock.utc(oldest.stopped + datetime.timedelta(seconds=1)),
+                clock.utc(begin),
                 lsn_text(oldest.stop),
                 oldest.label,
-                clock.utc(tail.committed_at) if tail.committed_at else "its last commit",
+                clock.utc(tail.committed_at) if tail.committed_at and tail.committed_at > begin else "the end of that backup",
                 lsn_text(tail.position),
             )
         )

@@ -64,8 +64,11 @@ class Place:
 
 @dataclass(frozen=True)
 class Seen:
-    """What was found. local: production addresses that are this host's own; answers: production addresses that answered;
-    servers: data directories of servers that run here; base: absent | empty | ours | foreign."""
+    """What was found.
+
+    local: production addresses that are this host's own; answers: production addresses that answered;
+    servers: data directories of servers that run here; base: absent | empty | ours | foreign.
+    """
 
     name: str
     local: tuple[str, ...] = ()
@@ -80,7 +83,12 @@ def check(seen: Seen, place: Place, production: Sequence[Mapping[str, str]]) -> 
     """Raises Refusal for everything that could be production, or could reach it."""
     names = {str(entry["name"]) for entry in production} | {str(entry["address"]) for entry in production}
     if seen.name in names:
-        raise _refusal(seen.name, "this host is named %s" % seen.name, "a host that is no host of production", "name another host in dr_sandbox")
+        raise _refusal(
+            seen.name,
+            "this host is named %s" % seen.name,
+            "a host that is no host of production",
+            "name another host in dr_sandbox",
+        )
     if seen.local:
         raise _refusal(
             seen.name,
@@ -123,7 +131,9 @@ def _refusal(host: str, observed: str, expected: str, next_action: str) -> Refus
     return Refusal("SANDBOX", host, observed, expected, next_action)
 
 
-def look(place: Place, name: str, production: Sequence[Mapping[str, str]], ports: Sequence[int], data_directory: str, seconds: float) -> Seen:
+def look(
+    place: Place, name: str, production: Sequence[Mapping[str, str]], ports: Sequence[int], data_directory: str, seconds: float
+) -> Seen:
     """Look at this host, and knock at every door of production."""
     addresses = sorted({str(entry["address"]) for entry in production})
     doors = [(address, port) for address in addresses for port in ports]
@@ -142,7 +152,7 @@ def look(place: Place, name: str, production: Sequence[Mapping[str, str]], ports
 
 
 def knock(address: str, port: int, seconds: float) -> str:
-    """accepted or refused when packets pass both ways, else an empty text."""
+    """Accepted or refused when packets pass both ways, else an empty text."""
     try:
         family, kind_, protocol, _, target = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind_, protocol) as door:
@@ -220,9 +230,9 @@ def read_mark(place: Place) -> Optional[dict[str, Any]]:
 def write_mark(place: Place, run_id: str, state: str, **detail: Any) -> None:
     """Say whose this is and how far it came; the directory is made where it is missing."""
     if not os.path.isdir(place.base):
-        os.makedirs(place.base, mode=0o711)
+        os.makedirs(place.base, mode=0o701)
         # Neither makedirs nor a later umask decides who may pass.
-        os.chmod(place.base, 0o711)
+        os.chmod(place.base, 0o701)
     known = read_mark(place) or {}
     mark = {
         **(known if known.get("run_id") == run_id else {}),
@@ -247,7 +257,12 @@ def held(place: Place, run_id: str, wait_seconds: float) -> Iterator[None]:
             while True:
                 mark = read_mark(place) or {}
                 left = float(mark.get("lease_until_boottime") or 0.0) - clock.boottime_seconds()
-                if mark.get("run_id") in (None, run_id) or mark.get("boot_id") != clock.boot_id() or left <= 0 or mark.get("state") == "left":
+                if (
+                    mark.get("run_id") in (None, run_id)
+                    or mark.get("boot_id") != clock.boot_id()
+                    or left <= 0
+                    or mark.get("state") == "left"
+                ):
                     break
                 if clock.boottime_seconds() > deadline:
                     raise _busy("run %s is at work in %s" % (mark.get("run_id"), place.base))
@@ -287,7 +302,7 @@ def _gone(pid: int, seconds: float) -> bool:
 def prepare(place: Place) -> None:
     """The directories of a copy. Others may pass through them to the socket, and see nothing else."""
     account = pwd.getpwnam(place.owner)
-    for path, mode in ((place.copy, 0o711), (place.data, 0o700), (place.tablespaces, 0o700), (place.sockets, 0o711)):
+    for path, mode in ((place.copy, 0o701), (place.data, 0o700), (place.tablespaces, 0o700), (place.sockets, 0o701)):
         os.makedirs(path, exist_ok=True)
         os.chown(path, account.pw_uid, account.pw_gid)
         os.chmod(path, mode)

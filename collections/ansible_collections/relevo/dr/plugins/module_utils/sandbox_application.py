@@ -109,18 +109,28 @@ class Application:
     def _ask(self, step: Mapping[str, Any]) -> str:
         body = step.get("body")
         data = None if body is None else (body if isinstance(body, str) else json.dumps(body)).encode()
-        headers = {"Content-Type": "application/json", **(step.get("headers") or {})} if data is not None else dict(step.get("headers") or {})
-        request = urllib.request.Request(step["url"], data=data, headers=headers, method=str(step.get("method") or ("POST" if data else "GET")))
+        headers = (
+            {"Content-Type": "application/json", **(step.get("headers") or {})}
+            if data is not None
+            else dict(step.get("headers") or {})
+        )
+        request = urllib.request.Request(
+            step["url"], data=data, headers=headers, method=str(step.get("method") or ("POST" if data else "GET"))
+        )
         try:
             with self._cookies.open(request, timeout=15) as answer:
                 status, text = answer.status, answer.read(_ANSWER_BYTES).decode(errors="replace")
         except urllib.error.HTTPError as error:
             status, text = error.code, error.read(2000).decode(errors="replace")
         except (urllib.error.URLError, OSError) as error:
-            raise RungFailed("%s does not answer: %s" % (step["url"], getattr(error, "reason", error)), "read the application's log") from None
+            raise RungFailed(
+                "%s does not answer: %s" % (step["url"], getattr(error, "reason", error)), "read the application's log"
+            ) from None
         wanted = int(step.get("status") or 200)
         if status != wanted:
-            raise RungFailed("%s answered %d, not %d: %s" % (step["url"], status, wanted, text[:200].strip()), "read the application's log")
+            raise RungFailed(
+                "%s answered %d, not %d: %s" % (step["url"], status, wanted, text[:200].strip()), "read the application's log"
+            )
         if step.get("contains") and str(step["contains"]) not in text:
             raise RungFailed("%s answered %d without %r" % (step["url"], status, step["contains"]), "compare with what is declared")
         return text

@@ -80,7 +80,9 @@ class Server:
         control = controldata(self._p["bin_directory"], place.data, place.owner)
         settings = {name: control[label] for name, label in _FROM_CONTROL.items() if control.get(label)}
         settings.update({str(name): str(value) for name, value in self._p["parameters"].items()})
-        _write(place.path("postgresql.conf"), "".join("%s = '%s'\n" % (n, v.replace("'", "''")) for n, v in settings.items()), account)
+        _write(
+            place.path("postgresql.conf"), "".join("%s = '%s'\n" % (n, v.replace("'", "''")) for n, v in settings.items()), account
+        )
         _write(place.path("pg_hba.conf"), self._access(), account)
         _write(place.path("pg_ident.conf"), "", account)
         auto = os.path.join(place.data, "postgresql.auto.conf")
@@ -156,7 +158,10 @@ class Server:
             except PostgresqlError as error:
                 seen = str(error).splitlines()[-1][:200]
             time.sleep(0.2)
-        raise RungFailed("not there after %g s: %s" % (seconds, seen), "raise dr_backup_prove_replay_timeout_seconds, or look at the server's log")
+        raise RungFailed(
+            "not there after %g s: %s" % (seconds, seen),
+            "raise dr_backup_prove_replay_timeout_seconds, or look at the server's log",
+        )
 
     def check_harmless(self) -> str:
         """It must not archive and must not follow anybody. Raises RungFailed."""
@@ -171,7 +176,9 @@ class Server:
             if self.settings.get(name) not in wanted
         ]
         if wrong or os.path.exists(os.path.join(self._place.data, "standby.signal")):
-            raise RungFailed("the copy could reach out: %s" % (", ".join(wrong) or "standby.signal"), "stop it; report this as a fault of Relevo")
+            raise RungFailed(
+                "the copy could reach out: %s" % (", ".join(wrong) or "standby.signal"), "stop it; report this as a fault of Relevo"
+            )
         return "archive_mode=%s, archive_command='%s', listen_addresses='%s'" % (
             self.settings["archive_mode"],
             self.settings["archive_command"].replace("(disabled)", ""),
@@ -194,7 +201,8 @@ class Server:
         """Open the copy for writing. Raises RungFailed."""
         try:
             with self.session(seconds=seconds + 5) as session:
-                if session.row("select pg_is_in_recovery() as waits")["waits"] and not session.row("select pg_promote(true, %d) as done" % int(seconds))["done"]:
+                waits = session.row("select pg_is_in_recovery() as waits")["waits"]
+                if waits and not session.row("select pg_promote(true, %d) as done" % int(seconds))["done"]:
                     raise RungFailed("the copy could not be opened for writing within %g s" % seconds)
         except PostgresqlError as error:
             raise RungFailed("the copy could not be opened for writing: %s" % error) from None

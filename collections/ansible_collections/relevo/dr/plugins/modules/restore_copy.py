@@ -9,9 +9,11 @@ module: restore_copy
 short_description: Restore one backup into the sandbox
 description:
   - >-
-    The first rungs of the proof: the backup exists with its WAL, its files have their checksums, it restores. What it finds is a gate each; a rung that does not
-    hold fails no task, so that the next backup is tried all the same.
-  - A copy of ours is stopped and replaced, or, with I(delta), brought to this backup by the files that differ. What a killed restore left is recognised by its mark.
+    The first rungs of the proof: the backup exists with its WAL, its files have their checksums, it restores. What it finds is a gate each; a rung that does
+    not hold fails no task, so that the next backup is tried all the same.
+  - >-
+    A copy of ours is stopped and replaced, or, with I(delta), brought to this backup by the files that differ. What a killed restore left is recognised by
+    its mark.
   - Nothing that is restored here ever archives.
 options:
   test: {description: One element of what M(relevo.dr.restore_plan) returned., type: dict, required: true}
@@ -169,7 +171,8 @@ class Copy:
             raise RungFailed("backup %s has no manifest" % test["label"], "take a new full backup; look who deleted it")
         if test["missing"] and test["kind"] in (END, LSN):
             raise RungFailed(
-                "WAL is missing: %s" % ", ".join(test["missing"]), "take a new backup: the window begins anew there; look who deleted it"
+                "WAL is missing: %s" % ", ".join(test["missing"]),
+                "take a new backup: the window begins anew there; look who deleted it",
             )
         after = ", missing perhaps after the target: %s" % ", ".join(test["missing"]) if test["missing"] else ""
         return "its manifest, and WAL of up to %d segments from its beginning on%s" % (test["segments"], after)
@@ -181,11 +184,15 @@ class Copy:
             said = self._command.run("verify", self._repository, "--set=%s" % label, "--output=text", "--verbose")
         except PgbackrestError as error:
             raise RungFailed(error.observed, error.next_action) from None
-        valid = re.search(r"backup: %s, status: valid, total files checked: (\d+), total valid files: \1\b" % re.escape(label), said)
+        valid = re.search(
+            r"backup: %s, status: valid, total files checked: (\d+), total valid files: \1\b" % re.escape(label), said
+        )
         damaged = [line.strip() for line in said.splitlines() if re.search(r"(?:missing|invalid|other): [1-9]", line)]
         if not valid or damaged or "status: ok" not in said:
             found = "; ".join(damaged) or " ".join(said.split())[:300] or "verify said nothing"
-            raise RungFailed("verify of %s: %s" % (label, found), "restore from another backup or repository; take a new full backup")
+            raise RungFailed(
+                "verify of %s: %s" % (label, found), "restore from another backup or repository; take a new full backup"
+            )
         self._no_page_errors()
         return "%s files and their WAL have the checksums of the manifest" % valid.group(1)
 
@@ -217,7 +224,12 @@ class Copy:
             if not os.path.exists(os.path.join(self.place.data, name)):
                 raise RungFailed("%s is missing in the copy" % name)
         rate = "" if self.delta else ", %.1f MB/s" % ((self.bytes or 0) / max(self.seconds or 0.0, 0.001) / 1e6)
-        return "%d bytes in %.1f s%s%s" % (self.bytes or 0, self.seconds or 0.0, rate, " (what differed from the copy before)" if self.delta else "")
+        return "%d bytes in %.1f s%s%s" % (
+            self.bytes or 0,
+            self.seconds or 0.0,
+            rate,
+            " (what differed from the copy before)" if self.delta else "",
+        )
 
     def _restore(self, *, delta: bool) -> None:
         test, place = self._test, self.place

@@ -109,7 +109,9 @@ def main() -> None:
     except NotRestorable as reason:
         refusal = Refusal("TARGET", module.params["host_name"], reason.observed, reason.expected, reason.next_action)
         shown = " Restorable: %s." % ". ".join(plan.window) if plan.window else ""
-        module.fail_json(msg=str(refusal) + "." + shown, **told(gates=[*plan.gates, refusal.gate], refused=True, measures=plan.measures()))
+        module.fail_json(
+            msg=str(refusal) + "." + shown, **told(gates=[*plan.gates, refusal.gate], refused=True, measures=plan.measures())
+        )
     except (PgbackrestError, PostgresqlError) as error:
         next_action = getattr(error, "next_action", "see why this host cannot read the repository")
         refusal = Refusal("REPOSITORY", module.params["host_name"], str(error), "a repository that can be read", next_action)
@@ -165,7 +167,9 @@ class Plan:
         known = {int(repository["id"]): repository for repository in p["repositories"]}
         if wanted not in ("", "each") and int(wanted) not in known:
             raise NotRestorable(
-                "there is no repository %s" % wanted, "one of %s" % ", ".join(map(str, sorted(known))), "correct dr_restore_repository"
+                "there is no repository %s" % wanted,
+                "one of %s" % ", ".join(map(str, sorted(known))),
+                "correct dr_restore_repository",
             )
         failures: list[PgbackrestError] = []
         for key in sorted(known) if wanted in ("", "each") else [int(wanted)]:
@@ -230,7 +234,7 @@ class Plan:
             "missing": missing,
             "segments": (end - backup.start) // content.segment_bytes + 1,
             "end_lsn": restore_target.lsn_text(tail.position),
-            "end_commit_at": clock.utc(tail.committed_at) if tail.committed_at else None,
+            "end_commit_at": clock.utc(tail.committed_at) if tail.committed_at and tail.committed_at > backup.stopped else None,
             "live_bytes": newest.size,
             "system_identifier": content.system_identifier,
         }
@@ -265,7 +269,8 @@ def _info(command: Pgbackrest, repository: int) -> dict[str, Any]:
             raise explained(state["status"]["message"])
     if not info.get("db"):
         raise PgbackrestError(
-            "repository %d holds no stanza %s" % (repository, command.stanza), "run playbooks/protect.yml, or name another repository"
+            "repository %d holds no stanza %s" % (repository, command.stanza),
+            "run playbooks/protect.yml, or name another repository",
         )
     return info
 

@@ -206,7 +206,10 @@ class Proof:
     def _starts(self) -> str:
         control = controldata(self._p["bin_directory"], self.place.data, self.place.owner)
         if control.get("Database system identifier") != self._test["system_identifier"]:
-            raise RungFailed("the copy has system identifier %s" % control.get("Database system identifier"), "stop; this is another cluster's backup")
+            raise RungFailed(
+                "the copy has system identifier %s" % control.get("Database system identifier"),
+                "stop; this is another cluster's backup",
+            )
         self._server.start(fresh=True)
         self._position = self._server.wait_at_rest(target=self._test["kind"] != END, seconds=self._p["replay_timeout"])
         self._last_commit = self._position["last_commit"]
@@ -271,10 +274,16 @@ class Proof:
                 **owner_switch(self.place.owner),
             )
         except subprocess.TimeoutExpired:
-            raise RungFailed("%s had no result within %g s" % (command[0], self._p["check_timeout"]), "raise dr_backup_prove_check_timeout_seconds") from None
+            raise RungFailed(
+                "%s had no result within %g s" % (command[0], self._p["check_timeout"]),
+                "raise dr_backup_prove_check_timeout_seconds",
+            ) from None
         if done.returncode != 0:
             said = " ".join((done.stdout.strip() + " " + done.stderr.strip()).split())[:400]
-            raise RungFailed("%s: %s" % (meaning, said), "look at the same relation on the primary; restore it from an older backup if it is damaged there")
+            raise RungFailed(
+                "%s: %s" % (meaning, said),
+                "look at the same relation on the primary; restore it from an older backup if it is damaged there",
+            )
         return done.stdout
 
     def _invariants(self) -> str:
@@ -291,7 +300,8 @@ class Proof:
                 raise RungFailed("%s: %s" % (name, error), "correct the query in dr_backup_prove_invariants") from None
             if answer != expected:
                 raise RungFailed(
-                    "%s: %s, not %s" % (name, answer[:200] or "nothing", expected), "ask the application's people; compare with the primary"
+                    "%s: %s, not %s" % (name, answer[:200] or "nothing", expected),
+                    "ask the application's people; compare with the primary",
                 )
             seen.append("%s: %s" % (name, answer))
         return "; ".join(seen)

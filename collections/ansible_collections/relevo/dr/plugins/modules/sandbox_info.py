@@ -87,7 +87,13 @@ def judge(module: AnsibleModule) -> int:
     place = sandbox.Place(p["directory"], p["owner"])
     production = p["production"]
     if not production:
-        raise Refusal("SANDBOX", p["host_name"], "no host of production in the inventory", "at least one in dr_database", "use the whole inventory")
+        raise Refusal(
+            "SANDBOX",
+            p["host_name"],
+            "no host of production in the inventory",
+            "at least one in dr_database",
+            "use the whole inventory",
+        )
     if socket.gethostname() in {entry["name"] for entry in production}:
         raise Refusal(
             "SANDBOX",

@@ -292,7 +292,9 @@ def leaked(lab: Laboratory, name: str) -> str:
         confined = ", ".join(each.name for each in lab.hosts() if each.confined) or "none"
         raise LaboratoryError(f"{name} may talk to every host, so nothing of it is counted. Confined hosts: {confined}.")
     packets, probes = network.leaked(lab, host)
-    return f"{packets} packets leaked, {probes} packets of a probe: {name} may talk to {host.reaches or 'nobody'} and the controller"
+    return (
+        f"{packets} packets leaked, {probes} packets of a probe: {name} may talk to {host.reaches or 'nobody'} and the controller"
+    )
 
 
 def describe(lab: Laboratory) -> str:

@@ -30,7 +30,10 @@ HOSTS: dict[str, Any] = {
 
 
 def hosts_from(parameters: Sequence[dict[str, Any]], networks: dict[str, str]) -> list[Host]:
-    return [Host(**parameter, network=networks[parameter["site"]], reaches=_reaches(reaches)) for parameter, reaches in _parted(parameters)]
+    return [
+        Host(**parameter, network=networks[parameter["site"]], reaches=_reaches(reaches))
+        for parameter, reaches in _parted(parameters)
+    ]
 
 
 def _parted(parameters: Sequence[dict[str, Any]]) -> Iterator[tuple[dict[str, Any], list[str] | None]]:
