@@ -141,7 +141,8 @@ class Ladder:
 class Arrival:
     """Where recovery came to rest.
 
-    log: of the server; replayed: position after the last record; last_commit: of pg_last_xact_replay_timestamp; marker: newest row of the observers' table, None where there is no such table.
+    log: of the server; replayed: position after the last record; last_commit: of pg_last_xact_replay_timestamp;
+    marker: newest row of the observers' table, None where there is no such table.
     """
 
     log: str

@@ -236,7 +236,7 @@ def choose(
     chosen = [Choice(backup, number, target, legs) for backup in backups if _serves(archive, legs, backup, target)]
     if not chosen:
         raise _no_backup(archive, backups, legs, target, restore_set)
-    return chosen if restore_set == ALL else chosen[:1]
+    return _one_place(archive, chosen if restore_set == ALL else chosen[:1])
 
 
 def _along_their_own(archive: Archive, backups: Sequence[Backup], target: Target, restore_set: str, timeline: str) -> list[Choice]:
@@ -258,7 +258,7 @@ def _along_their_own(archive: Archive, backups: Sequence[Backup], target: Target
             chosen.append(Choice(backup, number, target, legs))
     if not chosen:
         raise refused or _no_backup(archive, backups, path(archive.histories, newest), target, restore_set)
-    return chosen if restore_set == ALL else chosen[:1]
+    return _one_place(archive, chosen if restore_set == ALL else chosen[:1])
 
 
 def _timeline(archive: Archive, wanted: str) -> int:
@@ -355,20 +355,31 @@ def _serves(archive: Archive, legs: Sequence[Leg], backup: Backup, target: Targe
         return backup.stopped + datetime.timedelta(seconds=1) <= target.moment
     if target.kind == LSN:
         return backup.stop < target.position
-    if target.kind == NAME:
-        later = [position for timeline, position in archive.points if on_path(legs, timeline, position) and position > backup.stop]
-        if len(later) > 1 and later == sorted(later):
-            return _first_is_meant(later, target)
-        return bool(later)
-    return True
+    return target.kind == END or bool(points_after(archive, legs, backup))
 
 
-def _first_is_meant(positions: Sequence[int], target: Target) -> bool:
-    raise NotRestorable(
-        "%s was made %d times, at %s" % (target.words(), len(positions), ", ".join(lsn_text(position) for position in positions)),
-        "one place",
-        "give the one that you mean as dr_restore_target_lsn",
-    )
+def points_after(archive: Archive, legs: Sequence[Leg], backup: Backup) -> list[int]:
+    """Where the restore point is after the end of a backup; recovery would stop at the first."""
+    return sorted(position for timeline, position in archive.points if on_path(legs, timeline, position) and position > backup.stop)
+
+
+def _one_place(archive: Archive, chosen: list[Choice]) -> list[Choice]:
+    """The same, unless a restore point was made more than once after one of the backups."""
+    for choice in chosen:
+        positions = points_after(archive, choice.legs, choice.backup)
+        if len(positions) > 1:
+            raise NotRestorable(
+                "%s was made %d times after backup %s, at %s"
+                % (
+                    choice.target.words(),
+                    len(positions),
+                    choice.backup.label,
+                    ", ".join(lsn_text(position) for position in positions),
+                ),
+                "one place",
+                "give the one that you mean as dr_restore_target_lsn",
+            )
+    return chosen
 
 
 def _no_backup(archive: Archive, backups: Sequence[Backup], legs: Sequence[Leg], target: Target, restore_set: str) -> NotRestorable:

@@ -252,12 +252,7 @@ class Plan:
 
 
 def _point(archive: restore_target.Archive, choice: Choice) -> int:
-    later = [
-        position
-        for timeline, position in archive.points
-        if restore_target.on_path(choice.legs, timeline, position) and position > choice.backup.stop
-    ]
-    return min(later, default=0)
+    return min(restore_target.points_after(archive, choice.legs, choice.backup), default=0)
 
 
 def _info(command: Pgbackrest, repository: int) -> dict[str, Any]:
