@@ -48,6 +48,18 @@ FORMS: dict[str, tuple[re.Pattern[str], str]] = {
     "dr_backup_full": _FLAG,
     "dr_backup_type": (re.compile("full|diff|incr"), "full, diff or incr"),
     "dr_backup_repository": (re.compile(r"\d{1,3}(,\d{1,3})*"), "numbers of repositories with commas between them, such as 1,2"),
+    "dr_restore_set": (re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_-]{0,62}"), "latest, all, or the label of a backup"),
+    "dr_restore_target_time": (
+        re.compile(r"[0-9A-Za-z][0-9A-Za-z :.+-]{0,49}"),
+        "a time with an offset, such as 2026-11-24T03:12:00Z",
+    ),
+    "dr_restore_target_lsn": (re.compile(r"[0-9A-Za-z/]{1,40}"), "an LSN such as 0/3000148"),
+    "dr_restore_target_name": (
+        re.compile(r"[!-&(-,.-\[\]-~][ -&(-\[\]-~]{0,99}"),
+        "the name of a restore point: printable characters without quotes",
+    ),
+    "dr_restore_timeline": (re.compile(r"[0-9a-z]{1,10}"), "latest, current, or the number of a timeline"),
+    "dr_restore_repository": (re.compile(r"[0-9]{1,3}|each"), "the number of a repository, or each"),
 }
 # What a runbook cannot start without; the confirmation is asked for in a terminal.
 REQUIRED: dict[str, tuple[str, ...]] = {"failover": ("dr_mode", "dr_scope", "dr_target_site")}

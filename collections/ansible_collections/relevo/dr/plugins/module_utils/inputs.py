@@ -44,6 +44,13 @@ SCHEMA: dict[str, re.Pattern[str]] = {
     "dr_backup_full": _FLAG,
     "dr_backup_type": re.compile("full|diff|incr"),
     "dr_backup_repository": re.compile(r"\d{1,3}(,\d{1,3})*"),
+    # Shapes only: what they mean is judged where the restorable window can be shown beside the refusal.
+    "dr_restore_set": re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_-]{0,62}"),
+    "dr_restore_target_time": re.compile(r"[0-9A-Za-z][0-9A-Za-z :.+-]{0,49}"),
+    "dr_restore_target_lsn": re.compile(r"[0-9A-Za-z/]{1,40}"),
+    "dr_restore_target_name": re.compile(r"[!-&(-,.-\[\]-~][ -&(-\[\]-~]{0,99}"),
+    "dr_restore_timeline": re.compile(r"[0-9a-z]{1,10}"),
+    "dr_restore_repository": re.compile(r"[0-9]{1,3}|each"),
 }
 
 ACCEPTS_BY_NAME = "an entry of dr_accept_unknown with dr_reason"

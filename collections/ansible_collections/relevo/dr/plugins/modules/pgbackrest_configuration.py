@@ -28,6 +28,7 @@ options:
   system_identifier: {description: The one of the cluster; empty when not known., type: str, default: ""}
   owner: {description: Operating system user of the cluster., type: str, default: postgres}
   host_name: {description: Name of this host in sentences., type: str, required: true}
+  trial: {description: Try a changed configuration before it is installed; where nothing is written with it that can wait., type: bool, default: true}
   io_timeout: {description: Seconds for one answer of a store while the configuration is tried., type: float, default: 3}
   timeout: {description: Seconds for the whole trial., type: float, default: 30}
 attributes:
@@ -84,6 +85,7 @@ def main() -> None:
             "system_identifier": {"type": "str", "default": ""},
             "owner": {"type": "str", "default": "postgres"},
             "host_name": {"type": "str", "required": True},
+            "trial": {"type": "bool", "default": True},
             "io_timeout": {"type": "float", "default": 3},
             "timeout": {"type": "float", "default": 30},
         },
@@ -116,7 +118,7 @@ def manage(module: AnsibleModule) -> None:
         )
     file = WantedFile(path, content=plan.text, owner=parameters["owner"], group=parameters["owner"], mode="0640", secret=True)
     changes = shown(plan.changes) or shown(plan_file(file, observed))
-    if plan.text != observed.content and not _waits_for_secrets(parameters):
+    if parameters["trial"] and plan.text != observed.content and not _waits_for_secrets(parameters):
         _try(parameters, plan.text)
     if changes and not module.check_mode:
         apply(file, observed)
