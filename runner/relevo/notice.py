@@ -43,8 +43,7 @@ class History:
 def compose(record: Record, history: History) -> Notice:
     """The message about a run. history.over: it is the first one that passed after others that did not."""
     gates = report.gates_in_order(record, {"fail", "unknown", "accepted"})
-    named = {f"Gate {gate['id']} on {gate['host']}" for gate in gates}
-    reasons = [reason for reason in record.verdict_reasons if not reason.startswith(tuple(f"{name} " for name in named))]
+    reasons = [reason for reason in record.verdict_reasons if not any(_tells(reason, gate) for gate in gates)]
     environment = Environment(
         loader=PackageLoader("relevo"),
         autoescape=select_autoescape(("html.j2",), default=False),
@@ -74,14 +73,19 @@ def compose(record: Record, history: History) -> Notice:
     )
 
 
+def _tells(reason: str, gate: dict[str, Any]) -> bool:
+    """Whether a reason of the verdict says no more than a gate, which is shown with its next action anyway."""
+    return reason.startswith(f"Gate {gate['id']} on {gate['host']} ") or f"observed {report.words(gate['observed'])};" in reason
+
+
 def _title(record: Record, gates: Sequence[dict[str, Any]], reasons: Sequence[str], history: History) -> str:
     """Verdict first, then what and where, then the worst of it: all that a telephone shows."""
     verdict = "PASSED again" if history.over else record.verdict.upper()
     about = f"{verdict}: {record.runbook.replace('_', ' ')}{f' of {record.cluster}' if record.cluster else ''}"
     if gates:
         worst = gates[0]
-        rest = f" and {len(gates) - 1} more" if len(gates) > 1 else ""
-        about += f" - {worst['title'] or worst['id']} on {worst['host']}{rest}"
+        rest = f" and {len(gates) - 1} more:" if len(gates) > 1 else ":"
+        about += f" - {worst['title'] or worst['id']} on {worst['host']}{rest} {report.words(worst['observed'])}"
     elif reasons:
         about += f" - {reasons[0]}"
     about = " ".join(about.split())

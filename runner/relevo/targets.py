@@ -51,7 +51,7 @@ class Target:
         with apprise.LogCapture(level=logging.DEBUG, fmt="%(levelname)s %(message)s") as said:  # type: ignore[no-untyped-call]
             try:
                 service = _service(self.url)
-                page = service.notify_format == apprise.NotifyFormat.HTML
+                page = service.resolve_format() == apprise.NotifyFormat.HTML
                 taken = service.notify(
                     title=notice.title,
                     body=notice.page if page else notice.text,

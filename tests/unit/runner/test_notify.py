@@ -97,7 +97,7 @@ def close(place: Place, run: Record, request: notify.Request | None = None) -> P
 
 def test_tells_what_failed_what_to_do_and_where_to_read_more() -> None:
     notice = compose(record(gates=GATES), History("2026-11-22T12:15:50Z", "run-0"))
-    assert notice.title == "FAILED: verify of minimarket - Newest backup on a-db1 and 1 more"
+    assert notice.title == "FAILED: verify of minimarket - Newest backup on a-db1 and 1 more: 31 h old"
     assert notice.mood == "bad"
     for form in (notice.text, notice.page):
         for words in ("31 h old", "at most 25 h", "relevo run backup -i INVENTORY", "relevo results show run-1", "B02", "b-store1"):
