@@ -45,6 +45,7 @@ FORMS: dict[str, tuple[re.Pattern[str], str]] = {
     "dr_reason": _PROSE,
     "dr_approver": _PROSE,
     "dr_allow_restart": _FLAG,
+    "dr_backup_full": _FLAG,
 }
 # What a runbook cannot start without; the confirmation is asked for in a terminal.
 REQUIRED: dict[str, tuple[str, ...]] = {"failover": ("dr_mode", "dr_scope", "dr_target_site")}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from relevo.errors import RecordNotFoundError, StoreError
 from relevo.paths import make_private_directory
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from relevo.paths import Place
     from relevo.record import Record
 
@@ -127,6 +130,13 @@ class Store:
             query = query.where(_record.c.verdict == verdict)
         found = self._read(query.order_by(_record.c.opened_at.desc(), _record.c.run_id.desc()).limit(1))
         return found[0] if found else None
+
+    def first(self, cluster: str, runbook: str, verdicts: Sequence[str]) -> str | None:
+        """When the oldest run of a runbook that ended with one of these verdicts was opened; None when there is none."""
+        query = sql.select(_record.c.run_id, _record.c.document, _record.c.signature)
+        query = query.where(_record.c.cluster == cluster, _record.c.runbook == runbook, _record.c.verdict.in_(verdicts))
+        found = self._read(query.order_by(_record.c.opened_at).limit(1))
+        return str(json.loads(found[0].document)["opened_at"]) if found else None
 
     def _make_tables(self) -> None:
         """Two first writers at once both try: what counts is that the table is there afterwards."""

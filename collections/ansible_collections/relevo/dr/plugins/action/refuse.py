@@ -1,6 +1,6 @@
 # Copyright: the Relevo maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Speak the judgement of preflight: go on, or say for each gate that does not pass what to do."""
+"""Speak a judgement that was kept: go on, or say for each gate that does not pass what to do."""
 
 from __future__ import annotations
 
@@ -23,4 +23,4 @@ class ActionModule(RunAction):
             return {"msg": judgement["summary"]}
         # A check that finds something has failed; only a run that was to change something is refused.
         spoken = told(refused=True) if judgement["enforce"] else {}
-        return {"failed": True, "msg": "Not ready.\n%s" % "\n".join(judgement["sentences"]), **spoken}
+        return {"failed": True, "msg": "\n".join([judgement.get("heading", "Not ready."), *judgement["sentences"]]), **spoken}

@@ -40,12 +40,16 @@ class Archive:
 
 @dataclass(frozen=True)
 class Proof:
-    """missing: why the segment could not be read back, by place; empty is the proof. said: what the archiver says when it could not."""
+    """missing: why the segment could not be read back, by place; empty is the proof. said: what the archiver says when it could not.
+
+    switched_at: everything that was committed before this moment is in this segment or in earlier ones; empty when it never came to that.
+    """
 
     segment: str
     seconds: float
     limit_seconds: float
     at: str
+    switched_at: str = ""
     missing: Mapping[str, str] = field(default_factory=dict)
     said: str = ""
 
@@ -58,21 +62,22 @@ class Proof:
 def prove(archive: Archive, limit_seconds: float) -> Proof:
     """Write the marker, switch the segment, and wait until it can be read back or the time is over."""
     marker = "relevo-archive-probe-%s" % uuid.uuid4().hex
-    segment = ""
+    segment = switched_at = ""
     started = time.monotonic()
     try:
         with Psql(archive.bin_directory, archive.port, "postgres", archive.owner) as session:
             # Twice, for a page header may cut one in two.
             lsn = [session.execute("select pg_logical_emit_message(true, 'relevo', '%s')" % marker) for _ in range(2)][-1]
             segment = session.row("select pg_walfile_name('%s') as name" % lsn)["name"]
+            switched_at = clock.utc_now()
             session.execute("select pg_switch_wal()")
             started = time.monotonic()
             missing = _read_back(archive, segment, marker.encode(), started + limit_seconds)
             seconds = round(time.monotonic() - started, 3)
             said = _archiver(session.row(_ARCHIVER)) if missing else ""
     except PostgresqlError as error:
-        return Proof(segment, round(time.monotonic() - started, 3), limit_seconds, clock.utc_now(), {"PostgreSQL": str(error)})
-    return Proof(segment, seconds, limit_seconds, clock.utc_now(), missing, said)
+        seconds, missing, said = round(time.monotonic() - started, 3), {"PostgreSQL": str(error)}, ""
+    return Proof(segment, seconds, limit_seconds, clock.utc_now(), switched_at, missing, said)
 
 
 def gate(proof: Optional[Proof], host: str) -> dict[str, Any]:

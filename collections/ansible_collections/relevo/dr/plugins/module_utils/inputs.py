@@ -39,6 +39,7 @@ SCHEMA: dict[str, re.Pattern[str]] = {
     "dr_reason": _PROSE,
     "dr_approver": _PROSE,
     "dr_allow_restart": _FLAG,
+    "dr_backup_full": _FLAG,
 }
 
 ACCEPTS_BY_NAME = "an entry of dr_accept_unknown with dr_reason"

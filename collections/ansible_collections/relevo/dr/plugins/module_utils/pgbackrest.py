@@ -91,9 +91,8 @@ class Pgbackrest:
             return False, error.observed
         return done.returncode == 0, (done.stderr.strip() + "\n" + done.stdout.strip()).strip()
 
-    def _call(
-        self, command: str, arguments: Sequence[str], limit: float, console: str, log_file: bool
-    ) -> subprocess.CompletedProcess[str]:
+    def words(self, command: str, *arguments: str, console: str = "warn", log_file: bool = False) -> list[str]:
+        """The command line, for who starts the process himself. Options come before the command."""
         words = [
             self.binary,
             "--config=%s" % self.config,
@@ -104,17 +103,24 @@ class Pgbackrest:
         ]
         if not log_file:
             words.append("--log-level-file=off")
+        return [*words, *arguments[: _options(arguments)], command, *arguments[_options(arguments) :]]
+
+    def process(self) -> dict[str, Any]:
+        """Arguments for subprocess: as the cluster's owner, with nothing of our environment."""
+        return {"cwd": "/", "env": {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"}, **owner_switch(self.owner)}
+
+    def _call(
+        self, command: str, arguments: Sequence[str], limit: float, console: str, log_file: bool
+    ) -> subprocess.CompletedProcess[str]:
         try:
             return subprocess.run(
-                [*words, *arguments[: _options(arguments)], command, *arguments[_options(arguments) :]],
+                self.words(command, *arguments, console=console, log_file=log_file),
                 capture_output=True,
                 text=True,
                 errors="replace",
                 check=False,
                 timeout=limit,
-                cwd="/",
-                env={"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"},
-                **owner_switch(self.owner),
+                **self.process(),
             )
         except subprocess.TimeoutExpired:
             raise PgbackrestError(

@@ -41,15 +41,20 @@ def place(repository: Mapping[str, Any]) -> str:
     return "repository %s (%s)" % (repository["id"], where)
 
 
+def shown_certificate(error: PgbackrestError, repositories: Iterable[Mapping[str, Any]]) -> str:
+    """What the store shows, where its certificate is the matter; else an empty text."""
+    if "certificate" not in error.observed:
+        return ""
+    shown = [
+        describe(str(repository["endpoint"]), int(repository.get("port", 443)))
+        for repository in repositories
+        if repository.get("endpoint")
+    ]
+    return "; it shows %s" % " and ".join(text for text in shown if text) if any(shown) else ""
+
+
 def _unusable(host: str, where: str, error: PgbackrestError, repositories: Iterable[Mapping[str, Any]]) -> Refusal:
-    observed = "%s: %s" % (where, error.observed)
-    if "certificate" in error.observed:
-        shown = [
-            describe(str(repository["endpoint"]), int(repository.get("port", 443)))
-            for repository in repositories
-            if repository.get("endpoint")
-        ]
-        observed += "; it shows %s" % " and ".join(text for text in shown if text) if any(shown) else ""
+    observed = "%s: %s%s" % (where, error.observed, shown_certificate(error, repositories))
     return Refusal("REPOSITORY", host, observed, "a repository that this host can read and write", error.next_action)
 
 

@@ -38,6 +38,8 @@ EXAMPLES = r"""
 
 RETURN = r"""
 segment: {description: The segment that holds the marker., returned: always, type: str}
+switched_at: {description: "Everything committed before this moment (UTC) is in that segment or before it.", returned: always, type: str}
+missing: {description: "The places, such as C(repository 1), from which it could not be read back.", returned: always, type: list, elements: str}
 seconds: {description: From the switch to the last repository., returned: always, type: float}
 proven: {description: Whether every repository gave the segment back., returned: always, type: bool}
 """
@@ -80,6 +82,8 @@ def main() -> None:
         "changed": False,
         "segment": proof.segment if proof else "",
         "seconds": proof.seconds if proof else 0.0,
+        "switched_at": proof.switched_at if proof else "",
+        "missing": list(proof.missing) if proof else [],
         "proven": proof is not None and proof.proven,
         "msg": sentence("G03", judged["host"], judged["observed"], judged["expected"], judged["next_action"] or "nothing"),
         **told(gates=[judged]),

@@ -1,0 +1,26 @@
+# Copyright: the Relevo maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""What the results of past runs say, for a step that must know it."""
+
+from __future__ import annotations
+
+import os
+from typing import Optional
+
+from ansible_collections.relevo.dr.plugins.module_utils.clock import parse_utc
+
+from relevo import paths
+from relevo.errors import RelevoError
+from relevo.store import Store
+
+
+def protected_since(cluster: str) -> Optional[float]:
+    """When this cluster was first protected, epoch seconds: the end of its first passed protect run; None when no store tells.
+
+    Never the age of the oldest backup that is left: that would make a lost backup a shorter past.
+    """
+    try:
+        opened_at = Store(paths.find_place(os.environ)).first(cluster, "protect", ("passed", "partial"))
+    except RelevoError:
+        return None
+    return parse_utc(opened_at).timestamp() if opened_at else None
