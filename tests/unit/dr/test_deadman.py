@@ -5,11 +5,14 @@ from __future__ import annotations
 import importlib.util
 import json
 import logging
+import smtplib
+import ssl
 import sys
 from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 
+import apprise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -236,7 +239,6 @@ class Service:
 
 
 def test_one_broken_target_silences_no_other_and_shows_no_secret(tmp_path, monkeypatch, capsys):
-    apprise = pytest.importorskip("apprise")
     path = tmp_path / "urls"
     path.write_text(f"# people\njson://u:{SECRET}@192.0.2.1/{SECRET}\nnonsense\njson://192.0.2.2/\n")
 
@@ -259,9 +261,6 @@ def test_one_broken_target_silences_no_other_and_shows_no_secret(tmp_path, monke
 
 
 def test_mail_is_handed_only_to_a_server_whose_certificate_verifies(monkeypatch):
-    import smtplib
-    import ssl
-
     monkeypatch.setattr(ssl, "_create_stdlib_context", ssl._create_stdlib_context)
     monkeypatch.setattr(smtplib.SMTP, "__init__", lambda *_, **__: None)
     deadman.verify_mail_servers()
