@@ -63,6 +63,7 @@ def compose(record: Record, history: History) -> Notice:
         "gate_moods": report.GATE_MOODS,
         "gate_words": {"fail": "fails", "unknown": "unknown", "accepted": "accepted by name"},
         "holding": sum(gate.get("verdict") in {"pass", "not_applicable"} for gate in record.gates),
+        "unobserved": wording.UNOBSERVED,
         "last_passed": _last_passed(record, history),
     }
     return Notice(
@@ -104,7 +105,7 @@ def _last_passed(record: Record, history: History) -> str:
     return f"It last passed {ago} before this run ended: {wording.moment(history.passed_at)}, run {history.passed_run}."
 
 
-def _said(value: Any) -> str:
+def _said(value: Any, nothing: str = "–") -> str:
     """What a host said, on one line and of a bearable length."""
-    text = " ".join(report.words(value).split())
+    text = nothing if value in (None, "") else " ".join(report.words(value).split())
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"

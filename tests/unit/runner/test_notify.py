@@ -104,6 +104,7 @@ def test_tells_what_failed_what_to_do_and_where_to_read_more() -> None:
             assert words in form
         assert "It last passed 2 d 0 h before this run ended: 2026-11-22 12:15:50 UTC, run run-0." in form
         assert "1 of 3 gates hold" in form
+        assert "Observed: not observed" in form
         assert "B03" not in form
         assert "None" not in form
     assert "Do: relevo run backup" in notice.text
