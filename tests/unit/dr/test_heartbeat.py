@@ -83,14 +83,21 @@ TIMER = {
     "NextElapseUSecMonotonic": "infinity",
     "NeedDaemonReload": "no",
 }
-SERVICE = {"LoadState": "loaded", "Result": "success", "ExecMainStatus": "0", "ExecMainExitTimestamp": ""}
+SERVICE = {
+    "LoadState": "loaded",
+    "ActiveState": "inactive",
+    "Result": "success",
+    "ExecMainStatus": "0",
+    "ExecMainExitTimestamp": "",
+}
 
 
 @pytest.mark.parametrize(
     ("of_timer", "of_service", "succeeds", "expected", "words"),
     [
-        ({}, {}, True, "pass", "last ended never"),
+        ({}, {}, True, "pass", "last ended: never"),
         ({"NextElapseUSecRealtime": "", "NextElapseUSecMonotonic": "3min"}, {}, True, "pass", "waits"),
+        ({"NextElapseUSecRealtime": ""}, {"ActiveState": "activating"}, True, "pass", "waits"),
         ({"LoadState": "not-found"}, {}, True, "fail", "not installed"),
         ({}, {"LoadState": "masked"}, True, "fail", "not installed"),
         ({"ActiveState": "inactive"}, {}, True, "fail", "it is inactive"),

@@ -17,6 +17,8 @@ def judge(timer: Mapping[str, str], service: Mapping[str, str], succeeds: bool) 
     if not timer or not service:
         return "unknown", "systemd does not answer"
     next_times = (timer.get("NextElapseUSecRealtime", ""), timer.get("NextElapseUSecMonotonic", ""))
+    # A timer that counts from the end of its service has no next time while that is at work.
+    runs_now = service.get("ActiveState") in ("activating", "active", "deactivating")
     wrong = (
         ({timer.get("LoadState"), service.get("LoadState")} != {"loaded"}, "it is not installed"),
         (timer.get("NeedDaemonReload") == "yes", "its file changed and systemd has not read it"),
@@ -25,7 +27,7 @@ def judge(timer: Mapping[str, str], service: Mapping[str, str], succeeds: bool) 
             timer.get("UnitFileState") != "enabled",
             "it is %s: a boot does not bring it back" % timer.get("UnitFileState", "unknown"),
         ),
-        (all(time in _NEVER for time in next_times), "it has no next time"),
+        (not runs_now and all(time in _NEVER for time in next_times), "it has no next time"),
     )
     said = [sentence for holds, sentence in wrong if holds]
     return ("fail", said[0]) if said else _service(service, succeeds)
@@ -37,4 +39,4 @@ def _service(service: Mapping[str, str], succeeds: bool) -> tuple[str, str]:
         succeeds or result in _NOT_STARTED or int(service.get("ExecMainStatus") or 0) in _EXEC_FAILED
     ):
         return "fail", "it waits for its next time, but its service ended as %s (%s)" % (result, service.get("ExecMainStatus", "?"))
-    return "pass", "it waits for its next time; last ended %s" % (ended or "never")
+    return "pass", "it waits for its next time; its service last ended: %s" % (ended or "never")

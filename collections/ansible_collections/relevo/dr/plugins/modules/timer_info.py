@@ -44,7 +44,7 @@ from ansible_collections.relevo.dr.plugins.module_utils.refusal import sentence
 from ansible_collections.relevo.dr.plugins.module_utils.timer import judge
 
 _TIMER = "LoadState,ActiveState,UnitFileState,NextElapseUSecRealtime,NextElapseUSecMonotonic,NeedDaemonReload"
-_SERVICE = "LoadState,Result,ExecMainStatus,ExecMainExitTimestamp"
+_SERVICE = "LoadState,ActiveState,Result,ExecMainStatus,ExecMainExitTimestamp"
 
 
 def main() -> None:
