@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 # More than a screen is read by nobody, and chat services cut it anywhere.
 _MOST_GATES = 12
 _LONGEST = 600
-_LONGEST_TITLE = 120
+_LONGEST_TITLE = 150
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,8 @@ def compose(record: Record, history: History) -> Notice:
 
 def _tells(reason: str, gate: dict[str, Any]) -> bool:
     """Whether a reason of the verdict says no more than a gate, which is shown with its next action anyway."""
-    return reason.startswith(f"Gate {gate['id']} on {gate['host']} ") or f"observed {report.words(gate['observed'])};" in reason
+    observed = rf"observed:? {re.escape(report.words(gate['observed']))};"
+    return reason.startswith(f"Gate {gate['id']} on {gate['host']} ") or re.search(observed, reason, re.IGNORECASE) is not None
 
 
 def _title(record: Record, gates: Sequence[dict[str, Any]], reasons: Sequence[str], history: History) -> str:

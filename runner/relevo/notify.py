@@ -73,19 +73,23 @@ def deliver(place: Place) -> Delivery:
     """Tell of every closed run that somebody is to hear of. Never raises; what was not taken waits for the next time."""
     told, waiting = [], []
     for path in sorted(place.runs.glob(f"*/{REQUEST}")) if place.runs.is_dir() else ():
-        with _alone(path.parent) as mine:
-            # Somebody else is telling of it just now; a run that is not closed is told of at its end.
-            if not mine or not path.exists() or not (path.parent / closing.RECORD).exists():
-                continue
-            try:
-                problem = _tell(place, path.parent)
-            except (RelevoError, OSError, ValueError, TypeError) as error:
-                problem = str(error)
-            if problem is None:
-                told.append(path.parent.name)
-            elif problem:
-                waiting.append(f"Word of the run {path.parent.name} waits: {problem}")
+        try:
+            problem = _deliver_one(place, path.parent)
+        except (RelevoError, OSError, ValueError, KeyError, TypeError) as error:
+            problem = str(error)
+        if problem is None:
+            told.append(path.parent.name)
+        elif problem:
+            waiting.append(f"Word of the run {path.parent.name} waits: {problem}")
     return Delivery(tuple(told), tuple(waiting))
+
+
+def _deliver_one(place: Place, directory: Path) -> str | None:
+    """As :func:`_tell`, unless somebody else is telling of it just now, or it is not closed: then it is told of at its end."""
+    with _alone(directory) as mine:
+        if not mine or not (directory / REQUEST).exists() or not (directory / closing.RECORD).exists():
+            return ""
+        return _tell(place, directory)
 
 
 def send(place: Place, record: Record, file: Path) -> list[str]:

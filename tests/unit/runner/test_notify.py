@@ -120,8 +120,13 @@ def test_says_why_a_run_without_gates_failed() -> None:
     assert "When it last passed is not known" in compose(run, History(known=False)).text
 
 
-def test_a_reason_that_is_a_gate_is_not_said_twice() -> None:
-    assert compose(record(gates=GATES), History()).text.count("31 h old") == 1
+@pytest.mark.parametrize(
+    "reason", ["", "B01 on a-db1: observed 31 h old; expected less", "Observed: 31 h old; expected: at most 25 h. Next: x"]
+)
+def test_a_reason_that_is_a_gate_is_not_said_twice(reason: str) -> None:
+    opening, _ = read("failover_drill")
+    events = [said(run={}, gates=GATES), *([failed(reason)] if reason else []), stats(failures=("b-db1",) if reason else ())]
+    assert compose(build(opening, events), History()).text.count("31 h old") == 1
 
 
 def test_what_hosts_say_is_never_markup_and_never_endless() -> None:
@@ -132,7 +137,7 @@ def test_what_hosts_say_is_never_markup_and_never_endless() -> None:
     assert len(notice.page) < 6000
     many = compose(record(gates=[{**GATES[0], "id": f"B{number:02}"} for number in range(40)]), History())
     assert "and 28 more." in many.text and "and 28 more." in many.page
-    assert len(many.title) <= 120
+    assert len(many.title) <= 150
 
 
 @pytest.mark.parametrize(
@@ -169,6 +174,20 @@ def test_sends_and_says_why_not_without_the_secret(tmp_path: Path, web: tuple[We
     reason = target.send(NOTICE)
     assert reason is not None and "500" in reason and "line 3 of urls (json)" in reason
     assert SECRET not in reason
+
+
+def test_an_exception_that_names_the_address_is_told_without_its_secret(tmp_path: Path) -> None:
+    (target,) = targets.read(file_of(tmp_path, f"json://ops:{SECRET}@127.0.0.1:9/{SECRET}?+X-Key={SECRET}"))
+    reason = target.send(NOTICE)
+    assert reason is not None and "Connection refused" in reason
+    assert SECRET not in reason
+
+
+@pytest.mark.parametrize("kept", ["", "[]", '{"file": "x"}', '{"file": "x", "when": "never", "told": []}'])
+def test_a_request_that_cannot_be_read_is_a_sentence(tmp_path: Path, place: Place, kept: str) -> None:
+    directory = close(place, record(gates=BAD), notify.Request(str(tmp_path / "urls")))
+    (directory / notify.REQUEST).write_text(kept)
+    assert len(notify.deliver(place).waiting) == 1
 
 
 def test_a_target_that_never_answers_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
