@@ -8,7 +8,8 @@ DOCUMENTATION = r"""
 module: run_lock
 short_description: Take, or give back, this host's part of the lock of a run
 description:
-  - The lock is a file made with O_EXCL. It names the run, its owner and controller, and carries a lease on this host's own CLOCK_BOOTTIME.
+  - The lock is a file that appears whole or not at all, and only where there is none. It names the run, its owner and controller, and carries a lease on this
+    host's own CLOCK_BOOTTIME.
   - A lock of another run is taken over only when its lease has expired, or its controller process is known to be dead, and no task of it is at work here.
   - With O(checkpoint=true) a running primary writes a checkpoint, so that the stop on the outage clock is short.
 options:
