@@ -29,6 +29,7 @@ class Lock:
     """Who may act on this cluster. The lease is in seconds of this host's CLOCK_BOOTTIME, valid within one boot.
 
     began_at: when the first of the runs took it that this one goes on for, UTC; empty when this run is the first.
+    controller_pid_namespace: where controller_pid is a number of a process; empty when it is not known.
     """
 
     run_id: str
@@ -41,6 +42,7 @@ class Lock:
     lease_until_boottime: float
     boot_id: str
     began_at: str = ""
+    controller_pid_namespace: str = ""
 
     def expired(self, boottime: float, boot_id: str) -> bool:
         """Whether the lease has run out; a lease of an earlier boot has."""
