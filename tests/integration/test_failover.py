@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
-from .conftest import DRILL, SNAPSHOT, Bench
+from .conftest import DRILL, SNAPSHOT, Bench, Run
 
 PHASES = {"PREFLIGHT", "LOCK", "QUIESCE", "FENCE", "DRAIN", "PROMOTE", "CUTOVER", "PROTECT"}
 
@@ -152,13 +154,49 @@ def test_relevo_run_and_ansible_playbook_leave_the_same_record(bench):
     assert shape(run.record) == shape(by_the_runner)
 
 
-def test_a_frozen_primary_is_stopped_although_it_answers_nobody(bench):
-    bench.verb("freeze-postgresql", "a-db1")
-    run = bench.run("failover", **DRILL, dr_accept_loss_seconds="5", dr_accept_unknown="G03", dr_reason="the primary hangs")
+def postgresql_on(bench: Bench, host: str) -> str:
+    """Processes of PostgreSQL, stopped ones too."""
+    return bench.inside(host, "ps", "-C", "postgres,postmaster", "-o", "pid,stat,args", "--no-headers", check=False)
+
+
+def acknowledged_by(bench: Bench, host: str) -> set[int]:
+    """Ledger entries that this database host acknowledged."""
+    path = bench.lab.root(bench.lab.host("wit1")) / "var/lib/relevo-ledger/ledger.jsonl"
+    entries = [json.loads(line) for line in path.read_text().splitlines() if line.endswith("}")]
+    return {entry["n"] for entry in entries if entry.get("outcome") == "acknowledged" and entry.get("server") == host}
+
+
+def assert_nothing_outlives_the_fence(bench: Bench, run: Run) -> None:
+    """Whoever thaws the old primary now finds nobody to thaw; what was inside its commit never ends it."""
     assert run.code == 0, run.output[-4000:]
-    assert run.record["fence"]["class"] in ("stopped", "powered_off")
+    assert run.record["fence"]["class"] == "stopped"
+    assert postgresql_on(bench, "a-db1") == ""
+    before = acknowledged_by(bench, "a-db1")
+    assert before, "the ledger never wrote through a-db1: nothing was tried here"
+    bench.verb("thaw-postgresql", "a-db1")
+    served = bench.acknowledged()
+    bench.wait("the new side acknowledges", lambda: bench.acknowledged() > served + 2)
+    assert acknowledged_by(bench, "a-db1") == before
     assert_served_by_b(bench)
-    assert_not_writable(bench, "a-db1") if run.record["fence"]["class"] == "stopped" else None
+    assert_not_writable(bench, "a-db1")
+
+
+HANGS = {"dr_accept_loss_seconds": "5", "dr_accept_unknown": "G03", "dr_reason": "the primary hangs"}
+
+
+def test_a_frozen_primary_is_stopped_although_it_answers_nobody(bench):
+    load(bench, 20)
+    bench.verb("freeze-postgresql", "a-db1")
+    assert_nothing_outlives_the_fence(bench, bench.run("failover", **DRILL, **HANGS))
+
+
+def test_backends_that_outlive_their_postmaster_are_ended_too(bench):
+    """As the kernel leaves it when it kills the largest process for its memory: no postmaster, and backends with open connections."""
+    load(bench, 20)
+    bench.verb("freeze-postgresql", "a-db1")
+    bench.inside("a-db1", "sh", "-c", "kill -9 $(head -1 /var/lib/postgresql/*/main/postmaster.pid)")
+    assert "postgres:" in postgresql_on(bench, "a-db1")
+    assert_nothing_outlives_the_fence(bench, bench.run("failover", **DRILL, **HANGS))
 
 
 def test_a_witness_that_is_gone_can_be_accepted_by_name(bench):

@@ -69,7 +69,7 @@ def test_a_shutdown_that_never_comes_is_said(archive_says):
 def test_what_comes_from_nowhere_is_not_waited_for_to_the_end(archive_says):
     archive_says(False)
     began = time.monotonic()
-    found = standby.drain(Session("0/3000000", receiver=None), ARCHIVE, "0/3000028", 60, settle_seconds=0.1)
+    found = standby.drain(Session("0/3000000"), ARCHIVE, "0/3000028", 60, settle_seconds=0.1)
     assert found["target_replayed"] is False
     assert time.monotonic() - began < 5
 

@@ -177,6 +177,7 @@ def host_facts(location: Optional[ClusterLocation] = None) -> dict[str, Any]:
         "kernel": platform.release(),
         "python": platform.python_version(),
         "lock": asdict(lock) if lock else None,
+        "lock_unreadable": host_files.lock_unreadable(),
         "lock_expired": lock.expired(clock.boottime_seconds(), clock.boot_id()) if lock else None,
         "actor": host_files.actor_alive(),
         "fence": host_files.read_fence(),

@@ -41,7 +41,9 @@ cluster:
   returned: always
   type: dict
 host:
-  description: Clock, boot id, free space, unit state, Relevo's lock, fence mark and open phases, running high-availability managers.
+  description: >-
+    Clock, boot id, free space, unit state, Relevo's lock (C(lock_unreadable) when there is a file that says nothing), fence mark and open phases,
+    running high-availability managers.
   returned: always
   type: dict
 repository:

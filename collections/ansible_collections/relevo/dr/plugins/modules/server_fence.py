@@ -8,7 +8,9 @@ DOCUMENTATION = r"""
 module: server_fence
 short_description: Stop a PostgreSQL server for good and prove it
 description:
-  - Marks the host as fenced, puts C(standby.signal) in place, stops the postmaster (fast, then immediate, then kill), masks the unit, and proves the result.
+  - Marks the host as fenced, puts C(standby.signal) in place, stops the postmaster (fast, then immediate, then kill), masks the unit, kills what outlives
+    the postmaster, and proves the result. A postmaster that is stopped by a signal (SIGSTOP) is killed without waiting.
+  - Processes of the cluster are the server programs whose working directory is O(data_directory); the proof demands that there is none.
   - Acts only while this host's lock is held by the run. A host that is fenced already is proven again and not changed.
 options:
   run_id: {description: The run., type: str, required: true}
