@@ -85,7 +85,7 @@ def drain(
     """Wait until everything received and everything archived is replayed. Raises DrainError when replay is paused or stuck.
 
     Returns the position and ``archive_replayed`` (True, or None when the archive could not be asked) and ``target_replayed``: False when what is
-    missing comes from nowhere, neither a sender nor the archive, and replay has stood still for ``settle_seconds``.
+    missing does not come from the archive either, and replay has stood still for ``settle_seconds``.
     """
     deadline = time.monotonic() + timeout_seconds
     asked_at: Optional[str] = None
@@ -116,9 +116,8 @@ def drain(
             }
         if position["replay_lsn"] != stands_at:
             stands_since, stands_at = time.monotonic(), position["replay_lsn"]
-        settled = (
-            not behind and answer is False and not position["receiver_pid"] and time.monotonic() - stands_since > settle_seconds
-        )
+        # The old primary is fenced by now: a receiver that is still there waits for nobody.
+        settled = not behind and answer is False and time.monotonic() - stands_since > settle_seconds
         if settled or time.monotonic() > deadline:
             if behind or answer:
                 raise DrainError(
