@@ -15,7 +15,7 @@ ARCHIVED = "select coalesce(last_archived_wal, '') from pg_stat_archiver"
 
 
 def pgbackrest(bench: Bench, host: str, *words: str, check: bool = True) -> str:
-    command = ["timeout", "50", "pgbackrest", "--stanza=minimarket", "--log-level-file=off", "--no-archive-async", *words]
+    command = ["timeout", "50", "pgbackrest", "--stanza=minimarket", "--log-level-file=off", *words]
     return bench.inside(host, "runuser", "-u", "postgres", "--", *command, check=check)
 
 
@@ -35,17 +35,17 @@ def archives(bench: Bench, host: str) -> None:
 def restored(bench: Bench, repository: int) -> str:
     """The newest ledger entry of a restore from that repository alone, to the end of its archive, in a place of its own on b-db1."""
     script = """
-    rm -rf /var/tmp/restored && mkdir -m 0700 /var/tmp/restored && cd /var/tmp/restored
-    bin=$(ls -d /usr/lib/postgresql/*/bin)
-    pgbackrest --stanza=minimarket --log-level-console=error --repo=NUMBER --pg1-path=/var/tmp/restored --archive-mode=off restore
-    sed -i 's/archive-get/--repo=NUMBER --no-archive-async archive-get/' postgresql.auto.conf
-    echo "hot_standby = on" >> postgresql.auto.conf
-    touch /var/tmp/restored/pg_hba.conf; echo "local all all trust" > /var/tmp/hba
-    $bin/pg_ctl -D /var/tmp/restored -w -t 50 -l /var/tmp/restored.log -o "-p 5999 -k /var/tmp -c listen_addresses= -c hba_file=/var/tmp/hba \\
-      -c config_file=/dev/null -c ssl=off -c max_connections=100 -c archive_mode=off" start >&2
-    for i in $(seq 50); do [ "$(psql -XAtq -h /var/tmp -p 5999 -d minimarket -c 'select pg_is_in_recovery()')" = f ] && break; sleep 0.2; done
-    psql -XAtq -h /var/tmp -p 5999 -d minimarket -c "select count(*) from shop.ledger_entries"
-    $bin/pg_ctl -D /var/tmp/restored -m immediate stop >&2; rm -rf /var/tmp/restored
+    place=/var/tmp/restored; rm -rf $place; mkdir -m 0700 $place; cd $place
+    programs=$(ls -d /usr/lib/postgresql/*/bin)
+    pgbackrest --stanza=minimarket --log-level-console=error --repo=NUMBER --pg1-path=$place --archive-mode=off restore
+    echo "local all all trust" > /var/tmp/hba
+    options="-p 5999 -k /var/tmp -c listen_addresses= -c config_file=/dev/null -c hba_file=/var/tmp/hba -c archive_mode=off"
+    $programs/pg_ctl -D $place -w -t 50 -l /var/tmp/restored.log -o "$options" start >&2
+    ask() { psql -XAtq -h /var/tmp -p 5999 -d minimarket -c "$1"; }
+    for i in $(seq 100); do [ "$(ask 'select pg_is_in_recovery()')" = f ] && break; sleep 0.2; done
+    ask "select count(*) from shop.ledger_entries"
+    $programs/pg_ctl -D $place -m immediate stop >&2
+    rm -rf $place
     """.replace("NUMBER", str(repository))
     return bench.inside("b-db1", "runuser", "-u", "postgres", "--", "bash", "-ec", script)
 
@@ -110,4 +110,4 @@ def test_a_dead_store_stops_the_archive_but_not_the_failover_of_a_living_primary
     assert "left-out" not in bench.inside("b-db1", "ls", "/etc/relevo")
     archives(bench, "b-db1")
     segment = bench.sql("b-db1", ARCHIVED)[:24]
-    pgbackrest(bench, "b-db1", "--repo=2", "archive-get", segment, "/var/tmp/segment")
+    pgbackrest(bench, "b-db1", "--repo=2", "--no-archive-async", "archive-get", segment, "/var/tmp/segment")
