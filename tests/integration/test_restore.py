@@ -49,7 +49,7 @@ def two_transactions(bench: Bench) -> Between:
     enter(bench, f"{name}-1")
     time.sleep(1.1)
     lsn = bench.sql("a-db1", "select pg_current_wal_insert_lsn()")
-    moment = bench.sql("a-db1", """select to_char(now() at time zone '-03', 'YYYY-MM-DD"T"HH24:MI:SS.US') || '-03:00'""")
+    moment = bench.sql("a-db1", """select to_char(now() at time zone interval '-03:00', 'YYYY-MM-DD"T"HH24:MI:SS.US') || '-03:00'""")
     point = f"{name} between"
     bench.sql("a-db1", f"select pg_create_restore_point('{point}')")
     time.sleep(1.1)
