@@ -284,7 +284,7 @@ class Proof:
                 "%s: %s" % (meaning, said),
                 "look at the same relation on the primary; restore it from an older backup if it is damaged there",
             )
-        return done.stdout
+        return str(done.stdout)
 
     def _invariants(self) -> str:
         if not self._p["invariants"]:
