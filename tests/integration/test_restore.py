@@ -129,7 +129,7 @@ def refused(bench: Bench, says: str, **variables: str) -> Run:
 
 @pytest.mark.smoke
 def test_the_newest_backup_is_proven_up_to_a_user_who_logs_in(healthy):
-    enter(healthy, f"restored-{time.time_ns()}")
+    enter(healthy, f"restored{time.time_ns()}")
     archived(healthy)
     before = leaked(healthy)
     run = healthy.run("restore_test")
