@@ -49,7 +49,9 @@ def two_transactions(bench: Bench) -> Between:
     enter(bench, f"{name}-1")
     time.sleep(1.1)
     lsn = bench.sql("a-db1", "select pg_current_wal_insert_lsn()")
-    moment = bench.sql("a-db1", """select to_char(now() at time zone '-03', 'YYYY-MM-DD"T"HH24:MI:SS.US') || '-03:00'""")
+    moment = bench.sql(
+        "a-db1", """select to_char(now() at time zone interval '-03:00', 'YYYY-MM-DD"T"HH24:MI:SS.US') || '-03:00'"""
+    )
     point = f"{name} between"
     bench.sql("a-db1", f"select pg_create_restore_point('{point}')")
     time.sleep(1.1)
@@ -129,7 +131,7 @@ def refused(bench: Bench, says: str, **variables: str) -> Run:
 
 @pytest.mark.smoke
 def test_the_newest_backup_is_proven_up_to_a_user_who_logs_in(healthy):
-    enter(healthy, f"restored-{time.time_ns()}")
+    enter(healthy, f"restored{time.time_ns()}")
     archived(healthy)
     before = leaked(healthy)
     run = healthy.run("restore_test")

@@ -96,7 +96,7 @@ def missing(
 ) -> list[str]:
     """The segments between two positions that are on no timeline of the path: a restore would stop there. At most limit names."""
     by_timeline = {timeline: {name[8:] for name in found} for timeline, found in segments.items()}
-    absent = []
+    absent: list[str] = []
     position = begin - begin % segment_bytes
     while position < end and len(absent) < limit:
         # PostgreSQL looks for the newest timeline of its path first.

@@ -139,7 +139,7 @@ def look(
     doors = [(address, port) for address in addresses for port in ports]
     own = tuple(address for address in addresses if _is_local(address))
     with concurrent.futures.ThreadPoolExecutor(max_workers=max(1, len(doors))) as pool:
-        answers = [] if own else list(pool.map(lambda door: knock(*door, seconds=seconds), doors))
+        answers = [] if own else list(pool.map(lambda door: knock(door[0], door[1], seconds), doors))
     return Seen(
         name=name,
         local=own,

@@ -133,7 +133,7 @@ class Application:
             )
         if step.get("contains") and str(step["contains"]) not in text:
             raise RungFailed("%s answered %d without %r" % (step["url"], status, step["contains"]), "compare with what is declared")
-        return text
+        return str(text)
 
     def _tail(self) -> str:
         with contextlib.suppress(OSError), open(self._log, encoding="utf-8", errors="replace") as source:

@@ -83,12 +83,12 @@ def main() -> None:
         supports_check_mode=True,
     )
     p = module.params
-    if module.check_mode:
-        module.exit_json(changed=False, copy={})
     test = p["test"]
     number = int(test["number"])
     suffix = "" if number == 1 else " %d" % number
     milestone = Milestone(RESTORE + suffix, p["host_name"])
+    if module.check_mode:
+        module.exit_json(changed=False, copy={}, **told(phases=[milestone.ended("skipped", "check mode restores nothing")]))
     copy = Copy(p)
     try:
         with sandbox.held(copy.place, p["run_id"], p["wait_timeout"]):

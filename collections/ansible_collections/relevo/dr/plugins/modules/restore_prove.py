@@ -114,12 +114,12 @@ def main() -> None:
         supports_check_mode=True,
     )
     p = module.params
-    if module.check_mode:
-        module.exit_json(changed=False, tests=[])
     test = p["test"]
     number = int(test["number"])
     suffix = "" if number == 1 else " %d" % number
     milestone = Milestone(PROVE + suffix, p["host_name"])
+    if module.check_mode:
+        module.exit_json(changed=False, tests=[], **told(phases=[milestone.ended("skipped", "check mode proves nothing")]))
     proof = Proof(p)
     try:
         with sandbox.held(proof.place, p["run_id"], p["wait_timeout"]):
@@ -284,7 +284,7 @@ class Proof:
                 "%s: %s" % (meaning, said),
                 "look at the same relation on the primary; restore it from an older backup if it is damaged there",
             )
-        return done.stdout
+        return str(done.stdout)
 
     def _invariants(self) -> str:
         if not self._p["invariants"]:
