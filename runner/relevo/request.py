@@ -24,6 +24,7 @@ _CLOCK_LEEWAY = timedelta(minutes=5)
 _NAME = (re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}"), "a name of letters, digits, dots, hyphens and underscores")
 _SECONDS = (re.compile(r"\d{1,9}(\.\d{1,6})?"), "a number of seconds")
 _COUNT = (re.compile(r"\d{1,9}"), "a whole number")
+_HOST = (re.compile(r"[a-z0-9][a-z0-9.-]{0,252}"), "a host of the inventory")
 _PROSE = (re.compile(r"[^-].*"), "a sentence on one line")
 _FLAG = (re.compile(r"(?i)true|false|yes|no"), "true or false")
 
@@ -60,9 +61,20 @@ FORMS: dict[str, tuple[re.Pattern[str], str]] = {
     ),
     "dr_restore_timeline": (re.compile(r"[0-9a-z]{1,10}"), "latest, current, or the number of a timeline"),
     "dr_restore_repository": (re.compile(r"[0-9]{1,3}|each"), "the number of a repository, or each"),
+    "dr_files_host": _HOST,
+    "dr_files_set": (re.compile(r"[a-z][a-z0-9-]{0,30}"), "the name of a set, such as configuration"),
+    "dr_files_target": (
+        re.compile(r"(/[A-Za-z0-9_][A-Za-z0-9._-]{0,99}){1,20}"),
+        "the absolute path of a directory that is empty or not there yet",
+    ),
+    "dr_files_time": (re.compile(r"[0-9TZ:.+-]{20,40}"), "a time such as 2026-11-24T03:12:00Z"),
+    "dr_files_destination": _HOST,
 }
 # What a runbook cannot start without; the confirmation is asked for in a terminal.
-REQUIRED: dict[str, tuple[str, ...]] = {"failover": ("dr_mode", "dr_scope", "dr_target_site")}
+REQUIRED: dict[str, tuple[str, ...]] = {
+    "failover": ("dr_mode", "dr_scope", "dr_target_site"),
+    "restore_files": ("dr_files_host", "dr_files_set", "dr_files_target"),
+}
 CONFIRMED = frozenset({"failover"})
 
 

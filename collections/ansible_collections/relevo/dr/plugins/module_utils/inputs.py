@@ -21,6 +21,7 @@ _GATES = re.compile(r"[A-Z][A-Z0-9]{1,15}(,[A-Z][A-Z0-9]{1,15})*")
 _PROSE = re.compile(r"[^-].{0,499}")
 # What AWX and its heirs put among the extra variables of every job; nobody decided it, and nothing here reads it.
 _OF_THE_CONTROLLER = re.compile(r"(awx|tower)_[a-z0-9_]+")
+_HOST = re.compile(r"[a-z0-9][a-z0-9.-]{0,252}")
 _FLAG = re.compile(r"(?i)true|false|yes|no")
 
 MODES = ("drill", "disaster")
@@ -51,6 +52,11 @@ SCHEMA: dict[str, re.Pattern[str]] = {
     "dr_restore_target_name": re.compile(r"[!-&(-,.-\[\]-~][ -&(-\[\]-~]{0,99}"),
     "dr_restore_timeline": re.compile(r"[0-9a-z]{1,10}"),
     "dr_restore_repository": re.compile(r"[0-9]{1,3}|each"),
+    "dr_files_host": _HOST,
+    "dr_files_set": re.compile(r"[a-z][a-z0-9-]{0,30}"),
+    "dr_files_target": re.compile(r"(/[A-Za-z0-9_][A-Za-z0-9._-]{0,99}){1,20}"),
+    "dr_files_time": re.compile(r"[0-9TZ:.+-]{20,40}"),
+    "dr_files_destination": _HOST,
 }
 
 ACCEPTS_BY_NAME = "an entry of dr_accept_unknown with dr_reason"
