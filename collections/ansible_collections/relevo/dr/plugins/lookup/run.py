@@ -68,6 +68,7 @@ def account(control: Control) -> dict[str, Any]:
         "last_position": replay_target(list(proofs.values())) or _last_seen(control, plan["fence"]),
         "promoted_at_position": promotion["fork_lsn"] or "",
         "witnesses": [host for host, entry in control.read_all("witness").items() if entry["reachable"]],
+        "observers_away": [host for host, entry in control.read_all("observer").items() if not entry["reachable"]],
         "clock_error_seconds": _clock_error_seconds(control),
         "failed_at": control.read("inputs")["failed_at"] or "",
     }
