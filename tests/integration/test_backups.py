@@ -55,53 +55,54 @@ def refused(run: Run, *says: str) -> None:
 
 
 @pytest.mark.smoke
-def test_a_backup_now_is_shown_measured_and_kept_and_only_the_primary_takes_those_of_the_timers(healthy):
-    run = passed(healthy.run("backup", dr_backup_type="full"))
-    measures = run.record["measures"]["backups"]["repository_1"]
-    assert measures["type"] == "full"
-    assert measures["size_bytes"] > measures["repository_bytes"] > 0
-    assert [gate["verdict"] for gate in run.record["gates"] if gate["id"] == "BACKUP"] == ["pass"]
-    last = attempts(healthy)[-1]
-    assert (last["label"], last["run"], last["outcome"]) == (measures["label"], run.record["run_id"], "taken")
+def test_a_backup_now_is_shown_measured_and_kept_and_only_the_primary_takes_those_of_the_timers(bench):
+    run = passed(bench.run("backup", dr_backup_type="full"))
+    measures = run.record["measures"]["backups"]
+    assert [gate["verdict"] for gate in run.record["gates"] if gate["id"] == "BACKUP"] == ["pass", "pass"]
+    for line in attempts(bench)[-2:]:
+        measured = measures[f"repository_{line['repository']}"]
+        assert (line["label"], line["run"], line["outcome"]) == (measured["label"], run.record["run_id"], "taken")
+        assert measured["type"] == "full"
+        assert measured["size_bytes"] > measured["repository_bytes"] > 0
 
     for host in ("a-db1", "b-db1"):
-        assert timers(healthy, host) == {"relevo-backup-hourly-full.timer": "active", "relevo-backup-daily-incr.timer": "active"}
-        healthy.inside(host, "systemctl", "start", "relevo-backup-daily-incr.service")
-    assert [attempts(healthy)[-1][key] for key in ("name", "type", "outcome")] == ["daily-incr", "incr", "taken"]
-    assert attempts(healthy, "b-db1") == []
-    assert "is a standby" in healthy.inside(
-        "b-db1", "journalctl", "--no-pager", "-n", "5", "-u", "relevo-backup-daily-incr.service"
-    )
+        assert timers(bench, host) == {"relevo-backup-hourly-full.timer": "active", "relevo-backup-daily-incr.timer": "active"}
+        bench.inside(host, "systemctl", "start", "relevo-backup-daily-incr.service")
+    taken = [[line[key] for key in ("name", "type", "repository", "outcome")] for line in attempts(bench)[-2:]]
+    assert taken == [["daily-incr", "incr", 1, "taken"], ["daily-incr", "incr", 2, "taken"]]
+    assert attempts(bench, "b-db1") == []
+    assert "is a standby" in bench.inside("b-db1", "journalctl", "--no-pager", "-n", "5", "-u", "relevo-backup-daily-incr.service")
 
 
 @pytest.fixture
-def slow(healthy: Bench) -> Bench:
+def slow(bench: Bench) -> Bench:
     """Enough data for a backup that takes a while."""
-    healthy.sql("a-db1", "drop table if exists public.ballast")
+    bench.sql("a-db1", "drop table if exists public.ballast")
     statement = "create table public.ballast as select g, repeat(md5(g::text), 30) from generate_series(1, 500000) g"
-    healthy.sql("a-db1", statement)
-    yield healthy
-    healthy.sql("a-db1", "drop table if exists public.ballast")
+    bench.sql("a-db1", statement)
+    yield bench
+    bench.sql("a-db1", "drop table if exists public.ballast")
 
 
 def test_a_long_backup_shows_how_far_it_is_and_keeps_every_other_one_out(slow):
-    process = slow.start("backup")
+    process = slow.start("backup", dr_backup_repository="1")
     busy = ["systemctl", "list-units", "--plain", "--no-legend", "--state=running", "relevo-backup-2*"]
     slow.wait("the backup is at work", lambda: slow.inside("a-db1", *busy) != "")
     # A timer's backup waits; one on demand refuses, and says who it is.
     slow.inside("a-db1", "systemctl", "start", "--no-block", "relevo-backup-daily-incr.service")
     program = "/usr/local/lib/relevo/relevo-backup"
-    words = [program, "--name", "impatient", "--type", "incr", "--wait", "0"]
+    words = [program, "--name", "impatient", "--type", "incr", "--wait", "0", "--repository", "1"]
     done = slow.inside("a-db1", "runuser", "-u", "postgres", "--", "bash", "-c", f"{' '.join(words)}; echo $?")
     assert done.endswith("75")
     first = passed(slow.finish(process))
     assert re.search(r"a-db1: full backup into repository 1: (\d+\.\d % of|at work)", first.output)
     assert first.record["measures"]["backups"]["repository_1"]["bytes_per_second"] > 0
-    slow.wait("the timer's backup was taken", lambda: attempts(slow)[-1]["name"] == "daily-incr", 120)
-    newest = attempts(slow)[-3:]
+    slow.wait("the timer's backups were taken", lambda: [line["name"] for line in attempts(slow)[-2:]] == ["daily-incr"] * 2, 180)
+    newest = attempts(slow)[-4:]
     assert [(line["name"], line["outcome"]) for line in newest] == [
         ("impatient", "skipped"),
         ("on-demand", "taken"),
+        ("daily-incr", "taken"),
         ("daily-incr", "taken"),
     ]
     assert newest[2]["started"] >= newest[1]["ended"]
