@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 
@@ -187,14 +188,21 @@ HANGS = {"dr_accept_loss_seconds": "5", "dr_accept_unknown": "G03", "dr_reason":
 def test_a_frozen_primary_is_stopped_although_it_answers_nobody(bench):
     load(bench, 20)
     bench.verb("freeze-postgresql", "a-db1")
-    assert_nothing_outlives_the_fence(bench, bench.run("failover", **DRILL, **HANGS))
+    run = bench.run("failover", **DRILL, **HANGS)
+    assert_nothing_outlives_the_fence(bench, run)
+    fence = next(phase for phase in run.record["phases"] if phase["name"] == "FENCE")
+    assert fence["duration_seconds"] < 5, "it waited for signals that a stopped process never takes"
 
 
 def test_backends_that_outlive_their_postmaster_are_ended_too(bench):
-    """As the kernel leaves it when it kills the largest process for its memory: no postmaster, and backends with open connections."""
+    """As the kernel leaves it when it kills the largest process for its memory, under a systemd unit that is told to leave the others alone."""
     load(bench, 20)
+    unit = "/etc/systemd/system/postgresql@.service.d"
+    leave_alone = f"mkdir -p {unit} && printf '[Service]\\nKillMode=process\\n' > {unit}/kill.conf && systemctl daemon-reload"
+    bench.inside("a-db1", "sh", "-c", leave_alone)
     bench.verb("freeze-postgresql", "a-db1")
     bench.inside("a-db1", "sh", "-c", "kill -9 $(head -1 /var/lib/postgresql/*/main/postmaster.pid)")
+    time.sleep(1)
     assert "postgres:" in postgresql_on(bench, "a-db1")
     assert_nothing_outlives_the_fence(bench, bench.run("failover", **DRILL, **HANGS))
 

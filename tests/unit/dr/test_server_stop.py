@@ -14,7 +14,16 @@ import pytest
 from ansible_collections.relevo.dr.plugins.module_utils import host_files, postgresql, server_stop
 
 # Calls itself as PostgreSQL's processes are called, and says when it does.
-PRETEND = "import signal, sys; open('/proc/self/comm', 'w').write(sys.argv[1]); print(flush=True); signal.pause()"
+PRETEND = """
+import signal, sys
+open('/proc/self/comm', 'w').write(sys.argv[1])
+if 'deaf' in sys.argv:
+    for number in (signal.SIGINT, signal.SIGQUIT):
+        signal.signal(number, lambda *_: None)
+print(flush=True)
+while True:
+    signal.pause()
+"""
 CONTROL = {"Database cluster state": "in production", "Latest checkpoint's TimeLineID": "1"}
 
 
@@ -23,8 +32,9 @@ def start():
     """Start a process called so, working there; all are ended afterwards."""
     started = []
 
-    def one(name, directory):
-        process = subprocess.Popen([sys.executable, "-c", PRETEND, name], cwd=directory, stdout=subprocess.PIPE)
+    def one(name, directory, *, deaf=False):
+        words = [sys.executable, "-c", PRETEND, name, "deaf" if deaf else ""]
+        process = subprocess.Popen(words, cwd=directory, stdout=subprocess.PIPE)
         started.append(process)
         process.stdout.readline()
         return process
@@ -82,6 +92,24 @@ def test_a_frozen_server_is_ended_at_once_and_as_a_whole(server, start):
     stop(server)
     assert time.monotonic() - began < 3, "it waited for signals that a stopped process never takes"
     assert (postmaster.wait(0), backend.wait(0)) == (-signal.SIGKILL, -signal.SIGKILL)
+
+
+def test_a_postmaster_that_hears_nothing_is_ended_after_its_backends(server, start, monkeypatch):
+    """One that saw a backend die would start the cluster anew."""
+    postmaster, backend = start("postgres", server.data_directory, deaf=True), start("postgres", server.data_directory)
+    lead(server, postmaster)
+    sent = []
+    send = server_stop._send
+    monkeypatch.setattr(server_stop, "_send", lambda pid, number: (sent.append((pid, number)), send(pid, number)))
+    server_stop.stop_for_good(server, "run", fast_seconds=0.1, immediate_seconds=0.1)
+    assert sent == [
+        (postmaster.pid, signal.SIGINT),
+        (postmaster.pid, signal.SIGQUIT),
+        (postmaster.pid, signal.SIGSTOP),
+        (backend.pid, signal.SIGKILL),
+        (postmaster.pid, signal.SIGKILL),
+    ]
+    assert server_stop.fenced(server)
 
 
 def test_a_healthy_server_is_asked_before_it_is_killed(server, start):

@@ -78,23 +78,27 @@ def stop_for_good(server: Server, run_id: str, fast_seconds: float, immediate_se
         # It was being started when the unit was masked.
         pid = late
         _send(pid, signal.SIGINT)
+    # A stopped one takes neither signal, and the outage clock runs.
     if pid is not None and (stopped(pid) or not _gone(server, fast_seconds)):
-        # A stopped one takes neither signal, and the outage clock runs.
         _send(pid, signal.SIGQUIT)
         if stopped(pid) or not _gone(server, immediate_seconds):
-            _send(pid, signal.SIGKILL)
-            if not _gone(server, _KILL_SECONDS):
-                raise FenceError("process %d of %s does not end, even by SIGKILL" % (pid, server.data_directory))
+            # It shall start no new backends while the others are ended.
+            _send(pid, signal.SIGSTOP)
     _end_what_is_left(server)
 
 
 def _end_what_is_left(server: Server) -> None:
-    """Backends outlive a killed postmaster; one that was inside its commit would still acknowledge it. Nothing makes new ones now."""
+    """Kill every process of the cluster, the postmaster last.
+
+    Backends outlive a killed postmaster; one that was inside its commit would still acknowledge it, and systemd continues stopped ones as soon as the
+    postmaster is gone.
+    """
     deadline = time.monotonic() + _KILL_SECONDS
     while left := _processes(server):
         if time.monotonic() > deadline:
             raise FenceError("processes %s of %s do not end, even by SIGKILL" % (left, server.data_directory))
-        for pid in left:
+        postmaster = postmaster_pid(server.data_directory)
+        for pid in [pid for pid in left if pid != postmaster] or left:
             _send(pid, signal.SIGKILL)
         time.sleep(0.01)
 
