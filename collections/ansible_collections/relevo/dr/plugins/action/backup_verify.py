@@ -26,9 +26,7 @@ class ActionModule(RunAction):
         readers = [host for role in ("standby", "primary", "stopped") for host, entry in known.items() if _role(entry) == role]
         if not readers:
             return self._judged(["VERIFY: no database host answers, so nobody can read the repositories. Next: bring one back"])
-        material: dict[str, Any] = {
-            "gates": [_silent(self.host, known[self.host])] if not known[self.host].get("reachable") else []
-        }
+        material: dict[str, Any] = {"gates": []}
         if self.host == primary:
             material["gates"] += self._probe(known[self.host]["settings"])
         if self.host == readers[0]:
@@ -90,7 +88,8 @@ class ActionModule(RunAction):
             sentence = "VERIFY on %s: %s. Next: mend what is named, then verify again" % (self.host, wrong)
             self._judged([sentence])
             return {"phases": [phase.ended("failed", wrong)]}
-        gates = [probed["gate"], *answer["gates"]]
+        silent = [_silent(host, entry) for host, entry in self.control.read_all("database").items() if not entry.get("reachable")]
+        gates = [probed["gate"], *answer["gates"], *silent]
         bad = [gate for gate in gates if gate["verdict"] in ("fail", "unknown")]
         summary = "%d of %d gates do not pass" % (len(bad), len(gates)) if bad else "all %d gates pass" % len(gates)
         sentences = [

@@ -133,7 +133,7 @@ class Pgbackrest:
     def info(self, repository: Optional[int] = None) -> dict[str, Any]:
         """The stanza as ``info`` reports it (status, db, backup, archive, repo), of one repository or of all."""
         only = [] if repository is None else ["--repo=%d" % repository]
-        stanzas: list[dict[str, Any]] = json.loads(self.run("info", "--output=json", *only))
+        stanzas: list[dict[str, Any]] = json.loads(printable(self.run("info", "--output=json", *only)))
         return (
             stanzas[0]
             if stanzas
@@ -146,9 +146,14 @@ def _options(arguments: Sequence[str]) -> int:
     return sum(1 for argument in arguments if argument.startswith("--"))
 
 
+def printable(text: str) -> str:
+    """Plain signs only. What could not be decrypted is quoted by pgBackRest, and some of its signs end a line for whoever reads a module's answer."""
+    return "".join(sign if sign.isprintable() or sign == "\n" else "?" for sign in text.encode("ascii", "replace").decode())
+
+
 def explained(output: str) -> PgbackrestError:
     """The error behind pgBackRest's words, which quote the bytes of a file that could not be decrypted."""
-    output = "".join(sign if sign.isprintable() or sign == "\n" else "?" for sign in output.encode("ascii", "replace").decode())
+    output = printable(output)
     text = " ".join(re.sub(r"\*\*\*.*", "", line).strip() for line in output.strip().splitlines())[:400]
     for pattern, meaning, next_action in _EXPLANATIONS:
         if re.search(pattern, output, re.IGNORECASE):
