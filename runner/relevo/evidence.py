@@ -40,7 +40,7 @@ class Evidence:
 
     run: Json = field(default_factory=dict)
     phases: dict[tuple[str, str], Json] = field(default_factory=dict)
-    gates: dict[tuple[str, str, str], Json] = field(default_factory=dict)
+    gates: dict[tuple[str, str, str, str], Json] = field(default_factory=dict)
     measures: Json = field(default_factory=dict)
     fence: Json = field(default_factory=dict)
     versions: Json = field(default_factory=dict)
@@ -100,7 +100,8 @@ def _add_said(evidence: Evidence, said: Mapping[str, Any]) -> None:
         # The last word holds: a phase that is entered again in the same run replaces its first attempt.
         evidence.phases[(_name(phase, "name"), _name(phase, "host"))] = phase
     for gate in dictionaries(said.get("gates")):
-        evidence.gates[(_name(gate, "id"), _name(gate, "phase"), _name(gate, "host"))] = gate
+        # By title too: one check may ask several questions of a host, and the last answer must not hide the others.
+        evidence.gates[(_name(gate, "id"), _name(gate, "phase"), _name(gate, "host"), _name(gate, "title"))] = gate
     if isinstance(said.get("fence"), dict):
         _merge_fence(evidence.fence, said["fence"])
 

@@ -258,6 +258,13 @@ FAST = [
         "tests/unit/dr/test_restore_ladder.py",
     ),
     Protection(
+        "an acknowledged transaction that a copy lost",
+        f"{DR}/module_utils/ledger_restored.py",
+        "if not there(entry):",
+        "if False:",
+        "tests/unit/dr/test_ledger_restored.py",
+    ),
+    Protection(
         "going up a ladder whose rung broke",
         f"{DR}/module_utils/restore_ladder.py",
         "if self.broken:\n            self.rungs",

@@ -16,6 +16,7 @@ from ansible_collections.relevo.dr.plugins.module_utils.postgresql import lsn_by
 from ansible_collections.relevo.dr.plugins.module_utils.restore_target import END, LSN, NAME, TIME
 
 RESTORE, PROVE = "RESTORE", "PROVE"
+LEDGER = "LEDGER"
 RUNGS = {
     "R1": (RESTORE, "exists", "the backup's manifest and every segment of WAL up to the target"),
     "R2": (RESTORE, "checksums", "every file as its checksum says, and no page error when it was taken"),
@@ -25,6 +26,11 @@ RUNGS = {
     "R6": (PROVE, "pages and indexes", "pg_amcheck and page checksums without a finding"),
     "R7": (PROVE, "application invariants", "every declared query with the declared answer"),
     "R8": (PROVE, "a user logs in", "the application on the copy lets a user in"),
+    LEDGER: (
+        PROVE,
+        "every acknowledged transaction",
+        "all that the witness saw acknowledged before the point, nothing that began after it",
+    ),
 }
 PASS, FAIL, UNKNOWN, NOT_APPLICABLE = "pass", "fail", "unknown", "not_applicable"
 
@@ -55,6 +61,12 @@ class Rung:
     seconds: float
     evidence: str
     next_action: str = ""
+
+
+def verdict(rungs: Sequence[Rung]) -> str:
+    """Of one test: a rung that is unknown makes it partial."""
+    verdicts = {rung.verdict for rung in rungs}
+    return "failed" if FAIL in verdicts else "partial" if UNKNOWN in verdicts else "passed"
 
 
 class Ladder:

@@ -24,6 +24,10 @@ options:
   listen_addresses: {description: Where the copy listens; nowhere but its socket by default., type: str, choices: ["", "127.0.0.1"], default: ""}
   parameters: {description: More parameters of the copy's server., type: dict, default: {}}
   database: {description: The application's database., type: str, required: true}
+  ledger_query:
+    description: A query with one column C(reference) of all references of the ledger; empty when no witness writes one.
+    type: str
+    default: ""
   invariants: {description: "Queries (name, sql, expect) of the application.", type: list, elements: dict, default: []}
   application: {description: See the role dr_backup; empty when none is declared., type: dict, default: {}}
   secrets: {description: Filled by the action plugin., type: dict, default: {}}
@@ -57,6 +61,8 @@ EXAMPLES = r"""
 
 RETURN = r"""
 tests: {description: "I(before) and this test, as the record keeps them.", returned: success, type: list, elements: dict}
+present: {description: "The ledger's numbers in the copy, as [prefix, first, last].", returned: success, type: list, elements: list}
+point: {description: "Time of the last commit in the copy; empty when the ledger was not looked at.", returned: success, type: str}
 """
 
 import os
@@ -70,18 +76,29 @@ from ansible_collections.relevo.dr.plugins.module_utils.milestone import Milesto
 from ansible_collections.relevo.dr.plugins.module_utils.postgresql import PostgresqlError, controldata, owner_switch
 from ansible_collections.relevo.dr.plugins.module_utils.refusal import Refusal
 from ansible_collections.relevo.dr.plugins.module_utils.restore_ladder import (
+    LEDGER,
+    NOT_APPLICABLE,
     PROVE,
     Ladder,
     RungFailed,
     RungSkipped,
     arrived,
     predicted_rto,
+    verdict,
 )
 from ansible_collections.relevo.dr.plugins.module_utils.restore_target import END
 from ansible_collections.relevo.dr.plugins.module_utils.sandbox_application import Application, filled
 from ansible_collections.relevo.dr.plugins.module_utils.sandbox_server import Server
 
 START_SECONDS = 300
+# References are prefix-number; neighbours are told as one range.
+ISLANDS = """
+select prefix, min(n) as first, max(n) as last
+from (select prefix, n, n - dense_rank() over (partition by prefix order by n) as island
+      from (select substring(reference from '^(.*)-[0-9]+$') as prefix, substring(reference from '-([0-9]+)$')::bigint as n
+            from (%s) known where reference ~ '-[0-9]{1,15}$') numbered) neighbours
+group by prefix, island order by prefix, first
+"""
 
 
 def main() -> None:
@@ -97,6 +114,7 @@ def main() -> None:
             "listen_addresses": {"type": "str", "choices": ["", "127.0.0.1"], "default": ""},
             "parameters": {"type": "dict", "default": {}},
             "database": {"type": "str", "required": True},
+            "ledger_query": {"type": "str", "default": ""},
             "invariants": {"type": "list", "elements": "dict", "default": []},
             "application": {"type": "dict", "default": {}},
             "secrets": {"type": "dict", "default": {}, "no_log": True},
@@ -119,7 +137,9 @@ def main() -> None:
     suffix = "" if number == 1 else " %d" % number
     milestone = Milestone(PROVE + suffix, p["host_name"])
     if module.check_mode:
-        module.exit_json(changed=False, tests=[], **told(phases=[milestone.ended("skipped", "check mode proves nothing")]))
+        module.exit_json(
+            changed=False, tests=[], present=[], point="", **told(phases=[milestone.ended("skipped", "check mode proves nothing")])
+        )
     proof = Proof(p)
     try:
         with sandbox.held(proof.place, p["run_id"], p["wait_timeout"]):
@@ -136,6 +156,8 @@ def main() -> None:
     module.exit_json(
         changed=True,
         tests=tests,
+        present=proof.present or [],
+        point=proof.point() if proof.present is not None else "",
         **told(
             gates=proof.ladder.gates(p["host_name"], what, suffix, PROVE),
             phases=[milestone.ended(outcome, "%s: %s" % (what, detail))],
@@ -157,6 +179,7 @@ class Proof:
         self._last_commit: Optional[str] = None
         self._replay_seconds: Optional[float] = None
         self.version = ""
+        self.present: Optional[list[list[Any]]] = None
 
     def climb(self) -> None:
         """The rungs R4 to R8; the server is stopped in any case."""
@@ -169,6 +192,7 @@ class Proof:
             self.ladder.climb("R6", self._pages)
             self.ladder.climb("R7", self._invariants)
             self.ladder.climb("R8", self._login)
+            self.ladder.climb(LEDGER, self._ledger)
         finally:
             self._server.stop()
             sandbox.write_mark(self.place, self._p["run_id"], "proven" if not self.ladder.broken else "failed")
@@ -185,7 +209,7 @@ class Proof:
             "timeline": test["timeline"],
             "target_kind": test["kind"],
             "target": test["target"],
-            "verdict": "failed" if self.ladder.broken else "partial" if self._doubts() else "passed",
+            "verdict": verdict(self.ladder.rungs),
             "proven_up_to": self.ladder.reached,
             "rungs": self.ladder.told(),
             "delta": copy["delta"],
@@ -200,8 +224,9 @@ class Proof:
             "predicted_rto_seconds": predicted_rto(test["live_bytes"], whole, seconds, self._replay_seconds),
         }
 
-    def _doubts(self) -> bool:
-        return any(rung.verdict == "unknown" for rung in self.ladder.rungs)
+    def point(self) -> str:
+        """The time up to which all that was committed is in the copy."""
+        return str(self._last_commit or self._test["backup_stopped_at"])
 
     def _starts(self) -> str:
         control = controldata(self._p["bin_directory"], self.place.data, self.place.owner)
@@ -318,6 +343,18 @@ class Proof:
             return application.log_in()
         finally:
             application.stop()
+
+    def _ledger(self) -> str:
+        if not self._p["ledger_query"]:
+            raise RungSkipped("no witness writes a ledger", "", NOT_APPLICABLE)
+        try:
+            with self._server.session(self._p["database"], self._p["query_timeout"]) as session:
+                rows = session.query(ISLANDS % self._p["ledger_query"].rstrip("; \n"))
+        except PostgresqlError as error:
+            raise RungFailed("the ledger cannot be read in the copy: %s" % error, "correct dr_ledger_present_query") from None
+        self.present = [[row["prefix"], row["first"], row["last"]] for row in rows]
+        # Only the witness knows what it saw; it has the next word (ledger_restored).
+        raise RungSkipped("the witness was not asked", "see why the witness does not answer")
 
 
 if __name__ == "__main__":
