@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 import relevo
-from relevo import closing, inventory, paths, report, settlement, signature, status, summary
+from relevo import closing, inventory, notify, paths, report, settlement, signature, status, summary, targets
 from relevo.errors import Exit, RelevoError, UsageError
 from relevo.progress import Progress
 from relevo.record import parse
@@ -37,6 +37,15 @@ Inventory = Annotated[
     list[str] | None, typer.Option("--inventory", "-i", help="Inventory path; more than once is possible. [env: RELEVO_INVENTORY]")
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+NotifyFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--notify",
+        envvar="RELEVO_NOTIFY_URLS",
+        show_envvar=True,
+        help="Tell people: a file of apprise URLs, one a line, mode 0600.",
+    ),
+]
 Run = Annotated[str, typer.Argument(help="A run id, or: latest")]
 
 
@@ -104,13 +113,18 @@ def run(
     require_objectives: Annotated[
         bool, typer.Option("--require-objectives", help="A passed run that missed an objective exits with 1.")
     ] = False,
+    notify_file: NotifyFile = None,
+    notify_when: Annotated[
+        notify.When, typer.Option(help="Of which runs: not-passed (and the first that passes after it), or always.")
+    ] = notify.When.NOT_PASSED,
     as_json: AsJson = False,
 ) -> Exit:
     """Run a runbook, show its progress, and record it.
 
     Exit codes: 0 passed, 1 failed, 2 refused, 3 interrupted, 4 usage, 5 partial.
     """
-    finished = _conduct(runbook, sources, extra or [], approver=approver, check_mode=check)
+    request = _request(notify_file, notify_when)
+    finished = _conduct(runbook, sources, extra or [], approver=approver, check_mode=check, request=request)
     record = finished.record
     if as_json:
         _print_json(record.document())
@@ -118,6 +132,7 @@ def run(
         summary.show(output, record)
     if finished.undelivered:
         _complain(f"{finished.undelivered} The record waits in the state directory; the next relevo command delivers it.")
+    _tell_people()
     missed = require_objectives and record.verdict in {Verdict.PASSED, Verdict.PARTIAL} and record.objectives_met is not True
     return Exit.FAILED if missed else record.verdict.exit
 
@@ -130,6 +145,7 @@ def _conduct(
     approver: str | None = None,
     check_mode: bool = False,
     kept: bool = True,
+    request: notify.Request | None = None,
 ) -> closing.Finished:
     project = paths.find_project(Path.cwd(), os.environ)
     session = Session(
@@ -143,8 +159,26 @@ def _conduct(
         check_mode=check_mode,
         kept=kept,
         ask=_ask if sys.stdin.isatty() and errors.is_terminal else None,
+        notify=request,
     )
     return conduct(session, Progress(errors, f"relevo {runbook}", lasting=kept))
+
+
+def _request(file: Path | None, when: notify.When) -> notify.Request | None:
+    """Judged before anything starts: a run that nobody would hear of is no run of the night."""
+    if file is None:
+        return None
+    path = file.expanduser().absolute()
+    targets.read(path)
+    return notify.Request(str(path), when)
+
+
+def _tell_people() -> notify.Delivery:
+    """What waits for delivery, of this run and of earlier ones. It changes no exit code: the record holds, heard or not."""
+    delivery = notify.deliver(paths.find_place(os.environ))
+    for sentence in delivery.waiting:
+        _complain(f"{sentence} The next relevo run, or relevo notify, tries again.")
+    return delivery
 
 
 def _inventory(sources: list[str] | None) -> tuple[str, ...]:
@@ -162,6 +196,27 @@ def _needed(sources: tuple[str, ...]) -> tuple[str, ...]:
 def _ask(words: str) -> str:
     errors.print(Text.assemble("This moves production. To go on, type: ", (words, "bold")))
     return input("> ")
+
+
+@commands.command("notify")
+@explained
+def notify_people(
+    run_id: Annotated[str | None, typer.Argument(help="A run id, or: latest. Without it whatever waits is delivered.")] = None,
+    file: NotifyFile = None,
+) -> Exit:
+    """Deliver word of runs that waits, also of runs that were killed; or tell of one run now."""
+    store = _store()
+    if run_id is not None:
+        if file is None:
+            message = "Nobody to notify: give a file of apprise URLs with --notify, or set RELEVO_NOTIFY_URLS."
+            raise UsageError(message)
+        reasons = notify.send(paths.find_place(os.environ), parse(store.get(run_id).document), file)
+        for reason in reasons:
+            _complain(f"Not delivered: {reason}.")
+        return Exit.FAILED if reasons else Exit.PASSED
+    delivery = _tell_people()
+    output.print(f"{len(delivery.told)} delivered, {len(delivery.waiting)} waiting.", highlight=False)
+    return Exit.FAILED if delivery.waiting else Exit.PASSED
 
 
 @results.command("list")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     from relevo.feed import Event
 
 Json = dict[str, Any]
+_PART = re.compile(r"[^:]* (\d+)/(\d+): ")
 
 
 @dataclass(frozen=True)
@@ -32,12 +34,13 @@ class Evidence:
     """The sum of the `relevo` data and of the outcome of the tasks.
 
     opened: the playbook's own opening task spoke; finished: the closing statistics arrived; failed_hosts, lost_hosts:
-    by those statistics, so that ignored and rescued failures do not count; last: the last event that was seen.
+    by those statistics, so that ignored and rescued failures do not count; last: the last event that was seen; part: the number of the
+    last play and of all, from a title such as "Failover 3/7: Lock".
     """
 
     run: Json = field(default_factory=dict)
     phases: dict[tuple[str, str], Json] = field(default_factory=dict)
-    gates: dict[tuple[str, str, str], Json] = field(default_factory=dict)
+    gates: dict[tuple[str, str, str, str], Json] = field(default_factory=dict)
     measures: Json = field(default_factory=dict)
     fence: Json = field(default_factory=dict)
     versions: Json = field(default_factory=dict)
@@ -49,6 +52,7 @@ class Evidence:
     lost_hosts: tuple[str, ...] = ()
     counts: dict[str, int] = field(default_factory=dict)
     last: Event | None = None
+    part: tuple[int, int] | None = None
 
 
 def collect(events: Iterable[Event]) -> Evidence:
@@ -68,6 +72,9 @@ def _add_event(evidence: Evidence, event: Event) -> None:
         unreachable = event.event == "runner_on_unreachable"
         message = event.message or "no message"
         evidence.failures.append(Failure(event.host, event.play, event.task, message, event.at, unreachable, refused))
+    if event.event == "playbook_on_play_start":
+        title = _PART.match(event.play or "")
+        evidence.part = (int(title[1]), int(title[2])) if title else evidence.part
     if event.event == "playbook_on_stats":
         evidence.finished = True
         evidence.failed_hosts = _hosts(event, "failures")
@@ -93,7 +100,8 @@ def _add_said(evidence: Evidence, said: Mapping[str, Any]) -> None:
         # The last word holds: a phase that is entered again in the same run replaces its first attempt.
         evidence.phases[(_name(phase, "name"), _name(phase, "host"))] = phase
     for gate in dictionaries(said.get("gates")):
-        evidence.gates[(_name(gate, "id"), _name(gate, "phase"), _name(gate, "host"))] = gate
+        # By title too: one check may ask several questions of a host, and the last answer must not hide the others.
+        evidence.gates[(_name(gate, "id"), _name(gate, "phase"), _name(gate, "host"), _name(gate, "title"))] = gate
     if isinstance(said.get("fence"), dict):
         _merge_fence(evidence.fence, said["fence"])
 

@@ -47,6 +47,14 @@ def boot_id() -> str:
     return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
 
 
+def pid_namespace() -> str | None:
+    """Where process ids are numbers of our processes, such as pid:[4026531836]; None when the kernel does not say."""
+    try:
+        return str(Path("/proc/self/ns/pid").readlink())
+    except OSError:
+        return None
+
+
 def process_started(pid: int) -> int | None:
     """The kernel's start time of a process in clock ticks since boot; None when there is no such process."""
     try:

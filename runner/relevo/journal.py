@@ -19,6 +19,8 @@ JOURNAL = "journal.jsonl"
 RESERVE = "reserve"
 # Room that is set aside at the start, so that the record of a run on a full disk can still be written.
 RESERVE_BYTES = 1 << 20
+# Longer than any single task may take (a backup: one day), so that only a dead run is silent for so long.
+SILENCE_SECONDS = 48 * 3600.0
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class Opening:
     """The journal's first line: who started what, when, and as which process.
 
     opened_at: UTC; boottime: seconds since boot; pid_started: clock ticks since boot; inputs: {mode, scope, ...} as given;
+    pid_namespace: where pid is its number;
     recorded: a runbook, whose record is due even when its opening task never speaks; kept: becomes a result.
     """
 
@@ -48,13 +51,19 @@ class Opening:
     cluster: str | None = None
     digests: dict[str, Any] = field(default_factory=dict)
     versions: dict[str, str | None] = field(default_factory=dict)
+    pid_namespace: str | None = None
 
-    def owner_is_alive(self) -> bool:
-        """Whether the process that opened the journal still runs; another machine's run counts as alive."""
+    def owner_is_alive(self, silent_seconds: float = 0.0) -> bool:
+        """Whether the process that opened the journal still runs; another machine's run counts as alive.
+
+        silent_seconds: for how long the journal has not grown. It decides where the process cannot be seen: a container's run, looked at from another one.
+        """
         if self.controller != identity.controller():
             return True
         if self.boot_id != identity.boot_id():
             return False
+        if self.pid_namespace is None or self.pid_namespace != identity.pid_namespace():
+            return silent_seconds < SILENCE_SECONDS
         return identity.process_started(self.pid) == self.pid_started is not None
 
 
@@ -171,6 +180,7 @@ def now() -> dict[str, Any]:
         "pid": pid,
         "pid_started": identity.process_started(pid),
         "boot_id": identity.boot_id(),
+        "pid_namespace": identity.pid_namespace(),
     }
 
 

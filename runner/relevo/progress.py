@@ -39,6 +39,7 @@ class Progress:
         self._phases: dict[tuple[str, str], dict[str, Any]] = {}
         self._gates: dict[tuple[str, str], dict[str, Any]] = {}
         self._failures: list[str] = []
+        self._note = ""
         self._spinner = Spinner("dots")
         self._live = Live(get_renderable=self._render, console=console, transient=True) if console.is_terminal else None
 
@@ -59,7 +60,7 @@ class Progress:
             self._play = event.play or ""
             self._plain(f"{self._play}")
         elif event.event == "playbook_on_task_start":
-            self._task = event.task or ""
+            self._task, self._note = event.task or "", ""
         elif event.event in {"runner_on_failed", "runner_on_unreachable"}:
             known = " (tolerated)" if event.ignored else ""
             what = "no answer: " if event.event == "runner_on_unreachable" else ""
@@ -67,6 +68,13 @@ class Progress:
             self._plain(f"  {self._failures[-1]}")
         for said in event.said:
             self._take_said(said)
+
+    def note(self, text: str) -> None:
+        """A line that a long task says while it is at work."""
+        for line in text.splitlines():
+            if line.strip() and not line.startswith("["):
+                self._note = line.strip()
+                self._plain(f"  {self._note}")
 
     def _take_said(self, said: dict[str, Any]) -> None:
         for phase in said.get("phases") or []:
@@ -94,6 +102,7 @@ class Progress:
         parts += [Text(f"  gate {_gate_line(gate)}", GATE_MARKS.get(str(gate.get("verdict")), ("", "red"))[1]) for gate in gates]
         parts += [Text(f"  {failure}", "red") for failure in self._failures[-3:]]
         self._spinner.update(text=Text(f"{self._play}  ·  {self._task}" if self._task else self._play or "starting"))
+        parts += [Text(f"  {self._note}", "dim")] if self._note else []
         parts.append(self._spinner)
         return Group(*parts)
 

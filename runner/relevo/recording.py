@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 # A link to what ansible-runner writes during a run: it holds the whole environment and is never kept.
 ARTIFACTS = "runner"
 _SECRETS = "secrets_directory"
-# The laboratory's own playbook is no test of anybody's recovery.
-_NO_RUNBOOKS = frozenset({"lab"})
+# Neither the laboratory's own playbook nor the word to the witness is a test of anybody's recovery.
+_NO_RUNBOOKS = frozenset({"lab", "beat"})
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from relevo.clock import parse_utc
 from relevo.errors import RelevoError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from pathlib import Path
 
     from relevo.record import Record
@@ -59,7 +59,7 @@ def render(record: Record, form: Form) -> str:
         numbers=wording.numbers,
         size=wording.size,
         number=_number,
-        words=_words,
+        words=words,
     )
     template = environment.get_template("report.html.j2" if form is Form.HTML else "report.md.j2")
     return template.render(_view(record)).rstrip() + "\n"
@@ -72,8 +72,6 @@ def _filled(items: Sequence[dict[str, Any]], *names: str) -> list[dict[str, Any]
 
 def _view(record: Record) -> dict[str, Any]:
     parts = record.measures.get("rto_breakdown") or []
-    gates = _filled(record.gates, "id", "title", "host", "observed", "expected", "verdict", "next_action")
-    gates.sort(key=lambda gate: _rank(str(gate["verdict"])))
     return {
         "record": record,
         "title": story.title(record),
@@ -98,13 +96,23 @@ def _view(record: Record) -> dict[str, Any]:
         "ledger": record.measures["ledger"],
         "observers": _observers(record.measures.get("observers")),
         "fence_meaning": story.FENCES.get(str(record.fence.get("class")), ""),
-        "gates": gates,
+        "gates": gates_in_order(record),
         "gate_moods": GATE_MOODS,
-        "passed_gates": sum(gate["verdict"] in {"pass", "not_applicable"} for gate in gates),
+        "passed_gates": sum(gate.get("verdict") in {"pass", "not_applicable"} for gate in record.gates),
         "basis": _basis(record),
         "unobserved": wording.UNOBSERVED,
         "verify_time": f"{parse_utc(record.closed_at):%Y%m%d%H%M%SZ}",
     }
+
+
+def gates_in_order(record: Record, wanted: Collection[str] = ()) -> list[dict[str, Any]]:
+    """The gates, or those of the wanted verdicts, with an empty place for what nobody said; what needs an eye comes first.
+
+    A verdict that nobody knows counts as unknown.
+    """
+    gates = _filled(record.gates, "id", "title", "host", "observed", "expected", "verdict", "next_action")
+    gates.sort(key=lambda gate: _rank(str(gate["verdict"])))
+    return [gate for gate in gates if not wanted or (gate["verdict"] if gate["verdict"] in _GATE_ORDER else "unknown") in wanted]
 
 
 def _rank(verdict: str) -> int:
@@ -144,7 +152,7 @@ def _number(value: Any) -> str:
     return f"{value:,}".replace(",", " ") if isinstance(value, int) and not isinstance(value, bool) else wording.UNOBSERVED
 
 
-def _words(value: Any) -> str:
+def words(value: Any) -> str:
     """Any JSON value in a table: text as it is, a tree as JSON."""
     if value is None or value == "":
         return "–"

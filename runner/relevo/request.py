@@ -21,7 +21,7 @@ _LONGEST = 500
 _SHOWN = 60
 _CLOCK_LEEWAY = timedelta(minutes=5)
 
-_NAME = (re.compile(r"[a-z0-9][a-z0-9-]{0,62}"), "a name of small letters, digits and hyphens")
+_NAME = (re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}"), "a name of letters, digits, dots, hyphens and underscores")
 _SECONDS = (re.compile(r"\d{1,9}(\.\d{1,6})?"), "a number of seconds")
 _COUNT = (re.compile(r"\d{1,9}"), "a whole number")
 _HOST = (re.compile(r"[a-z0-9][a-z0-9.-]{0,252}"), "a host of the inventory")
@@ -33,20 +33,34 @@ FORMS: dict[str, tuple[re.Pattern[str], str]] = {
     "dr_mode": (re.compile("drill|disaster"), "drill (a rehearsal, which moves production) or disaster"),
     "dr_scope": (re.compile("database|site"), "database (the same application hosts) or site (the other site's)"),
     "dr_target_site": _NAME,
-    "dr_confirm": (re.compile(r"[a-z0-9][a-z0-9 -]{0,199}"), "the words that the runbook asks for"),
+    "dr_confirm": (re.compile(r"[A-Za-z0-9][A-Za-z0-9._ -]{0,199}"), "the words that the runbook asks for"),
     "dr_accept_loss_seconds": _SECONDS,
     "dr_accept_loss_transactions": _COUNT,
     "dr_accept_unknown": (
         re.compile(r"[A-Z][A-Z0-9]{1,15}(,[A-Z][A-Z0-9]{1,15})*"),
         "ids of gates with commas between them, such as G02,G15",
     ),
-    "dr_attest_dead": (re.compile(r"[a-z0-9][a-z0-9.,-]{0,499}"), "names of hosts with commas between them"),
+    "dr_attest_dead": (re.compile(r"[A-Za-z0-9][A-Za-z0-9._,-]{0,499}"), "names of hosts with commas between them"),
     "dr_attested_by": _PROSE,
     "dr_failed_at": (re.compile(r"[0-9TZ:.+-]{20,40}"), "a time such as 2026-11-24T03:12:00Z"),
     "dr_reason": _PROSE,
     "dr_approver": _PROSE,
     "dr_allow_restart": _FLAG,
     "dr_backup_full": _FLAG,
+    "dr_backup_type": (re.compile("full|diff|incr"), "full, diff or incr"),
+    "dr_backup_repository": (re.compile(r"\d{1,3}(,\d{1,3})*"), "numbers of repositories with commas between them, such as 1,2"),
+    "dr_restore_set": (re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_-]{0,62}"), "latest, all, or the label of a backup"),
+    "dr_restore_target_time": (
+        re.compile(r"[0-9A-Za-z][0-9A-Za-z :.+-]{0,49}"),
+        "a time with an offset, such as 2026-11-24T03:12:00Z",
+    ),
+    "dr_restore_target_lsn": (re.compile(r"[0-9A-Za-z/]{1,40}"), "an LSN such as 0/3000148"),
+    "dr_restore_target_name": (
+        re.compile(r"[!-&(-,.-\[\]-~][ -&(-\[\]-~]{0,99}"),
+        "the name of a restore point: printable characters without quotes",
+    ),
+    "dr_restore_timeline": (re.compile(r"[0-9a-z]{1,10}"), "latest, current, or the number of a timeline"),
+    "dr_restore_repository": (re.compile(r"[0-9]{1,3}|each"), "the number of a repository, or each"),
     "dr_files_host": _HOST,
     "dr_files_set": (re.compile(r"[a-z][a-z0-9-]{0,30}"), "the name of a set, such as configuration"),
     "dr_files_target": (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from relevo import closing, execute, inventory, recording, request, settlement
+from relevo import closing, execute, inventory, notify, recording, request, settlement
 from relevo.errors import InputRefusedError, RelevoError
 from relevo.verdict import Ending
 
@@ -24,7 +24,7 @@ _SIGNALLED = frozenset({99, 254})
 class Session:
     """What the operator asked for. pairs: the `-e` arguments as typed; ask: shows the words and returns what was typed.
 
-    ask is None where nobody can be asked; kept: whether the run becomes a result.
+    ask is None where nobody can be asked; kept: whether the run becomes a result; notify: who is to hear of it.
     """
 
     place: Place
@@ -37,6 +37,7 @@ class Session:
     check_mode: bool = False
     kept: bool = True
     ask: Callable[[str], str] | None = None
+    notify: notify.Request | None = None
 
     @property
     def runbook(self) -> str:
@@ -66,6 +67,7 @@ def conduct(session: Session, progress: Progress) -> closing.Finished:
         ),
         session.environment,
     )
+    refusal = refusal or _ask_to_notify(session, recorder)
     ending = Ending(refusal=refusal, started=False) if refusal else _run(session, recorder, inputs, progress)
     finished = recorder.close(ending)
     if finished is None:
@@ -74,6 +76,17 @@ def conduct(session: Session, progress: Progress) -> closing.Finished:
     if finished.undelivered is None:
         settlement.settle(session.place)
     return finished
+
+
+def _ask_to_notify(session: Session, recorder: recording.Recorder) -> str | None:
+    """Kept before the first task, so that a run that is killed is told of too; why that is impossible."""
+    if session.notify is None:
+        return None
+    try:
+        notify.ask(recorder.directory, session.notify)
+    except OSError as error:
+        return f"Whom to notify cannot be kept in {recorder.directory}: {error.strerror}. Nothing was started."
+    return None
 
 
 def _judge(session: Session) -> tuple[request.Inputs, str | None, str | None]:
@@ -128,6 +141,8 @@ def _run(session: Session, recorder: recording.Recorder, inputs: request.Inputs,
         event = recorder.take(raw)
         if event is not None:
             progress.take(event)
+        elif raw.get("event") == "verbose":
+            progress.note(recorder.redact(str(raw.get("stdout") or "")))
 
     try:
         with progress:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import shutil
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -47,7 +48,7 @@ def _settle_one(place: Place, directory: Path, *, deliver: bool) -> None:
         opening, lines = journal.read(directory)
     except JournalError:
         return  # its opening never reached the disk: that run was refused by its own opening task
-    if opening.owner_is_alive():
+    if opening.owner_is_alive(_silent_seconds(opening, directory)):
         return
     shutil.rmtree((directory / ARTIFACTS).resolve(), ignore_errors=True)
     (directory / ARTIFACTS).unlink(missing_ok=True)
@@ -56,7 +57,15 @@ def _settle_one(place: Place, directory: Path, *, deliver: bool) -> None:
     log.close()
     events = [from_line(line) for line in lines if line.get("event") in KEPT]
     reason = f"The process {opening.pid} that ran it died without closing the run."
+    if opening.boot_id == identity.boot_id() and opening.pid_namespace != identity.pid_namespace():
+        reason = f"It has said nothing for {journal.SILENCE_SECONDS / 3600:.0f} hours; its process {opening.pid} was in a container that is not this one."
     closing.finish(place, directory, opening, events, Ending(reason=reason), signature.ready_key(place.keys))
+
+
+def _silent_seconds(opening: journal.Opening, directory: Path) -> float:
+    """For how long the journal has surely not grown: nobody's setting of the wall clock makes a young run old."""
+    unchanged = time.time() - (directory / journal.JOURNAL).stat().st_mtime
+    return min(unchanged, clock.boottime_seconds() - opening.boottime)
 
 
 @contextmanager

@@ -117,6 +117,20 @@ class Store:
             query = query.where(_record.c.runbook == runbook)
         return self._read(query if limit is None else query.limit(limit))
 
+    def before(self, record: Record, *, verdict: str | None) -> Stored | None:
+        """The run of the same runbook and cluster that began last before this one, or the last with that verdict.
+
+        A run that ended before anybody named a cluster may be of any.
+        """
+        query = sql.select(_record.c.run_id, _record.c.document, _record.c.signature)
+        query = query.where(_record.c.runbook == record.runbook, _record.c.opened_at < record.opened_at)
+        if record.cluster:
+            query = query.where(sql.or_(_record.c.cluster == record.cluster, _record.c.cluster.is_(None)))
+        if verdict is not None:
+            query = query.where(_record.c.verdict == verdict)
+        found = self._read(query.order_by(_record.c.opened_at.desc(), _record.c.run_id.desc()).limit(1))
+        return found[0] if found else None
+
     def first(self, cluster: str, runbook: str, verdicts: Sequence[str]) -> str | None:
         """When the oldest run of a runbook that ended with one of these verdicts was opened; None when there is none."""
         query = sql.select(_record.c.run_id, _record.c.document, _record.c.signature)

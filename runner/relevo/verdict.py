@@ -97,6 +97,9 @@ def _failures(evidence: Evidence) -> list[str]:
     reasons = [
         f"{failure.host}: {failure.task}: {failure.message}" for failure in evidence.failures if failure.host in lost_or_failed
     ]
+    if evidence.part and evidence.part[0] < evidence.part[1] and not reasons:
+        # Ansible ends a playbook early without a failure on record: an unreachable host that was ignored is enough.
+        reasons = [f"The runbook ended after its part {evidence.part[0]} of {evidence.part[1]}."]
     if lost_or_failed and not reasons:
         reasons = [f"These hosts failed: {', '.join(sorted(lost_or_failed))}."]
     for (name, host), phase in evidence.phases.items():

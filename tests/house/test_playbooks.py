@@ -91,6 +91,14 @@ def test_a_probe_that_bears_a_silent_host_is_the_only_exception_to_failing(path)
         assert task.get("ignore_unreachable", False) is False or "register" in task, task["name"]
 
 
+@EVERY_PLAYBOOK
+def test_a_play_that_bears_a_silent_host_does_not_end_with_it(playbook):
+    """With any_errors_fatal an unreachable host ends the playbook although the task bears it: without a word, and no play after it runs."""
+    for play in load(playbook):
+        bears = [task["name"] for task in tasks([play]) if task.get("ignore_unreachable")]
+        assert not (bears and play.get("any_errors_fatal")), bears
+
+
 def test_no_rule_of_the_linter_is_left_out():
     rules = load(ROOT / ".ansible-lint")
     assert rules["profile"] == "production"

@@ -165,6 +165,14 @@ class Bench:
             return []
         return [json.loads(line) for line in path.read_text().splitlines() if line.endswith("}")]
 
+    def lock_of(self, host: str) -> dict[str, Any] | None:
+        """The lock file on a host, read from its disk."""
+        try:
+            found: dict[str, Any] = json.loads((self.lab.root(self.lab.host(host)) / "var/lib/relevo/lock.json").read_text())
+        except FileNotFoundError:
+            return None
+        return found
+
     def acknowledged(self) -> int:
         """How many ledger entries the witness has seen acknowledged."""
         path = self.lab.root(self.lab.host("wit1")) / "var/lib/relevo-ledger/ledger.jsonl"
@@ -175,11 +183,11 @@ class Bench:
         found: dict[str, Any] = json.loads(answer) if answer.startswith("{") else {}
         return found
 
-    def wait(self, what: str, condition: Callable[[], bool], seconds: float = 60) -> None:
+    def wait(self, what: str, condition: Callable[[], bool], seconds: float = 60, pause: float = 0.1) -> None:
         limit = time.monotonic() + seconds
         while not condition():
             assert time.monotonic() < limit, f"{what}: not within {seconds:g} s"
-            time.sleep(0.1)
+            time.sleep(pause)
 
     def wait_until_serving(self) -> None:
         """The healthy state: a streams to b, the application serves from a, the ledger is acknowledged."""

@@ -23,7 +23,7 @@ def open_intent(bench: Bench, phase: str) -> bool:
 
 
 def locked(bench: Bench) -> bool:
-    return (bench.lab.root(bench.lab.host("b-db1")) / "var/lib/relevo/lock.json").exists()
+    return bench.lock_of("b-db1") is not None
 
 
 def looked(bench: Bench) -> bool:
@@ -71,11 +71,7 @@ def state(bench: Bench) -> dict[str, object]:
             for host in ("a-app1", "b-app1")
         },
         "served by": bench.health("b-app1")["server"],
-        "locks": [
-            host
-            for host in ("a-db1", "b-db1", "a-app1", "b-app1")
-            if (bench.lab.root(bench.lab.host(host)) / "var/lib/relevo/lock.json").exists()
-        ],
+        "locks": [host for host in ("a-db1", "b-db1", "a-app1", "b-app1") if bench.lock_of(host)],
     }
 
 

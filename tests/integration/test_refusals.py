@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import re
 import shutil
+import signal
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -121,10 +125,19 @@ def test_a_standby_of_another_cluster(bench):
 
 def test_a_standby_that_has_not_followed_for_days(bench):
     bench.sql("b-db1", "select pg_wal_replay_pause()")
-    bench.sql("b-db1", "select pg_terminate_backend(pid) from pg_stat_wal_receiver")
+    # In this order: a receiver that comes back before the cut would stream on as far as anybody can see.
     bench.verb("cut", "a-db1", "b-db1")
+    bench.sql("b-db1", "select pg_terminate_backend(pid) from pg_stat_wal_receiver")
     bench.sql("b-db1", "select pg_wal_replay_resume()")
     refused(bench, "G08 on b-db1.*not streaming", **DRILL)
+
+
+def test_a_ledger_that_is_not_at_work(bench):
+    """It would acknowledge nothing that could be missing."""
+    bench.inside("wit1", "systemctl", "stop", "relevo-ledger")
+    time.sleep(31)
+    refused(bench, "LOSS on wit1", **DRILL)
+    assert bench.writable("a-db1")
 
 
 def test_a_primary_that_only_the_controller_cannot_see(bench):
@@ -148,13 +161,47 @@ def test_a_host_that_does_not_let_us_in_is_not_dead(bench):
     assert bench.writable("a-db1")
 
 
-def test_of_two_operators_at_once_exactly_one_goes_on(bench):
-    first, second = bench.start("failover", **DRILL), bench.start("failover", **DRILL)
-    codes = sorted([bench.finish(first).code, bench.finish(second).code])
-    assert codes[0] == 0
-    assert codes[1] != 0
-    records = json.loads(bench.relevo("results", "list", "--json").stdout)[:2]
-    assert sorted(record["verdict"] for record in records) == ["passed", "refused"]
+@contextlib.contextmanager
+def standing_still(process: subprocess.Popen[str]) -> Iterator[None]:
+    """ansible-playbook starts no further task meanwhile."""
+    os.killpg(process.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.killpg(process.pid, signal.SIGCONT)
+
+
+def has_looked(bench: Bench, before: set[Path]) -> bool:
+    """Whether the run that was started since has passed its gates."""
+    return any((run / "control/plan.json").exists() for run in set((bench.store / "runs").glob("*-failover-*")) - before)
+
+
+@pytest.mark.parametrize("looked", ["before the first came", "while the first held the lock"])
+def test_of_two_operators_at_once_exactly_one_goes_on(bench, looked):
+    """The second meets the first one's lock, however fast either of them is: at its gates, or, when they had passed already, when it takes the lock."""
+    with contextlib.ExitStack() as waiting:
+        if looked == "before the first came":
+            before = set((bench.store / "runs").glob("*"))
+            second = bench.start("failover", **DRILL)
+            bench.wait("the second has passed its gates", lambda: has_looked(bench, before), pause=0.002)
+            waiting.enter_context(standing_still(second))
+            assert bench.lock_of("b-db1") is None
+        first = bench.start("failover", **DRILL)
+        bench.wait("the first holds the lock", lambda: bench.lock_of("b-db1") is not None, pause=0.002)
+        with standing_still(first):
+            held = bench.lock_of("b-db1")
+            waiting.close()
+            if looked != "before the first came":
+                second = bench.start("failover", **DRILL)
+            refused_run = bench.finish(second)
+            assert bench.lock_of("b-db1") == held, "the second touched the lock of the first"
+            assert bench.writable("a-db1"), "something was moved while the first one stood still"
+    assert refused_run.code != 0
+    assert refused_run.record["verdict"] == "refused"
+    assert re.search(rf"G10 on b-db1: .*{held['run_id']}", refused_run.output), refused_run.output[-3000:]
+    assert "Next:" in refused_run.output
+    assert bench.finish(first).code == 0
+    assert bench.record(held["run_id"])["verdict"] == "passed"
     assert bench.writable("b-db1")
     assert not bench.writable("a-db1")
 

@@ -68,7 +68,7 @@ def verify(bench: Bench, *, full: bool = False) -> Run:
 def green(bench: Bench) -> dict:
     run = verify(bench, full=True)
     assert run.code == 0, run.output[-4000:]
-    assert run.record["verdict"] == "passed", run.record["reasons"]
+    assert run.record["verdict"] == "passed", run.record["verdict_reasons"]
     return run.record
 
 

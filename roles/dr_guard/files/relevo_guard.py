@@ -23,6 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
@@ -113,10 +114,16 @@ def decide(evidence: Evidence) -> Decision:
         decision = rule(evidence)
         if decision is not None:
             return decision
+    heard = [peer.name for peer in evidence.peers if peer.role == "standby"]
+    unheard = _silence(evidence.peers)
     return Decision(
         HOLD_READ_ONLY,
-        "no other host of the cluster answers (%s): it cannot be known that none of them is primary" % _silence(evidence.peers),
-        "when you know that no other host is primary: relevo-guard start --reason '...'; or restart this unit once another host answers",
+        "%s answers, yet neither these hosts nor the archive do (%s): it cannot be known that none of them is primary"
+        % (", ".join(heard), unheard)
+        if heard
+        else "no other host of the cluster answers (%s): it cannot be known that none of them is primary" % unheard,
+        "when you know that no other host is primary: relevo-guard start --reason '...'; or restart this unit once %s"
+        % ("they answer, or the archive" if heard else "another host answers"),
     )
 
 
@@ -160,16 +167,33 @@ def _newer_timeline(evidence: Evidence) -> Optional[Decision]:
 def _known_or_permitted(evidence: Evidence) -> Optional[Decision]:
     if not evidence.peers:
         return Decision(WRITABLE, "this cluster has no other host")
-    standbys = [peer.name for peer in evidence.peers if peer.role == "standby"]
-    if standbys:
-        return Decision(WRITABLE, "%s answers and is a standby; nobody else is primary" % ", ".join(standbys))
+    if _known(evidence):
+        standbys = ", ".join(peer.name for peer in evidence.peers if peer.role == "standby")
+        silence = _silence(evidence.peers)
+        if silence:
+            told = "%s answers as standby; the archive holds no newer timeline, so nobody was promoted meanwhile (%s)"
+            return Decision(WRITABLE, told % (standbys, silence))
+        return Decision(WRITABLE, "%s answers and is a standby; nobody else is primary" % standbys)
     if evidence.permit is not None:
         return Decision(WRITABLE, "%s said so: %s" % (_who(evidence.permit), evidence.permit.get("reason")))
     return None
 
 
+def _known(evidence: Evidence) -> bool:
+    """Whether what was seen shows that nobody else is primary: every other host is a standby, or one is and the archive has seen no promotion.
+
+    A standby that answers says nothing about the others: a neighbour on this side of a cut is no witness of the other side.
+    """
+    heard = [peer for peer in evidence.peers if peer.role == "standby"]
+    if not heard:
+        return False
+    return len(heard) == len(evidence.peers) or (
+        evidence.archive_timeline is not None and evidence.archive_timeline <= evidence.timeline
+    )
+
+
 def _silence(peers: tuple[Peer, ...]) -> str:
-    return "; ".join("%s: %s" % (peer.name, peer.detail or peer.role) for peer in peers)
+    return "; ".join("%s: %s" % (peer.name, peer.detail or peer.role) for peer in peers if peer.role != "standby")
 
 
 def _who(mark: dict[str, Any]) -> str:
@@ -198,6 +222,7 @@ class Settings:
     archive_seconds: float = 6.0
     wait_seconds: float = 10.0
     peers: list[dict[str, Any]] = field(default_factory=list)
+    repositories: list[int] = field(default_factory=lambda: [1])
 
     def file(self, name: str) -> Path:
         """A file of the data directory."""
@@ -250,7 +275,12 @@ def look(settings: Settings, *, patient: bool = True) -> Evidence:
     wait_seconds = settings.wait_seconds if patient and evidence.permit is None else 0.0
     with concurrent.futures.ThreadPoolExecutor() as pool:
         archive = pool.submit(archive_timeline, settings)
-        peers = ask_peers(settings, control.get("Database system identifier", ""), pool, wait_seconds)
+
+        def enough(peers: tuple[Peer, ...]) -> bool:
+            newest = archive.result() if archive.done() else None
+            return settled(Evidence(**{**_shallow(evidence), "peers": peers, "archive_timeline": newest}))
+
+        peers = ask_peers(settings, control.get("Database system identifier", ""), pool, wait_seconds, enough)
         newest = archive.result()
     return Evidence(**{**_shallow(evidence), "peers": peers, "archive_timeline": newest})
 
@@ -282,14 +312,27 @@ def newest_timeline(control: dict[str, str], wal_directory: Path) -> int:
     return max(known)
 
 
+def settled(evidence: Evidence) -> bool:
+    """Whether waiting for more peers could change nothing for the better."""
+    return (
+        not evidence.peers
+        or _known(evidence)
+        or any(peer.role == "primary" or (peer.role == "standby" and peer.timeline > evidence.timeline) for peer in evidence.peers)
+    )
+
+
 def ask_peers(
-    settings: Settings, system_identifier: str, pool: concurrent.futures.Executor, wait_seconds: float
+    settings: Settings,
+    system_identifier: str,
+    pool: concurrent.futures.Executor,
+    wait_seconds: float,
+    enough: Callable[[tuple[Peer, ...]], bool],
 ) -> tuple[Peer, ...]:
-    """Every peer's answer; asked again for a while as long as none of them answers, for after a power cut hosts come up in any order."""
+    """Every peer's answer; asked again for a while until it is enough, for after a power cut hosts come up in any order."""
     deadline = time.monotonic() + wait_seconds
     while True:
         peers = tuple(pool.map(lambda peer: ask_peer(settings, peer, system_identifier), settings.peers))
-        if not peers or any(peer.role in ("primary", "standby") for peer in peers) or time.monotonic() > deadline:
+        if enough(peers) or time.monotonic() > deadline:
             return peers
         time.sleep(1.0)
 
@@ -338,31 +381,42 @@ def ask_peer(settings: Settings, peer: dict[str, Any], system_identifier: str) -
 
 
 def archive_timeline(settings: Settings) -> Optional[int]:
-    """The newest timeline whose history file is in the repository (1 when there is none); None when it did not answer in time."""
-    if not settings.stanza:
+    """The newest timeline that any repository knows; None when none of them answered in time.
+
+    One that does not answer takes nothing away: what the others hold is there, and without them the peers decide.
+    """
+    if not settings.stanza or not settings.repositories:
         return None
     deadline = time.monotonic() + settings.archive_seconds
-    clusters = list_archive(settings, "archive/%s" % settings.stanza, deadline)
+    with concurrent.futures.ThreadPoolExecutor(max_workers=len(settings.repositories)) as pool:
+        found = pool.map(lambda repository: repository_timeline(settings, repository, deadline), settings.repositories)
+        return max((timeline for timeline in found if timeline is not None), default=None)
+
+
+def repository_timeline(settings: Settings, repository: int, deadline: float) -> Optional[int]:
+    """The newest timeline whose history file is in one repository (1 when there is none); None when it did not answer in time."""
+    clusters = list_archive(settings, repository, "archive/%s" % settings.stanza, deadline)
     if clusters is None:
         return None
     newest = 1
     for cluster in clusters:
         if not re.fullmatch(r"\d+(\.\d+)?-\d+", cluster):
             continue
-        names = list_archive(settings, "archive/%s/%s" % (settings.stanza, cluster), deadline)
+        names = list_archive(settings, repository, "archive/%s/%s" % (settings.stanza, cluster), deadline)
         if names is None:
             return None
         newest = max([newest, *(int(name[:8], 16) for name in names if re.fullmatch(r"[0-9A-F]{8}\.history", name))])
     return newest
 
 
-def list_archive(settings: Settings, path: str, deadline: float) -> Optional[list[str]]:
-    """Names below a path of the repository."""
+def list_archive(settings: Settings, repository: int, path: str, deadline: float) -> Optional[list[str]]:
+    """Names below a path of a repository."""
     left = deadline - time.monotonic()
     if left <= 0:
         return None
-    command = ["pgbackrest", "--config=%s" % settings.pgbackrest_config, "--stanza=%s" % settings.stanza, "--io-timeout=2"]
-    done = run_as_owner(settings, [*command, "--log-level-console=off", "--log-level-file=off", "repo-ls", path], left)
+    command = ["pgbackrest", "--config=%s" % settings.pgbackrest_config, "--stanza=%s" % settings.stanza, "--repo=%d" % repository]
+    command += ["--io-timeout=2", "--log-level-console=off", "--log-level-file=off", "repo-ls", path]
+    done = run_as_owner(settings, command, left)
     return done.stdout.split() if done is not None and done.returncode == 0 else None
 
 

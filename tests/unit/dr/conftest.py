@@ -17,6 +17,7 @@ def settings(**changed: str) -> dict[str, str]:
         "full_page_writes": "on",
         "synchronous_commit": "on",
         "synchronous_standby_names": "",
+        "recovery_min_apply_delay": "0",
         "max_connections": "100",
         "max_worker_processes": "8",
         "max_wal_senders": "10",
@@ -66,12 +67,21 @@ def database(role: str) -> dict[str, Any]:
         "error": None,
         "denied": False,
         "clock_offset_seconds": 0.0,
-        "settings": {"repository_hosts": ["b-store1"]},
+        "settings": {"repository_hosts": ["b-store1", "a-store1"]},
         "facts": {
             "cluster": cluster,
             "host": host_facts(),
-            "repository": {"newest_backup": "20261124-000000F", "newest_backup_age_seconds": 3600.0, "newest_backup_error": False},
+            "repository": {"repositories": {"1": repository("b-store1"), "2": repository("a-store1")}, "left_out": {}},
         },
+    }
+
+
+def repository(host: str) -> dict[str, Any]:
+    return {
+        "host": host,
+        "newest_backup": "20261124-000000F",
+        "newest_backup_age_seconds": 3600.0,
+        "newest_backup_error": False,
     }
 
 
@@ -104,9 +114,9 @@ def landscape() -> Landscape:
                 "reachable": True,
                 "error": None,
                 "clock_offset_seconds": 0.0,
-                "facts": {"ledger": {"last_acknowledged_age_seconds": 0.4}},
+                "facts": {"ledger": {"last_acknowledged_age_seconds": 0.4, "last_attempt_age_seconds": 0.4}},
             }
         },
         observer={"wit1": {"reachable": True, "facts": {"last_accepted": {"a-db1": accepted}}}},
-        fence={"a-db1": {"power": "on", "error": None}, "b-db1": {"power": "on", "error": None}},
+        fence={host: {"power": "on", "error": None, "settings": {"command_off": ["off", host]}} for host in ("a-db1", "b-db1")},
     )

@@ -6,11 +6,21 @@ import copy
 from dataclasses import replace
 
 import pytest
-from ansible_collections.relevo.dr.plugins.module_utils.gates import ACCEPTED, FAIL, UNKNOWN, Controller, Limits, blocking, evaluate
+from ansible_collections.relevo.dr.plugins.module_utils import gates
+from ansible_collections.relevo.dr.plugins.module_utils.gates import (
+    ACCEPTED,
+    FAIL,
+    PASS,
+    UNKNOWN,
+    Controller,
+    Limits,
+    blocking,
+    evaluate,
+)
 from ansible_collections.relevo.dr.plugins.module_utils.inputs import Inputs
 from ansible_collections.relevo.dr.plugins.module_utils.plan import make_plan
 
-from .conftest import database, silent
+from .conftest import database, repository, silent
 
 INPUTS = Inputs(mode="drill", scope="site", target_site="b")
 CONTROLLER = Controller(forks=20, public_key="ssh-ed25519 AAAA", free_bytes=1 << 33)
@@ -39,6 +49,8 @@ def bent(landscape, path, value):
 
 
 STANDBY = ("database", "b-db1", "facts", "cluster")
+REPOSITORIES = ("database", "b-db1", "facts", "repository", "repositories")
+GONE = {"host": "a-store1", "error": "a-store1:443 takes no connection"}
 
 
 @pytest.mark.parametrize(
@@ -56,8 +68,8 @@ STANDBY = ("database", "b-db1", "facts", "cluster")
         ("G06", "b-db1", (*STANDBY, "version_num"), 160003),
         ("G16", "a-db1", ("database", "a-db1", "facts", "cluster", "settings", "fsync"), "off"),
         ("G16", "b-db1", (*STANDBY, "settings", "synchronous_standby_names"), "a"),
-        ("G05", "b-db1", ("database", "b-db1", "facts", "repository", "newest_backup_age_seconds"), 1e6),
-        ("G05", "b-db1", ("database", "b-db1", "facts", "repository", "newest_backup_error"), True),
+        ("G05", "b-db1", REPOSITORIES, {"1": {**repository("b-store1"), "newest_backup_age_seconds": 1e6}}),
+        ("G05", "b-db1", REPOSITORIES, {"1": {**repository("b-store1"), "newest_backup_error": True}}),
         ("G03", "a-db1", ("database", "a-db1", "facts", "cluster", "primary", "archiver", "failing"), True),
         ("G03", "a-db1", ("database", "a-db1", "facts", "cluster", "primary", "archiver", "oldest_waiting_age_seconds"), 1e5),
         ("G03", "a-db1", ("database", "a-db1", "facts", "cluster", "settings", "archive_mode"), "off"),
@@ -124,8 +136,42 @@ def test_a_standby_that_is_days_behind_the_ledger_is_refused_until_the_loss_is_a
     assert failing(stale, inputs=replace(INPUTS, accept_loss_seconds=600000.0)) == {}
 
 
+def aged(landscape, **ages):
+    found = landscape
+    for name, seconds in ages.items():
+        found = bent(found, ("witness", "wit1", "facts", "ledger", f"last_{name}_age_seconds"), seconds)
+    return found
+
+
+@pytest.mark.parametrize("age", [None, 3 * 86400.0])
+def test_a_ledger_that_is_not_at_work_makes_the_loss_unknown_with_a_living_primary_too(landscape, age):
+    gate = failing(aged(landscape, attempt=age, acknowledged=age))[("LOSS", "wit1")]
+    assert gate.verdict == UNKNOWN and "relevo-ledger" in gate.next_action
+
+
+def test_a_ledger_that_stopped_before_the_standby_did_hides_no_loss(landscape):
+    """Three days ago the ledger stopped, two days ago the standby: it has everything that the ledger knows, and still lacks two days."""
+    stopped = bent(dead(landscape), (*STANDBY, "standby", "last_replayed_age_seconds"), 2 * 86400.0)
+    found = failing(aged(stopped, attempt=3 * 86400.0, acknowledged=3 * 86400.0))
+    assert found[("LOSS", "wit1")].verdict == UNKNOWN
+    # The observers wrote to the primary until a minute ago.
+    assert found[("LOSS", "b-db1")].verdict == FAIL
+    assert "172740" in found[("LOSS", "b-db1")].observed
+
+
+def test_a_delayed_standby_would_keep_the_service_down_for_its_delay(landscape):
+    gate = failing(bent(landscape, (*STANDBY, "settings", "recovery_min_apply_delay"), "3600000"))[("G08", "b-db1")]
+    assert "3600000" in gate.observed
+
+
+def test_a_power_command_that_can_only_look_is_no_way_to_a_fence(landscape):
+    blind = bent(dead(landscape), ("fence", "a-db1", "settings"), {"command_off": []})
+    assert ("G07", "a-db1") in failing(blind)
+    assert failing(bent(blind, ("fence", "a-db1", "power"), "off")) == {}
+
+
 def test_unknown_never_passes_silently(landscape):
-    unseen = bent(landscape, ("database", "b-db1", "facts", "repository"), {"error": "the store does not answer"})
+    unseen = bent(landscape, REPOSITORIES, {"1": GONE, "2": GONE})
     gate = failing(unseen)[("G05", "b-db1")]
     assert gate.verdict == UNKNOWN and "dr_accept_unknown" in gate.next_action
     assert failing(unseen, inputs=replace(INPUTS, accept_unknown=("G05",), reason="store under repair")) == {}
@@ -141,3 +187,52 @@ def test_a_promoted_target_needs_no_standby_gates(landscape):
     over = bent(over, ("observer", "wit1", "facts", "last_accepted"), {})
     ids = {gate.id for gate in judged(over)}
     assert "G09" not in ids
+
+
+# -- a repository that is gone with the site that is left --
+
+
+def test_one_repository_that_answers_is_enough_and_the_lost_one_is_a_finding(landscape):
+    lost = bent(landscape, (*REPOSITORIES, "2"), GONE)
+    assert failing(lost) == {}
+    finding = next(gate for gate in judged(lost) if gate.id == "G23")
+    assert (finding.verdict, finding.required) == (FAIL, False)
+    assert "a-store1:443 takes no connection" in finding.observed and "playbooks/protect.yml" in finding.next_action
+    assert gates.to_leave_out(lost, "b-db1") == [2]
+    assert next(gate for gate in judged(landscape) if gate.id == "G23").verdict == PASS
+
+
+def test_a_good_backup_in_either_repository_counts(landscape):
+    old = bent(landscape, (*REPOSITORIES, "1", "newest_backup_age_seconds"), 1e6)
+    flagged = bent(landscape, (*REPOSITORIES, "2", "newest_backup_error"), True)
+    assert failing(old) == failing(flagged) == {}
+
+
+def test_the_last_repository_is_never_left_out(landscape):
+    none = bent(landscape, REPOSITORIES, {"1": GONE, "2": GONE})
+    assert gates.to_leave_out(none, "b-db1") == []
+    assert ("G05", "b-db1") in failing(none)
+
+
+def test_an_archive_that_hangs_on_the_lost_store_does_not_keep_a_primary_from_being_left(landscape):
+    archiver = ("database", "a-db1", "facts", "cluster", "primary", "archiver", "failing")
+    hanging = bent(bent(landscape, (*REPOSITORIES, "2"), GONE), archiver, True)
+    assert failing(hanging) == {}
+    found = next(gate for gate in judged(hanging) if gate.id == "G03")
+    assert (found.verdict, found.required) == (FAIL, False) and "repository 2 does not answer" in found.observed
+    # With every store alive the archive fails for another reason.
+    assert ("G03", "a-db1") in failing(bent(landscape, archiver, True))
+
+
+def test_a_repository_that_was_left_out_before_is_not_forgotten(landscape):
+    alone = bent(landscape, REPOSITORIES, {"1": repository("b-store1")})
+    alone = bent(alone, (*REPOSITORIES[:-1], "left_out"), {"2": {"at": "2026-11-24T12:00:00.000000Z"}})
+    found = next(gate for gate in judged(alone) if gate.id == "G23")
+    assert found.verdict == FAIL and "left out since 2026-11-24T12" in found.observed
+
+
+def test_a_store_that_is_no_host_of_the_inventory_has_the_site_that_its_repository_says(landscape):
+    there = bent(landscape, ("database", "b-db1", "settings", "repository_hosts"), ["s3.a.example.org"])
+    assert failing(there) == {}
+    there = bent(there, ("database", "b-db1", "settings", "repository_sites"), {"s3.a.example.org": "a"})
+    assert ("G19", "b-db1") in failing(there)

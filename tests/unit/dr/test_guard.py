@@ -29,6 +29,7 @@ Evidence, Peer = guard.Evidence, guard.Peer
 
 STANDBY_PEER = Peer("b-db1", "standby", 3)
 SILENT = Peer("b-db1", "silent", detail="no answer within 5 s")
+AWAY = Peer("c-db1", "silent", detail="no route to host")
 FENCE = {"run_id": "20261124T121530Z-failover-1f3a", "at": "2026-11-24T12:15:31.000000Z", "reason": "fenced by a run"}
 HOLD = {"by": "relevo-guard", "timeline": 3}
 PERMIT = {"by": "ana", "reason": "b-db1 is in repair"}
@@ -45,7 +46,19 @@ TABLE = [
     ("a standby whose peers are gone", seen(signal=True, peers=(SILENT,)), guard.STANDBY),
     ("a restart of the healthy primary", seen(peers=(STANDBY_PEER,), archive_timeline=3), guard.WRITABLE),
     ("the same, with a dead repository", seen(peers=(STANDBY_PEER,)), guard.WRITABLE),
-    ("the same, one of two standbys away", seen(peers=(STANDBY_PEER, Peer("c-db1", "silent")), archive_timeline=3), guard.WRITABLE),
+    ("the same, one of two standbys away", seen(peers=(STANDBY_PEER, AWAY), archive_timeline=3), guard.WRITABLE),
+    ("a neighbour answers, the other site and the archive do not", seen(peers=(STANDBY_PEER, AWAY)), guard.HOLD_READ_ONLY),
+    (
+        "a neighbour answers, somebody else's cluster at the other address",
+        seen(peers=(STANDBY_PEER, Peer("c-db1", "other-system"))),
+        guard.HOLD_READ_ONLY,
+    ),
+    ("two standbys answer, the archive does not", seen(peers=(STANDBY_PEER, Peer("c-db1", "standby", 3))), guard.WRITABLE),
+    ("nobody of two answers, the archive does", seen(peers=(SILENT, AWAY), archive_timeline=3), guard.HOLD_READ_ONLY),
+    ("one of two answers, the archive is behind us", seen(peers=(STANDBY_PEER, AWAY), archive_timeline=2), guard.WRITABLE),
+    ("one of two answers, the archive is ahead", seen(peers=(STANDBY_PEER, AWAY), archive_timeline=4), guard.FENCE_AND_REFUSE),
+    ("one of two answers, and an operator knows", seen(peers=(STANDBY_PEER, AWAY), permit=PERMIT), guard.WRITABLE),
+    ("held, one of two is back", seen(signal=True, hold=HOLD, peers=(STANDBY_PEER, AWAY)), guard.HOLD_READ_ONLY),
     (
         "a standby that lags behind a promotion of ours",
         seen(peers=(Peer("b-db1", "standby", 2),), archive_timeline=3),
@@ -120,13 +133,31 @@ def test_never_writable_beside_another_primary_or_behind_a_timeline_that_is_serv
         assert not any(peer.role == "standby" and peer.timeline > evidence.timeline for peer in evidence.peers)
 
 
-@given(EVIDENCE)
-def test_less_evidence_never_makes_it_writable(evidence):
+@given(EVIDENCE, st.data())
+def test_less_evidence_never_makes_it_writable(evidence, data):
+    """A cut takes any of the peers away, one or all of them, and the archive with them."""
     quiet = guard.Evidence(**{**vars(evidence), "permit": None})
     if quiet.peers and guard.decide(quiet).action != guard.WRITABLE:
-        silent = tuple(Peer(peer.name, "silent") for peer in quiet.peers)
-        blind = guard.Evidence(**{**vars(quiet), "peers": silent, "archive_timeline": None})
+        cut = data.draw(st.sets(st.integers(0, len(quiet.peers) - 1), min_size=1))
+        peers = tuple(Peer(peer.name, "silent") if n in cut else peer for n, peer in enumerate(quiet.peers))
+        blind = guard.Evidence(**{**vars(quiet), "peers": peers, "archive_timeline": None})
         assert guard.decide(blind).action != guard.WRITABLE
+
+
+@given(EVIDENCE)
+def test_beside_an_unknown_peer_only_a_standby_and_an_archive_without_a_newer_timeline_will_do(evidence):
+    quiet = guard.Evidence(**{**vars(evidence), "permit": None})
+    if guard.decide(quiet).action == guard.WRITABLE and any(peer.role != "standby" for peer in quiet.peers):
+        assert any(peer.role == "standby" for peer in quiet.peers)
+        assert quiet.archive_timeline is not None
+        assert quiet.archive_timeline <= quiet.timeline
+
+
+def test_a_hold_beside_a_neighbour_names_who_is_silent():
+    decision = guard.decide(seen(peers=(STANDBY_PEER, AWAY)))
+    assert "c-db1: no route to host" in decision.reason
+    assert "b-db1 answers" in decision.reason
+    assert "relevo-guard start" in decision.next_action
 
 
 def test_the_timeline_of_a_server_that_died_right_after_its_promotion(tmp_path):
@@ -288,6 +319,15 @@ def test_the_newest_timeline_of_the_archive(monkeypatch, clusters, names, newest
     assert guard.archive_timeline(settings) == newest
 
 
+@pytest.mark.parametrize(
+    ("answers", "newest"), [({1: 2, 2: 3}, 3), ({1: None, 2: 3}, 3), ({1: 3, 2: None}, 3), ({1: None, 2: None}, None)]
+)
+def test_the_newest_timeline_that_any_repository_knows_counts(monkeypatch, answers, newest):
+    settings = guard.Settings("minimarket", "u", "/d", "/b", stanza="minimarket", repositories=[1, 2])
+    monkeypatch.setattr(guard, "repository_timeline", lambda _settings, repository, _deadline: answers[repository])
+    assert guard.archive_timeline(settings) == newest
+
+
 @pytest.mark.parametrize("patient", [True, False])
 def test_it_waits_for_a_peer_that_is_still_booting(host, monkeypatch, patient):
     answers = itertools.chain([SILENT, SILENT], itertools.repeat(STANDBY_PEER))
@@ -295,8 +335,25 @@ def test_it_waits_for_a_peer_that_is_still_booting(host, monkeypatch, patient):
     monkeypatch.setattr(guard.time, "sleep", lambda _: None)
     settings = guard.Settings(**{**vars(host), "peers": [{"name": "b-db1", "host": "b-db1"}]})
     with guard.concurrent.futures.ThreadPoolExecutor() as pool:
-        peers = guard.ask_peers(settings, "77", pool, 5.0 if patient else 0.0)
+        peers = guard.ask_peers(settings, "77", pool, 5.0 if patient else 0.0, lambda found: guard.settled(seen(peers=found)))
     assert peers == ((STANDBY_PEER,) if patient else (SILENT,))
+
+
+@pytest.mark.parametrize(
+    ("evidence", "settled"),
+    [
+        (seen(peers=(STANDBY_PEER, AWAY)), False),
+        (seen(peers=(STANDBY_PEER, AWAY), archive_timeline=3), True),
+        (seen(peers=(SILENT, AWAY), archive_timeline=3), False),
+        (seen(peers=(SILENT, AWAY), archive_timeline=4), False),
+        (seen(peers=(SILENT, Peer("c-db1", "primary", 4))), True),
+        (seen(peers=(SILENT, Peer("c-db1", "standby", 4))), True),
+        (seen(peers=(STANDBY_PEER, Peer("c-db1", "standby", 3))), True),
+        (seen(), True),
+    ],
+)
+def test_it_waits_only_for_peers_whose_word_could_help(evidence, settled):
+    assert guard.settled(evidence) == settled
 
 
 DECIDED = {"decision": {"action": "start", "reason": "b-db1 answers and is a standby"}}

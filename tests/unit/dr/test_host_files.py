@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
-from dataclasses import replace
+import os
+import platform
+import signal
+import sys
 
 import pytest
-from ansible_collections.relevo.dr.plugins.module_utils import clock, host_files
+from ansible_collections.relevo.dr.plugins.module_utils import clock, cluster_facts, host_files
 
 
 @pytest.fixture(autouse=True)
@@ -77,9 +81,61 @@ def test_an_intent_without_result_is_open_and_a_torn_line_is_left_out(tmp_path):
     assert [entry["phase"] for entry in host_files.open_phases(host_files.read_journal())] == ["DRAIN"]
 
 
-def test_the_lock_of_an_unreadable_file_is_nobodys_but_held(tmp_path):
+@pytest.mark.parametrize("content", ["", "{", "null", "[]", '{"run_id": "first"}'])
+def test_the_lock_of_an_unreadable_file_is_nobodys_but_held(tmp_path, content):
     (tmp_path / "relevo").mkdir()
-    (tmp_path / "relevo" / "lock.json").write_text("{")
-    with pytest.raises(host_files.LockError, match="cannot be read"):
+    path = tmp_path / "relevo" / "lock.json"
+    path.write_text(content)
+    with pytest.raises(host_files.LockError, match=f"{path} on {platform.node()} .*cannot be read. Next: .*remove"):
         host_files.acquire_lock(lock("first"))
-    assert replace(lock("x"), run_id="y").run_id == "y"
+    with pytest.raises(host_files.LockError, match=r"cannot be read\. Next:"):
+        host_files.extend_lock("first", 60)
+    assert path.read_text() == content
+    assert host_files.read_lock() is None
+    facts = cluster_facts.host_facts()
+    assert (facts["lock"], facts["lock_unreadable"]) == (None, True)
+    path.unlink()
+    assert cluster_facts.host_facts()["lock_unreadable"] is False
+    host_files.acquire_lock(lock("first"))
+    assert cluster_facts.host_facts()["lock_unreadable"] is False
+
+
+def test_a_lock_of_a_later_version_is_read(tmp_path):
+    host_files.acquire_lock(lock("first"))
+    path = tmp_path / "relevo" / "lock.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "of_tomorrow": 1}))
+    assert host_files.read_lock().run_id == "first"
+
+
+def die_after(steps):
+    """Take the lock in a process that is killed after that many lines of this file's code; whether it came so far."""
+    pid = os.fork()
+    if not pid:
+        left = steps
+
+        def trace(frame, event, _argument):
+            nonlocal left
+            if frame.f_code.co_filename == host_files.__file__ and event == "line":
+                left -= 1
+                if left < 0:
+                    os.kill(os.getpid(), signal.SIGKILL)
+            return trace
+
+        wanted = lock("killed")
+        sys.settrace(trace)
+        host_files.acquire_lock(wanted)
+        os._exit(0)
+    return os.waitpid(pid, 0)[1] == signal.SIGKILL
+
+
+def test_a_crash_at_any_line_leaves_a_whole_lock_or_none():
+    steps = 0
+    while die_after(steps):
+        held = host_files.read_lock()
+        assert not host_files.lock_unreadable(), f"after {steps} lines"
+        if held is not None:
+            assert held.run_id == "killed"
+            assert host_files.remove_lock("killed")
+        steps += 1
+    assert steps > 10
+    assert host_files.read_lock().run_id == "killed"

@@ -30,6 +30,18 @@ def test_reads_a_complete_wish():
     )
 
 
+def test_what_awx_adds_to_every_job_is_nobodys_word():
+    """An operator could not remove it."""
+    extra = {**COMPLETE, "awx_job_id": 5, "awx_user_name": "ana", "tower_job_template_name": "Failover {{ x }}"}
+    assert check_extra_variables(extra) == COMPLETE
+
+
+def test_names_as_people_have_them_can_be_confirmed_and_attested():
+    words = {**COMPLETE, "dr_target_site": "EU_west.1", "dr_confirm": confirmation("drill", "Minimarket_prod", "EU_west.1")}
+    words = check_extra_variables({**words, "dr_attest_dead": "a_db1,A-DB2.example.org"})
+    check_confirmation(read_inputs({**words, "dr_attested_by": "Ana"}), "Minimarket_prod")
+
+
 @pytest.mark.parametrize("missing", sorted(COMPLETE))
 def test_refuses_when_a_required_word_is_missing(missing):
     with pytest.raises(Refusal, match=missing):

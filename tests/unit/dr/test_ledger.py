@@ -174,3 +174,10 @@ def test_bytes_are_unknown_when_a_position_was_not_seen() -> None:
     assert ledger.lsn_loss_bytes("1/0", "0/FFFFFFFF") == 1
     assert ledger.lsn_loss_bytes("0/3000000", "0/3000100") == 0
     assert ledger.lsn_loss_bytes(None, "0/1") is None
+
+
+def test_a_writer_that_stopped_is_not_at_work():
+    entries = [Entry(1, "r-1", ledger.INDETERMINATE, "2026-11-24T03:00:00.000000Z", 1.0, "boot")]
+    assert ledger.tried_within(entries, "2026-11-24T03:00:59.000000Z", 60)
+    assert not ledger.tried_within(entries, "2026-11-24T03:01:01.000000Z", 60)
+    assert not ledger.tried_within([], "2026-11-24T03:01:01.000000Z", 60)

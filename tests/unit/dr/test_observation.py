@@ -128,6 +128,12 @@ def test_a_proof_that_is_refuted_by_an_accepted_write_proves_nothing() -> None:
     assert found > 0
 
 
+def test_a_single_accepted_write_refutes_a_proof_too() -> None:
+    """Between two silences it is no span of time, but the proof of that host is worth nothing any more."""
+    history = sorted([*failover("unreachable"), seen("a-db1", "accepted", 15.05)], key=lambda one: one.mono)
+    assert overlap(history, [Proof("a-db1", 12.0, float("inf"))]) is None
+
+
 def test_an_observer_that_slept_knows_nothing_of_that_time() -> None:
     history = [one for one in failover("refused") if not 9 < one.mono < 18]
     assert overlap(history) is None

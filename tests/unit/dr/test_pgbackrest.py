@@ -51,6 +51,14 @@ def test_a_stanza_of_this_cluster_is_adopted_with_or_without_backups(code):
     assert plan(info(code=code)) == []
 
 
+def test_bytes_that_a_wrong_passphrase_makes_reach_nobody():
+    """They once made the host's answer unreadable, and another host answered for it."""
+    said = "ERROR: [FormatError]: key/value found outside of section at line 1: \x02\ufffd\x1b[31m\u0430 unable to flush"
+    error = pgbackrest.explained(said)
+    assert "passphrase" in error.observed
+    assert error.observed.isascii() and error.observed.isprintable()
+
+
 def test_a_stanza_of_another_cluster_is_refused_with_both_identifiers():
     with pytest.raises(Refusal) as refused:
         plan(info(system=THEIRS))
@@ -131,7 +139,7 @@ def test_an_unusable_repository_is_named():
     answer = info(system=None, code=99, message="[ProtocolError] HTTP request failed with 403 (Forbidden)")
 
     class Command:
-        def info(self):
+        def info(self, _repository):
             return answer
 
     with pytest.raises(Refusal) as refused:

@@ -34,6 +34,23 @@ def test_every_database_host_of_the_other_sites_is_fenced(landscape):
     assert make_plan(wide, "b", "site").fence == ("a-db1", "a-db2")
 
 
+@pytest.mark.parametrize("other", [silent(), database("primary")], ids=["silent", "stopped or odd"])
+def test_a_second_host_at_the_target_that_is_no_standby_is_fenced_too(landscape, other):
+    """It may be the primary: silence proves nothing at the target's own site either."""
+    if other["reachable"]:
+        other["facts"]["cluster"].update(state="stopped", role="none")
+    hosts = {"a-db1": database("standby"), "b-db1": database("standby"), "b-db2": other}
+    wide = replace(
+        landscape,
+        database=hosts,
+        groups={**landscape.groups, "dr_database": list(hosts)},
+        sites={**landscape.sites, "b-db2": "b"},
+        fence={**landscape.fence, "b-db2": {"power": None, "error": None, "settings": {}}},
+    )
+    plan = make_plan(wide, "b", "site")
+    assert (plan.promote, plan.fence, plan.source_site) == ("b-db1", ("a-db1", "b-db2"), "a")
+
+
 def test_plan_survives_json(landscape):
     plan = make_plan(landscape, "b", "site")
     assert read_plan(json.loads(json.dumps(plan.as_dict()))) == plan

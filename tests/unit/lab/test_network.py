@@ -76,6 +76,31 @@ def test_the_rules_mark_each_host_and_let_only_the_sites_talk(lab):
     assert 'iifname { "rl-a", "rl-b" } drop' in rules
 
 
+SCRATCH = Host("b-scratch", "b", "198.51.100.41", NETWORKS["b"], reaches="b-store1")
+STORE = Host("b-store1", "b", "198.51.100.31", NETWORKS["b"])
+
+
+def test_a_confined_host_reaches_its_few_and_the_controller_and_all_else_is_counted(lab):
+    rules = network.ruleset(lab, [A, B, STORE, SCRATCH])
+    assert "ip daddr { 198.51.100.1, 198.51.100.31, 198.51.100.41 } accept" in rules
+    assert "ip saddr { 198.51.100.1, 198.51.100.31, 198.51.100.41 } accept" in rules
+    assert "counter name leaked_b_scratch drop" in rules
+    assert 'iifname "vb-b-scratch" jump from_b_scratch' in rules
+    assert 'oifname "vb-b-scratch" jump to_b_scratch' in rules
+    # What it may reach is a list of those, so the last word of each chain is a drop.
+    assert rules.index("ip daddr { 198.51.100.1,") < rules.index("ip dscp cs1") < rules.index("counter name leaked_b_scratch drop")
+
+
+def test_nobody_else_is_confined(lab):
+    assert "leaked" not in network.ruleset(lab, [A, B, STORE])
+
+
+def test_what_leaked_is_read_from_the_counters(lab, monkeypatch):
+    said = {"leaked_b_scratch": 3, "probed_b_scratch": 8}
+    monkeypatch.setattr(network, "run", lambda argv: json.dumps({"nftables": [{"counter": {"packets": said[argv[-1]]}}]}))
+    assert network.leaked(lab, SCRATCH) == (3, 8)
+
+
 def test_the_first_address_of_a_network_is_the_controllers():
     assert A.gateway == "198.51.100.65"
     assert B.interface == "198.51.100.11/26"

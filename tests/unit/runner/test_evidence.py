@@ -50,3 +50,14 @@ def test_a_cut_stream_is_unfinished_and_knows_its_last_task() -> None:
     assert evidence.opened
     assert not evidence.finished
     assert evidence.last == events[11]
+
+
+def test_one_check_with_two_questions_keeps_both_answers() -> None:
+    """The second would else hide that the first failed."""
+    asked = [
+        {"id": "G06", "phase": "PREFLIGHT", "host": "b-db1", "title": title, "verdict": verdict}
+        for title, verdict in (("release", "fail"), ("settings", "pass"))
+    ]
+    assert sorted(gate["verdict"] for gate in collect([said(gates=asked)]).gates.values()) == ["fail", "pass"]
+    again = [{**asked[0], "verdict": "pass"}]
+    assert [gate["verdict"] for gate in collect([said(gates=asked), said(gates=again)]).gates.values()] == ["pass", "pass"]

@@ -82,6 +82,17 @@ def test_a_dead_owner_is_known_by_process_start_time_and_boot() -> None:
     assert replace(alive, controller="elsewhere", boot_id="another").owner_is_alive(), "another machine's run is its own business"
 
 
+def test_a_process_of_another_pid_namespace_is_dead_only_after_a_long_silence() -> None:
+    """An execution environment may share the machine's name and boot; a number in it is another process here, or none."""
+    for namespace in ("pid:[1]", None):
+        elsewhere = replace(opening(), pid=2**22 + 1, pid_started=None, pid_namespace=namespace)
+        assert elsewhere.owner_is_alive()
+        assert elsewhere.owner_is_alive(silent_seconds=journal.SILENCE_SECONDS - 1)
+        assert not elsewhere.owner_is_alive(silent_seconds=journal.SILENCE_SECONDS + 1)
+        assert not replace(elsewhere, boot_id="another").owner_is_alive()
+    assert opening().owner_is_alive(silent_seconds=journal.SILENCE_SECONDS + 1), "here the process itself is asked"
+
+
 def test_text_that_is_no_journal_is_refused() -> None:
     for text in ("", "x", '{"event": "other"}', '{"event": "opened"}'):
         with pytest.raises(JournalError):

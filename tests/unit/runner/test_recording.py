@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +126,32 @@ def test_a_dead_run_is_finished_as_interrupted_and_only_once(place: Place, tmp_p
     record = parse(stored.document)
     assert (record.verdict, record.cluster) == ("interrupted", "c")
     assert journal.read(recorder.directory)[1][-1]["event"] == "abandoned"
+
+
+def test_a_run_of_another_container_is_finished_once_it_was_silent_for_long(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recorder = start(place, tmp_path)
+    recorder.take(OPENED)
+    kill(recorder)
+    monkeypatch.setattr(identity, "pid_namespace", lambda: "pid:[1]")
+    settlement.settle(place)
+    path = recorder.directory / journal.JOURNAL
+    long_ago = time.time() - 2 * journal.SILENCE_SECONDS
+    os.utime(path, (long_ago, long_ago))
+    settlement.settle(place)
+    assert Store(place).newest() == [], "a clock that was set makes no run old"
+    opened = f'"boottime":{recorder.opening.boottime}'
+    assert opened in path.read_text()
+    path.write_text(path.read_text().replace(opened, '"boottime":-1e9'))
+    settlement.settle(place)
+    assert Store(place).newest() == [], "it wrote just now"
+    os.utime(path, (long_ago, long_ago))
+    settlement.settle(place)
+    (stored,) = Store(place).newest()
+    record = parse(stored.document)
+    assert record.verdict == "interrupted"
+    assert "48 hours" in stored.document.decode()
 
 
 def test_a_dead_look_is_forgotten(place: Place, tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ def judged(*pairs: str) -> request.Inputs:
     [
         ("dr_mode=Drill", "expected drill"),
         ("dr_scope=all", "expected database"),
-        ("dr_target_site=B!", "small letters"),
+        ("dr_target_site=B!", "letters, digits"),
         ("dr_accept_loss_seconds=many", "number of seconds"),
         ("dr_accept_loss_seconds=-5", "begins with a hyphen"),
         ("dr_accept_loss_transactions=1.5", "whole number"),

@@ -107,3 +107,16 @@ def test_a_worse_observation_never_makes_a_better_verdict(
 @given(gates, phases)
 def test_a_cut_stream_is_never_a_pass(some_gates: list[dict[str, Any]], some_phases: list[dict[str, Any]]) -> None:
     assert judge(OPEN, said(gates=some_gates, phases=some_phases)).verdict is Verdict.INTERRUPTED
+
+
+def play(title: str) -> Event:
+    return Event("playbook_on_play_start", "2026-11-24T12:00:00.000000Z", play=title)
+
+
+def test_a_runbook_that_ended_early_without_a_failure_on_record_has_failed() -> None:
+    """Ansible does that when a host is lost that a task was told to bear."""
+    decision = judge(play("Failover 1/7: Open"), OPEN, play("Failover 3/7: Lock"), stats())
+    assert decision == Decision(Verdict.FAILED, ("The runbook ended after its part 3 of 7.",))
+    assert judge(play("Failover 1/7: Open"), OPEN, play("Failover 7/7: Unlock and judge"), stats()).verdict is Verdict.PASSED
+    refusal = failed(said=({"refused": True},))
+    assert judge(play("Failover 1/7: Open"), OPEN, refusal, stats(failures=("b-db1",))).verdict is Verdict.REFUSED

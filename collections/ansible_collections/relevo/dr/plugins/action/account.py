@@ -4,9 +4,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
+from typing import Any, Optional
 
-from ansible_collections.relevo.dr.plugins.module_utils.gates import Gate, verdict
+from ansible_collections.relevo.dr.plugins.module_utils.gates import ACCEPTED, Gate, verdict
 from ansible_collections.relevo.dr.plugins.module_utils.milestone import told
 from ansible_collections.relevo.dr.plugins.plugin_utils.run_action import RunAction
 
@@ -20,6 +21,9 @@ class ActionModule(RunAction):
         measures = self._task.args["measures"]
         plan, inputs = self.control.read("plan"), self.control.read("inputs")
         gates = [_first_write(plan, measures), _lost(plan, inputs, measures), _overlap(measures)]
+        if not measures and "LOSS" in inputs["accept_unknown"]:
+            # The witness did not answer, and that was accepted by name.
+            gates = [replace(gate, verdict=ACCEPTED) for gate in gates]
         wrong = [gate for gate in gates if gate.verdict == "fail"]
         said = "; ".join("%s: %s" % (gate.title, gate.observed) for gate in wrong or gates)
         return {"failed": bool(wrong), "msg": said, **told(gates=[gate.as_dict() for gate in gates])}
@@ -34,7 +38,14 @@ def _first_write(plan: dict[str, Any], measures: dict[str, Any]) -> Gate:
     )
     title = "a numbered write through the application is on the new primary"
     return Gate(
-        "G13", title, plan["promote"], observed, "one", verdict(bool(at)), "look at the application on the new side", "CUTOVER"
+        "G13",
+        title,
+        plan["promote"],
+        observed,
+        "one",
+        verdict(bool(at) if measures else None),
+        "look at the application on the new side",
+        "CUTOVER",
     )
 
 
@@ -46,8 +57,7 @@ def _lost(plan: dict[str, Any], inputs: dict[str, Any], measures: dict[str, Any]
     bounds = (inputs["accept_loss_seconds"], inputs["accept_loss_transactions"])
     within = None
     if lost is not None:
-        seconds_ok = bounds[0] is None or (measures.get("rpo_seconds") or 0) <= bounds[0]
-        within = lost == 0 or (bounds != (None, None) and seconds_ok and (bounds[1] is None or lost <= bounds[1]))
+        within = lost == 0 or _within(lost, measures.get("rpo_seconds"), *bounds)
     accepted = ["%g s" % bounds[0]] if bounds[0] is not None else []
     accepted += ["%d transactions" % bounds[1]] if bounds[1] is not None else []
     expected = "at most %s, as accepted" % " and ".join(accepted) if accepted else "none"
@@ -61,6 +71,19 @@ def _lost(plan: dict[str, Any], inputs: dict[str, Any], measures: dict[str, Any]
         "see lost_numbers in the record",
         "CUTOVER",
     )
+
+
+def _within(
+    lost: int, rpo_seconds: Optional[float], accept_seconds: Optional[float], accept_transactions: Optional[int]
+) -> Optional[bool]:
+    """Whether a loss is inside every bound that was given; None when one of them cannot be judged."""
+    if accept_seconds is None and accept_transactions is None:
+        return False
+    if accept_transactions is not None and lost > accept_transactions:
+        return False
+    if accept_seconds is None:
+        return True
+    return None if rpo_seconds is None else rpo_seconds <= accept_seconds
 
 
 def _overlap(measures: dict[str, Any]) -> Gate:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.relevo.dr.plugins.module_utils import archive_proof
+from ansible_collections.relevo.dr.plugins.module_utils.gates import UNKNOWN, Gate
 from ansible_collections.relevo.dr.plugins.module_utils.milestone import Milestone, told
 from ansible_collections.relevo.dr.plugins.plugin_utils.history import protected_since
 from ansible_collections.relevo.dr.plugins.plugin_utils.run_action import RunAction, went_wrong
@@ -87,7 +88,8 @@ class ActionModule(RunAction):
             sentence = "VERIFY on %s: %s. Next: mend what is named, then verify again" % (self.host, wrong)
             self._judged([sentence])
             return {"phases": [phase.ended("failed", wrong)]}
-        gates = [probed["gate"], *answer["gates"]]
+        silent = [_silent(host, entry) for host, entry in self.control.read_all("database").items() if not entry.get("reachable")]
+        gates = [probed["gate"], *answer["gates"], *silent]
         bad = [gate for gate in gates if gate["verdict"] in ("fail", "unknown")]
         summary = "%d of %d gates do not pass" % (len(bad), len(gates)) if bad else "all %d gates pass" % len(gates)
         sentences = [
@@ -110,6 +112,13 @@ class ActionModule(RunAction):
     def _no_primary(self) -> dict[str, Any]:
         gate = archive_proof.gate(None, self.host)
         return {**gate, "observed": "no primary answers", "next_action": "bring the primary back, or fail over; then verify again"}
+
+
+def _silent(host: str, entry: Mapping[str, Any]) -> dict[str, Any]:
+    """A host that nobody could ask may see other repositories than those that answer."""
+    observed = str(entry.get("error") or "no answer")
+    fix = "try: ansible -i INVENTORY %s -b -m ping" % host
+    return Gate("REACH", "database host answers", host, observed, "answers", UNKNOWN, fix, "VERIFY").as_dict()
 
 
 def _role(entry: Mapping[str, Any]) -> str:

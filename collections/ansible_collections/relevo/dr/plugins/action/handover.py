@@ -12,13 +12,13 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from ansible_collections.relevo.dr.plugins.module_utils import promotion_token
+from ansible_collections.relevo.dr.plugins.module_utils import clock, gates, promotion_token
 from ansible_collections.relevo.dr.plugins.module_utils.milestone import Milestone, told
 from ansible_collections.relevo.dr.plugins.module_utils.plan import read_plan
 from ansible_collections.relevo.dr.plugins.module_utils.probe import probe
 from ansible_collections.relevo.dr.plugins.module_utils.server_stop import replay_target
 from ansible_collections.relevo.dr.plugins.plugin_utils.control import Aborted
-from ansible_collections.relevo.dr.plugins.plugin_utils.fencing import Fencing, NotFenced, fence
+from ansible_collections.relevo.dr.plugins.plugin_utils.fencing import Fencing, LockLost, NotFenced, fence
 from ansible_collections.relevo.dr.plugins.plugin_utils.run_action import RunAction, went_wrong
 
 WEAKEST_FIRST = (*promotion_token.CLASSES_ACCEPTED_BY_NAME[::-1], *promotion_token.FENCING_CLASSES[::-1])
@@ -77,7 +77,7 @@ class ActionModule(RunAction):
             wrong = went_wrong(answer)
             phase = started.ended("skipped", "not stopped: %s" % wrong) if wrong else answer["phase"]
             self._changed = self._changed or bool(answer.get("changed"))
-        self._material["phases"].append(phase)
+        self._told(phase)
         self.control.write("handover/quiesced/%s" % self.host, phase)
 
     def _fence(self) -> None:
@@ -99,8 +99,15 @@ class ActionModule(RunAction):
                     server_fence=lambda: self.ask("relevo.dr.server_fence", arguments),
                     reachable=entry["reachable"],
                     attested_by=inputs["attested_by"] if self.host in inputs["attest_dead"] else "",
+                    lease_left_seconds=self._lease_left_seconds,
                 )
             )
+        except LockLost as error:
+            said = "FENCE on %s: %s. Nothing was promoted. Next: see who holds the lock now (relevo status), then start again" % (
+                self.host,
+                error,
+            )
+            raise PartFailed(said, phases=[Milestone("FENCE", self.host).ended("failed", said)]) from None
         except NotFenced as error:
             said = "FENCE on %s: no proof (%s). Nothing was promoted. Next: fence it by hand, then start again" % (
                 self.host,
@@ -110,9 +117,45 @@ class ActionModule(RunAction):
         proof["probes"].append(probe("controller", self.host, database["address"], int(database["port"])))
         proof.update(address=database["address"], port=int(database["port"]))
         self._changed = self._changed or proof["changed"]
-        self._material["phases"].append(proof["phase"])
+        self._told(proof["phase"])
         self._material["fence"] = shown_fence([proof], [])
         self.control.write("handover/proof/%s" % self.host, proof)
+        self._count_what_is_missing(proof, database)
+
+    def _count_what_is_missing(self, proof: dict[str, Any], database: dict[str, Any]) -> None:
+        """Where the standby does not get as far as this host's clean shutdown: whether that lacks any commit."""
+        if not proof.get("shutdown_lsn"):
+            return
+        [position] = self.control.wait(["handover/drained"], self._limit())
+        if position["target_replayed"] is not False:
+            return
+        answer = self.ask(
+            "relevo.dr.wal_tail_info",
+            {
+                **{name: database[name] for name in ("data_directory", "bin_directory")},
+                "start_lsn": position["replay_lsn"],
+                "timeline": proof["timeline"],
+            },
+        )
+        self.control.write(
+            "handover/tail/%s" % self.host, {"commits": answer.get("commits"), "said": went_wrong(answer) or answer.get("said")}
+        )
+
+    def _tails(self, position: dict[str, Any]) -> list[dict[str, Any]]:
+        """What the stopped hosts say of their WAL behind the standby's position, where it lacks any."""
+        if position["target_replayed"] is not False:
+            return []
+        hosts = [proof["host"] for proof in self._proofs() if proof.get("shutdown_lsn")]
+        return self.control.wait(["handover/tail/%s" % host for host in hosts], self._seconds("fence_seconds", 60))
+
+    def _lease_left_seconds(self) -> float:
+        """By the boot clock, which goes on while this controller sleeps, and by the wall clock, which goes on while it is a stopped machine."""
+        taken = self.control.read("lock/%s" % self._plan.promote)
+        passed = max(
+            clock.boottime_seconds() - float(taken["began"]["boottime"]),
+            (clock.parse_utc(clock.utc_now()) - clock.parse_utc(taken["began"]["at"])).total_seconds(),
+        )
+        return float(taken["lease_seconds"]) - passed
 
     def _state_what_was_acknowledged(self) -> None:
         """After the fence nothing can be acknowledged any more: now the ledger's tail is final, and this vantage point's probes count."""
@@ -134,6 +177,8 @@ class ActionModule(RunAction):
             **{name: entry[name] for name in ("data_directory", "bin_directory", "port", "database")},
             "old_hosts": old_hosts,
         }
+        inputs = self.control.read("inputs")
+        bounds = {name: inputs[name] for name in ("accept_loss_seconds", "accept_loss_transactions")}
         # While the standby drains: a silent host costs a probe its whole time-out.
         again = ThreadPoolExecutor().map(lambda old: probe("controller", old["host"], old["address"], old["port"]), old_hosts)
         drained = self._execute(
@@ -143,10 +188,18 @@ class ActionModule(RunAction):
                 **common,
                 "step": "drain",
                 "stanza": entry["stanza"],
+                "leave_out": self.control.read("repositories")["leave_out"],
                 "replay_target_lsn": replay_target(proofs) or "",
                 "timeout_seconds": self._seconds("drain_seconds", 60),
             },
         )
+        self.control.write("handover/drained", drained["position"])
+        if drained["in_recovery"]:
+            gate = archive_gate(self.host, drained["position"], self._tails(drained["position"]))
+            self._material["gates"] = [gate.as_dict()]
+            if gate.verdict == gates.FAIL and set(bounds.values()) == {None}:
+                said = "DRAIN on %s: %s. Nothing was promoted. Next: %s" % (self.host, gate.observed, gate.next_action)
+                raise PartFailed(said, phases=[Milestone("DRAIN", self.host).ended("failed", said)])
         statements = self.control.wait(
             ["handover/witness/%s" % host for host in self._plan.witness], self._seconds("fence_seconds", 60)
         )
@@ -157,7 +210,6 @@ class ActionModule(RunAction):
         )
         # From here the application hosts get ready: they wait for the new primary by themselves.
         self.control.write("handover/authorised", {"host": self.host})
-        inputs = self.control.read("inputs")
         promoted = self._execute(
             "relevo.dr.standby_promote",
             "PROMOTE",
@@ -172,8 +224,7 @@ class ActionModule(RunAction):
                     (statement["ledger_tail"] for statement in statements if statement["ledger_tail"] is not None), None
                 ),
                 "ledger_present_sql": entry["ledger_present_sql"],
-                "accept_loss_seconds": inputs["accept_loss_seconds"],
-                "accept_loss_transactions": inputs["accept_loss_transactions"],
+                **bounds,
                 "accept_unmeasured": "LOSS" in inputs["accept_unknown"],
             },
         )
@@ -183,6 +234,7 @@ class ActionModule(RunAction):
             "promotion": promoted["promotion"],
             "replay_lsn": drained["position"]["replay_lsn"],
             "archive_replayed": drained["position"].get("archive_replayed"),
+            "repositories": {"left_out": drained["left_out"]},
         }
         self.control.write("handover/promoted", promoted["promotion"])
 
@@ -244,8 +296,15 @@ class ActionModule(RunAction):
         if wrong:
             raise PartFailed(wrong, phases=[answer.get("phase") or started.ended("failed", wrong)], loss=answer.get("loss"))
         self._changed = self._changed or bool(answer.get("changed"))
-        self._material["phases"].append(answer["phase"])
+        self._told(answer["phase"])
         return answer
+
+    def _told(self, phase: dict[str, Any]) -> None:
+        """A phase that a host timed carries that host's clock offset, as it was measured in preflight."""
+        for kind in ("database", "application"):
+            if self.control.exists("%s/%s" % (kind, self.host)):
+                phase.setdefault("clock_offset_seconds", self.control.read("%s/%s" % (kind, self.host)).get("clock_offset_seconds"))
+        self._material["phases"].append(phase)
 
     def _seconds(self, name: str, default: float) -> float:
         return float(self._task.args.get(name, default))
@@ -256,6 +315,48 @@ class ActionModule(RunAction):
             self._seconds(name, default)
             for name, default in (("quiesce_wait_seconds", 20), ("fence_seconds", 60), ("drain_seconds", 60))
         )
+
+
+def archive_gate(host: str, position: dict[str, Any], tails: list[dict[str, Any]]) -> gates.Gate:
+    """Whether the standby has all that the archive has; the old primary's own shutdown, replayed, is even more.
+
+    tails: of the stopped hosts, the commits behind the standby's position, where it did not get as far as their shutdown.
+    """
+    title, expected = "the standby has everything that was committed", "nothing committed behind the replayed position"
+    if position.get("target_replayed") is False:
+        commits = [tail["commits"] for tail in tails]
+        if commits and all(number == 0 for number in commits):
+            observed = "replayed to %s; the old primary's WAL behind it holds its shutdown and no commit" % position["replay_lsn"]
+            return gates.Gate("G08", title, host, observed, expected, gates.PASS, "", "DRAIN")
+        known = "%d commits" % sum(commits) if commits and None not in commits else "commits that could not be counted"
+        return gates.Gate(
+            "G08",
+            title,
+            host,
+            "replayed to %s; the old primary's WAL behind it holds %s" % (position["replay_lsn"], known),
+            expected,
+            gates.FAIL,
+            "bring that WAL from the old primary's pg_wal into the archive and start again, or start again with dr_accept_loss_seconds or"
+            " dr_accept_loss_transactions",
+            "DRAIN",
+        )
+    if position.get("target_replayed"):
+        observed = "replayed beyond the old primary's shutdown, to %s" % position["replay_lsn"]
+    elif position.get("archive_replayed"):
+        observed = "replayed to %s; the archive holds nothing behind it" % position["replay_lsn"]
+    else:
+        observed = "replayed to %s; the archive did not say whether it holds more" % position["replay_lsn"]
+    complete = bool(position.get("target_replayed") or position.get("archive_replayed"))
+    return gates.Gate(
+        "G08",
+        title,
+        host,
+        observed,
+        expected,
+        gates.PASS if complete else gates.UNKNOWN,
+        "" if complete else "look into the repository for later segments; if there are, they are lost work that can be salvaged",
+        "DRAIN",
+    )
 
 
 def shown_fence(proofs: list[dict[str, Any]], probes: list[dict[str, Any]]) -> dict[str, Any]:

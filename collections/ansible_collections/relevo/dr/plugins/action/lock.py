@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ansible_collections.relevo.dr.plugins.module_utils.milestone import Milestone, told
+from ansible_collections.relevo.dr.plugins.module_utils.milestone import Milestone, beginning, told
 from ansible_collections.relevo.dr.plugins.module_utils.plan import read_plan
 from ansible_collections.relevo.dr.plugins.plugin_utils import controller
 from ansible_collections.relevo.dr.plugins.plugin_utils.control import Control, ControlError
@@ -45,9 +45,12 @@ class ActionModule(RunAction):
             **{name: settings[name] for name in ("bin_directory", "port") if "bin_directory" in settings},
             **self.control.read("landscape")["controller"],
         }
+        # Before the question: the lease on the host begins no earlier.
+        asked = beginning()
         answer = self.ask("relevo.dr.run_lock", arguments)
         wrong = went_wrong(answer)
-        self.control.write("lock/%s" % self.host, {"held": wrong is None})
+        lease = float(self._task.args["lease_seconds"])
+        self.control.write("lock/%s" % self.host, {"held": wrong is None, "began": asked, "lease_seconds": lease})
         if wrong is None:
             detail = "taken over from %s" % answer["taken_over"] if answer.get("taken_over") else "held"
             return {"msg": detail, **told(phases=[phase.ended(detail=detail)])}

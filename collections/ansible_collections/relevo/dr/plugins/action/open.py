@@ -31,6 +31,9 @@ class ActionModule(ActionBase):
         variables = task_vars or {}
         runbook, cluster = self._task.args["runbook"], self._task.args["cluster"]
         about = {"runbook": runbook, "cluster": cluster, "operator": controller.identity()["owner"]}
+        targets = {name: float(value) for name, value in (self._task.args.get("objectives") or {}).items() if value is not None}
+        if targets:
+            about["objectives"] = targets
         try:
             control = Control.of_this_run()
         except ControlError as error:
@@ -49,6 +52,14 @@ class ActionModule(ActionBase):
         return {**result, "changed": False, "msg": "run %s is open" % control.run_id, **told(run=about)}
 
     def _open(self, control: Control, runbook: str, cluster: str, variables: dict[str, Any]) -> dict[str, Any]:
+        if runbook in CHANGES_PRODUCTION and self._task.check_mode:
+            raise Refusal(
+                "INPUT",
+                "controller",
+                "--check",
+                "a real run: what a failover would meet is what the runbook check shows",
+                "run playbooks/check.yml",
+            )
         hidden = controller.command_line_hides_hosts_or_tasks()
         if hidden:
             raise Refusal(

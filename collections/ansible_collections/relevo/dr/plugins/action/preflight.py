@@ -38,9 +38,10 @@ class ActionModule(RunAction):
         gates = gate_rules.evaluate(plan, landscape, inputs, gate_rules.Limits(**self._task.args["limits"]), _controller())
         blocking = gate_rules.blocking(gates)
         if enforce and not blocking:
-            # Without these two files no later step does anything.
+            # Without these files no later step does anything.
             self.control.write("inputs", asdict(inputs))
             self.control.write("plan", plan.as_dict())
+            self.control.write("repositories", {"leave_out": gate_rules.to_leave_out(landscape, plan.promote)})
         sentences = [
             "%s on %s: %s. Observed: %s; expected: %s. Next: %s"
             % (gate.id, gate.host, gate.title, gate.observed, gate.expected, gate.next_action)

@@ -13,7 +13,7 @@ from ansible_collections.relevo.dr.plugins.module_utils.refusal import Refusal
 
 
 class ActionModule(ActionBase):
-    """Argument: seen, by host the result of ``cluster_info``, which may be that of an unreachable host."""
+    """Arguments: seen, by host the result of ``cluster_info``, which may be that of an unreachable host; every_host: refuse when one was not seen."""
 
     _requires_connection = False
     _supports_check_mode = True
@@ -28,7 +28,7 @@ class ActionModule(ActionBase):
             if not (answer.get("host") or {}).get("lock_expired")
         }
         try:
-            host = find_primary(clusters, locks)
+            host = find_primary(clusters, locks, every_host=bool(self._task.args.get("every_host", True)))
         except Refusal as refusal:
             return {**result, "failed": True, "msg": str(refusal), **told(refused=True, gates=[refusal.gate])}
         cluster = clusters[host]

@@ -23,9 +23,13 @@ class ActionModule(RunAction):
         phase = Milestone("PROTECT", host)
         gates: list[dict[str, Any]] = []
         answer: dict[str, Any] = {}
+        left_out: dict[str, Any] = {}
+        measures: dict[str, Any] = {}
         for module, arguments in self._steps(control.run_id, host, settings):
             answer = self.ask(module, arguments)
-            gates += answer.get("ansible_stats", {}).get("data", {}).get("relevo", {}).get("gates", [])
+            said_more = answer.get("ansible_stats", {}).get("data", {}).get("relevo", {})
+            gates += said_more.get("gates", [])
+            measures.update(said_more.get("measures", {}))
             wrong = went_wrong(answer)
             if wrong:
                 said = "PROTECT on %s: %s. The new primary serves, but is NOT protected. Next: run playbooks/protect.yml" % (
@@ -35,19 +39,18 @@ class ActionModule(RunAction):
                 return {"failed": True, "msg": said, **told(phases=[phase.ended("failed", said)], gates=gates)}
             if answer.get("started_before"):
                 break
+            left_out = answer.get("left_out", left_out)
         for gate in gates:
-            gate.update(id="G20", phase="PROTECT", title="protected again: WAL written now is in the archive")
+            if gate["id"] == "G03":
+                gate.update(id="G20", phase="PROTECT", title="protected again: WAL written now is in the archive")
         changed = bool(answer.get("changed"))
         detail = "archive proven, backup in %s" % answer["unit"]
-        return {"changed": changed, "msg": detail, **told(phases=[phase.ended(detail=detail)], gates=gates)}
+        if left_out:
+            detail += "; repository %s is left out" % ", ".join(sorted(left_out))
+        return {"changed": changed, "msg": detail, **told(phases=[phase.ended(detail=detail)], gates=gates, measures=measures)}
 
     def _steps(self, run_id: str, host: str, settings: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
-        common = {
-            "run_id": run_id,
-            "data_directory": settings["data_directory"],
-            "stanza": settings["stanza"],
-            "config": self._task.args["config"],
-        }
+        common = {"run_id": run_id, "data_directory": settings["data_directory"]}
         probe = {
             "config": self._task.args["config"],
             "stanza": settings["stanza"],
@@ -57,8 +60,10 @@ class ActionModule(RunAction):
             "host_name": host,
             "timeout": self._task.args.get("archive_seconds", 60),
         }
+        settle = {"config": self._task.args["config"], "stanza": settings["stanza"], "run_id": run_id, "host_name": host}
         return [
             ("relevo.dr.backup_start", {**common, "step": "begin"}),
+            ("relevo.dr.repositories_in_use", settle),
             ("relevo.dr.archive_probe", probe),
             ("relevo.dr.backup_start", {**common, "step": "finish"}),
         ]

@@ -48,6 +48,16 @@ def repository_passphrases(repositories: Sequence[Mapping[str, Any]]) -> list[st
     return [passphrase_name(repository) for repository in repositories if repository.get("cipher", "aes-256-cbc") != "none"]
 
 
+def own_site_first(repositories: Sequence[Mapping[str, Any]], site: str, sites: Mapping[str, str]) -> list[dict[str, Any]]:
+    """Where the repositories are, those of a site before all others: what is near is asked first. sites: of the hosts of the inventory."""
+    found = []
+    for repository in repositories:
+        host = repository.get("endpoint")
+        place = {"id": int(repository["id"]), "host": host, "port": int(repository.get("port", 443))}
+        found.append((str(repository.get("site") or sites.get(str(host), "")) != site, place["id"], place))
+    return [place for _, _, place in sorted(found, key=lambda entry: entry[:2])]
+
+
 def change_line(change: Mapping[str, str]) -> str:
     """One difference on one line."""
     return "%s: %s -> %s" % (change["item"], change["current"], change["wanted"])
@@ -64,6 +74,7 @@ class FilterModule:
             "change_line": change_line,
             "client_address": client_address,
             "conninfo": conninfo,
+            "own_site_first": own_site_first,
             "peer": peer,
             "repository_passphrases": repository_passphrases,
             "server_name": server_name,

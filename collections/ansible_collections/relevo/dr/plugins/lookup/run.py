@@ -67,7 +67,21 @@ def account(control: Control) -> dict[str, Any]:
         "proofs": told,
         "last_position": replay_target(list(proofs.values())) or _last_seen(control, plan["fence"]),
         "promoted_at_position": promotion["fork_lsn"] or "",
+        "witnesses": [host for host, entry in control.read_all("witness").items() if entry["reachable"]],
+        "observers_away": [host for host, entry in control.read_all("observer").items() if not entry["reachable"]],
+        "clock_error_seconds": _clock_error_seconds(control),
+        "failed_at": control.read("inputs")["failed_at"] or "",
     }
+
+
+def _clock_error_seconds(control: Control) -> float:
+    """How far a clock that a proof was written by is surely off, as it was measured in preflight."""
+    offsets = [
+        entry.get("clock_offset_seconds")
+        for kind in ("database", "witness", "observer")
+        for entry in control.read_all(kind).values()
+    ]
+    return max((abs(float(offset)) for offset in offsets if offset is not None), default=0.0)
 
 
 def _last_seen(control: Control, hosts: list[str]) -> str:

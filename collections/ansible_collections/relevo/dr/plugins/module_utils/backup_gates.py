@@ -92,7 +92,7 @@ def window(place: str, findings: Findings, archived_until: Optional[str]) -> dic
             FAIL,
             "no usable backup",
             expected,
-            "run pgbackrest backup as postgres on the primary",
+            "run playbooks/backup.yml",
         )
     observed = "from %s to %s" % (_utc(begins), archived_until or "an unproven end")
     return _gate(

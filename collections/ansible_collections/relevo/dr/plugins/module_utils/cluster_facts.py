@@ -13,8 +13,7 @@ import time
 from dataclasses import asdict, dataclass
 from typing import Any, Optional
 
-from ansible_collections.relevo.dr.plugins.module_utils import clock, host_files
-from ansible_collections.relevo.dr.plugins.module_utils.pgbackrest import Pgbackrest, PgbackrestError
+from ansible_collections.relevo.dr.plugins.module_utils import clock, host_files, repositories
 from ansible_collections.relevo.dr.plugins.module_utils.postgresql import (
     PostgresqlError,
     Psql,
@@ -158,20 +157,8 @@ def _running_facts(session: Psql) -> dict[str, Any]:
 
 
 def repository_facts(config: str, stanza: str) -> dict[str, Any]:
-    """The newest backup of a stanza, or why it is not known."""
-    try:
-        backups = Pgbackrest(config, stanza, io_timeout=2, timeout=6).info().get("backup") or []
-    except PgbackrestError as error:
-        return {"error": error.observed}
-    if not backups:
-        return {"error": "the repository holds no backup"}
-    newest = backups[-1]
-    return {
-        "newest_backup": newest["label"],
-        "newest_backup_age_seconds": time.time() - newest["timestamp"]["stop"],
-        "newest_backup_error": bool(newest.get("error")),
-        "newest_backup_bytes": newest["info"]["size"],
-    }
+    """By number the newest backup of each configured repository, or why it is not known; and those that were left out."""
+    return {"repositories": repositories.facts(config, stanza, time.time()), "left_out": repositories.left_out(config)}
 
 
 def timeline_history(data_directory: str) -> list[int]:
@@ -190,6 +177,7 @@ def host_facts(location: Optional[ClusterLocation] = None) -> dict[str, Any]:
         "kernel": platform.release(),
         "python": platform.python_version(),
         "lock": asdict(lock) if lock else None,
+        "lock_unreadable": host_files.lock_unreadable(),
         "lock_expired": lock.expired(clock.boottime_seconds(), clock.boot_id()) if lock else None,
         "actor": host_files.actor_alive(),
         "fence": host_files.read_fence(),

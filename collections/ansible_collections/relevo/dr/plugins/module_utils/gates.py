@@ -36,11 +36,12 @@ class Limits:
     backup_age_seconds: float = 26 * 3600
     archive_age_seconds: float = 3600
     observation_age_seconds: float = 15.0
+    attempt_age_seconds: float = 30.0
 
 
 @dataclass(frozen=True)
 class Gate:
-    """One check on one host. verdict: pass | fail | unknown | accepted | not_applicable."""
+    """One check on one host. verdict: pass | fail | unknown | accepted | not_applicable. required: false for a finding that stops nothing."""
 
     id: str
     title: str
@@ -50,8 +51,9 @@ class Gate:
     verdict: str
     next_action: str = ""
     phase: str = "PREFLIGHT"
+    required: bool = True
 
-    def as_dict(self) -> dict[str, str]:
+    def as_dict(self) -> dict[str, Any]:
         """For the record."""
         return asdict(self)
 
@@ -79,6 +81,7 @@ def evaluate(plan: Plan, landscape: Landscape, inputs: Inputs, limits: Limits, c
         _lock,
         _managers,
         _fence,
+        _ledger,
         _lag,
         _lineage,
         _parity,
@@ -109,7 +112,7 @@ def evaluate(plan: Plan, landscape: Landscape, inputs: Inputs, limits: Limits, c
 
 def blocking(gates: list[Gate]) -> list[Gate]:
     """Gates that keep a run from going on."""
-    return [gate for gate in gates if gate.verdict in (FAIL, UNKNOWN)]
+    return [gate for gate in gates if gate.required and gate.verdict in (FAIL, UNKNOWN)]
 
 
 def _accept(gate: Gate, inputs: Inputs) -> Gate:
@@ -143,9 +146,7 @@ def _reach(plan: Plan, landscape: Landscape, inputs: Inputs, limits: Limits) -> 
         entry = kind.get(host, {})
         lenient = host in plan.witness and "LOSS" in inputs.accept_unknown
         ok = bool(entry.get("reachable"))
-        yield Gate(
-            "REACH", title, host, _answer(entry), "answers", NOT_APPLICABLE if lenient and not ok else verdict(ok), fix % host
-        )
+        yield Gate("REACH", title, host, _answer(entry), "answers", ACCEPTED if lenient and not ok else verdict(ok), fix % host)
     for host in plan.fence:
         entry = landscape.database.get(host, {})
         if entry.get("denied"):
@@ -266,7 +267,8 @@ def _fence(plan: Plan, landscape: Landscape, inputs: Inputs, limits: Limits) -> 
                 FAIL,
                 "mend the controller's way to %s, or run from where it can be reached; it is alive" % host,
             )
-        if fence.get("power") in ("on", "off"):
+        can_switch_off = fence.get("power") == "off" or bool(fence.get("settings", {}).get("command_off"))
+        if fence.get("power") in ("on", "off") and can_switch_off:
             yield Gate("G07", title, host, "power is %s, by command" % fence["power"], expected, PASS)
         elif host in inputs.attest_dead:
             yield Gate("G07", title, host, "attested dead by %s" % inputs.attested_by, expected, ACCEPTED)
@@ -297,6 +299,16 @@ def _lag(plan: Plan, landscape: Landscape, inputs: Inputs, limits: Limits) -> It
         verdict(not standby["replay_paused"]),
         "select pg_wal_replay_resume()",
     )
+    delay = str(landscape.cluster(plan.promote).get("settings", {}).get("recovery_min_apply_delay", "0"))
+    yield Gate(
+        "G08",
+        "replay is not delayed on purpose",
+        plan.promote,
+        "recovery_min_apply_delay = %s" % delay,
+        "0: the drain would wait for it with the service down",
+        verdict(delay == "0"),
+        "alter system set recovery_min_apply_delay = 0, reload, and wait until it has caught up",
+    )
     receiver = standby.get("receiver")
     title = "the standby is close to its primary"
     primary = next((host for host in plan.fence if landscape.role(host) == "primary"), None)
@@ -317,36 +329,60 @@ def _lag(plan: Plan, landscape: Landscape, inputs: Inputs, limits: Limits) -> It
     yield _loss(plan, landscape, inputs, standby)
 
 
+def _ledger(plan: Plan, landscape: Landscape, inputs: Inputs, limits: Limits) -> Iterator[Gate]:
+    """A ledger that has stopped acknowledges nothing that could be missing, and so would make every loss look like none."""
+    for host in plan.witness:
+        entry = landscape.witness.get(host, {})
+        if not entry.get("reachable"):
+            continue  # REACH says so
+        age = entry.get("facts", {}).get("ledger", {}).get("last_attempt_age_seconds")
+        working = age is not None and age <= limits.attempt_age_seconds
+        yield Gate(
+            "LOSS",
+            "the ledger is at work",
+            host,
+            "no attempt is on record" if age is None else "last attempt %.0f s ago" % age,
+            "an attempt within the last %g s" % limits.attempt_age_seconds,
+            PASS if working else UNKNOWN,
+            "" if working else "systemctl restart relevo-ledger on %s; without it the loss cannot be measured" % host,
+        )
+
+
+def _last_commits(plan: Plan, landscape: Landscape) -> list[float]:
+    """Ages in seconds of the newest commits that anybody saw on the old side: the ledger's by acknowledgement, each observer's by its own write."""
+    acknowledged = [
+        entry.get("facts", {}).get("ledger", {}).get("last_acknowledged_age_seconds") for entry in landscape.witness.values()
+    ]
+    return [
+        float(age)
+        for age in (*acknowledged, *(event["age_seconds"] for event in _last_observed(plan, landscape)))
+        if age is not None
+    ]
+
+
 def _loss(plan: Plan, landscape: Landscape, inputs: Inputs, standby: Mapping[str, Any]) -> Gate:
-    """With no primary to compare with, the witness's last acknowledgement is what the standby must have."""
+    """With no primary to compare with, the newest commit that the witness and the observers saw is what the standby must have."""
     title = "the loss, as far as it shows before the drain"
-    acknowledged = max(
-        (
-            float(entry["facts"]["ledger"]["last_acknowledged_age_seconds"]) * -1
-            for entry in landscape.witness.values()
-            if entry.get("facts", {}).get("ledger", {}).get("last_acknowledged_age_seconds") is not None
-        ),
-        default=None,
-    )
+    committed = min(_last_commits(plan, landscape), default=None)
     replayed = standby.get("last_replayed_age_seconds")
-    if acknowledged is None or replayed is None:
+    if committed is None or replayed is None:
         return Gate(
             "LOSS",
             title,
             plan.promote,
-            "no acknowledgement on the witness, or nothing replayed yet",
+            "no commit seen by the witness or an observer, or nothing replayed yet",
             "both",
             UNKNOWN,
             "start the ledger with playbooks/protect.yml",
         )
-    behind = max(0.0, replayed + acknowledged)
+    behind = max(0.0, replayed - committed)
     # One ledger period is no loss: the tail is compared number by number once the standby is drained.
     accepted = max(inputs.accept_loss_seconds or 0.0, 5.0)
     return Gate(
         "LOSS",
         title,
         plan.promote,
-        "last replayed transaction %.1f s older than the last acknowledged one" % behind,
+        "last replayed transaction %.1f s older than the last one that was seen committed" % behind,
         "at most %.1f s" % accepted,
         verdict(behind <= accepted),
         "if that loss is acceptable, give -e dr_accept_loss_seconds=%.0f" % (behind + 1),
@@ -462,25 +498,22 @@ def _durability(plan: Plan, landscape: Landscape, inputs: Inputs, limits: Limits
     )
 
 
+def repositories_that_answer(landscape: Landscape, host: str) -> tuple[dict[int, dict[str, Any]], dict[int, dict[str, Any]]]:
+    """By number the repositories that answer this host, and those that do not."""
+    seen = landscape.database.get(host, {}).get("facts", {}).get("repository", {}).get("repositories") or {}
+    answering = {int(key): found for key, found in seen.items() if not found.get("error")}
+    return answering, {int(key): found for key, found in seen.items() if int(key) not in answering}
+
+
+def to_leave_out(landscape: Landscape, host: str) -> list[int]:
+    """Repositories without which this host must go on: those that do not answer it, as long as another one does."""
+    answering, silent = repositories_that_answer(landscape, host)
+    return sorted(silent) if answering else []
+
+
 def _archive(plan: Plan, landscape: Landscape, inputs: Inputs, limits: Limits) -> Iterator[Gate]:
-    backup = landscape.database.get(plan.promote, {}).get("facts", {}).get("repository", {})
-    age = backup.get("newest_backup_age_seconds")
-    ok = None if age is None else age <= limits.backup_age_seconds and not backup.get("newest_backup_error")
-    observed = backup.get("error") or (
-        "%s, %.1f h old%s"
-        % (backup["newest_backup"], age / 3600, ", flagged with errors" if backup.get("newest_backup_error") else "")
-        if age is not None
-        else "no backup"
-    )
-    yield Gate(
-        "G05",
-        "a recent backup",
-        plan.promote,
-        observed,
-        "at most %.0f h old, without errors" % (limits.backup_age_seconds / 3600),
-        verdict(ok),
-        "run playbooks/protect.yml, or see why %s cannot read the repository" % plan.promote,
-    )
+    yield _backup(plan, landscape, limits)
+    yield from _repositories(plan, landscape)
     for host in plan.fence:
         archiver = landscape.cluster(host).get("primary", {}).get("archiver")
         if archiver is None:
@@ -495,6 +528,10 @@ def _archive(plan: Plan, landscape: Landscape, inputs: Inputs, limits: Limits) -
             observed = "failing on %s" % archiver["last_failed_wal"]
         else:
             observed = "nothing waits" if waiting is None else "a segment waits for %.0f s" % waiting
+        # A store that is gone holds up the old primary's archive by itself. Leaving that primary is the way out of it, so it is no reason to stay.
+        lost = to_leave_out(landscape, plan.promote) if on else []
+        if lost and not ok:
+            observed += ", for repository %s does not answer" % ", ".join(map(str, lost))
         yield Gate(
             "G03",
             "WAL archiving works",
@@ -503,7 +540,58 @@ def _archive(plan: Plan, landscape: Landscape, inputs: Inputs, limits: Limits) -
             "on, not failing, nothing waits longer than %.0f s" % limits.archive_age_seconds,
             verdict(ok),
             "see the log of %s; playbooks/protect.yml probes it end to end" % host,
+            required=not lost,
         )
+
+
+def _backup(plan: Plan, landscape: Landscape, limits: Limits) -> Gate:
+    """One good backup in any repository that answers is enough to go on."""
+    answering, silent = repositories_that_answer(landscape, plan.promote)
+    held = {key: found for key, found in answering.items() if found.get("newest_backup")}
+    good = {key: found for key, found in held.items() if not found.get("newest_backup_error")} or held
+    ok: Optional[bool] = None
+    if good:
+        key, newest = min(good.items(), key=lambda entry: float(entry[1]["newest_backup_age_seconds"]))
+        age = float(newest["newest_backup_age_seconds"])
+        flagged = bool(newest.get("newest_backup_error"))
+        ok = age <= limits.backup_age_seconds and not flagged
+        observed = "%s in repository %d, %.1f h old%s" % (
+            newest["newest_backup"],
+            key,
+            age / 3600,
+            ", flagged with errors" if flagged else "",
+        )
+    else:
+        observed = "; ".join("repository %d: %s" % (key, found["error"]) for key, found in sorted(silent.items())) or "no backup"
+    return Gate(
+        "G05",
+        "a recent backup",
+        plan.promote,
+        observed,
+        "at most %.0f h old, without errors" % (limits.backup_age_seconds / 3600),
+        verdict(ok),
+        "run playbooks/protect.yml, or see why %s cannot read the repository" % plan.promote,
+    )
+
+
+def _repositories(plan: Plan, landscape: Landscape) -> Iterator[Gate]:
+    """A finding and no obstacle: the site that is left may have taken its store with it."""
+    answering, silent = repositories_that_answer(landscape, plan.promote)
+    left_out = landscape.database.get(plan.promote, {}).get("facts", {}).get("repository", {}).get("left_out") or {}
+    if len(answering) + len(silent) + len(left_out) < 2 or not answering:
+        return
+    wrong = ["repository %d: %s" % (key, found["error"]) for key, found in sorted(silent.items())]
+    wrong += ["repository %s is left out since %s" % (key, why.get("at")) for key, why in sorted(left_out.items())]
+    yield Gate(
+        "G23",
+        "every repository answers",
+        plan.promote,
+        "; ".join(wrong) or "%d answer" % len(answering),
+        "all of them",
+        verdict(not wrong),
+        "%s will go on without it; once its store is back, run playbooks/protect.yml" % plan.promote,
+        required=False,
+    )
 
 
 def _capacity(plan: Plan, landscape: Landscape, inputs: Inputs, limits: Limits) -> Iterator[Gate]:
@@ -573,8 +661,9 @@ def _access(plan: Plan, landscape: Landscape, inputs: Inputs, limits: Limits) ->
 
 
 def _site(plan: Plan, landscape: Landscape, inputs: Inputs, limits: Limits) -> Iterator[Gate]:
-    repositories = landscape.database.get(plan.promote, {}).get("settings", {}).get("repository_hosts") or []
-    left = [host for host in repositories if landscape.sites.get(host) in plan.source_site.split(",")]
+    settings = landscape.database.get(plan.promote, {}).get("settings", {})
+    repositories, said = settings.get("repository_hosts") or [], settings.get("repository_sites") or {}
+    left = [host for host in repositories if (said.get(host) or landscape.sites.get(host)) in plan.source_site.split(",")]
     if repositories:
         yield Gate(
             "G19",

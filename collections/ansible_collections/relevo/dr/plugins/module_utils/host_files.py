@@ -8,6 +8,7 @@ import contextlib
 import fcntl
 import json
 import os
+import platform
 import tempfile
 import time
 from collections.abc import Iterator
@@ -28,6 +29,7 @@ class Lock:
     """Who may act on this cluster. The lease is in seconds of this host's CLOCK_BOOTTIME, valid within one boot.
 
     began_at: when the first of the runs took it that this one goes on for, UTC; empty when this run is the first.
+    controller_pid_namespace: where controller_pid is a number of a process; empty when it is not known.
     """
 
     run_id: str
@@ -40,6 +42,7 @@ class Lock:
     lease_until_boottime: float
     boot_id: str
     began_at: str = ""
+    controller_pid_namespace: str = ""
 
     def expired(self, boottime: float, boot_id: str) -> bool:
         """Whether the lease has run out; a lease of an earlier boot has."""
@@ -52,6 +55,14 @@ def _path(name: str) -> str:
 
 def write_atomically(path: str, content: str, mode: int = 0o600) -> None:
     """Replace a file as a whole, on disk before it is visible."""
+    with _written_aside(path, content, mode) as temporary:
+        os.replace(temporary, path)
+    sync_directory(os.path.dirname(path))
+
+
+@contextlib.contextmanager
+def _written_aside(path: str, content: str, mode: int) -> Iterator[str]:
+    """The content on disk under another name in the same directory, which is gone afterwards."""
     directory = os.path.dirname(path)
     os.makedirs(directory, mode=0o700, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=directory, prefix=".relevo-")
@@ -61,12 +72,10 @@ def write_atomically(path: str, content: str, mode: int = 0o600) -> None:
             target.write(content)
             target.flush()
             os.fsync(target.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
+        yield temporary
+    finally:
+        with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
-        raise
-    sync_directory(directory)
 
 
 def sync_directory(directory: str) -> None:
@@ -88,29 +97,40 @@ def _read_json(name: str) -> Optional[dict[str, Any]]:
 
 
 def read_lock() -> Optional[Lock]:
-    """The lock as it is on disk, or None."""
-    value = _read_json("lock.json")
+    """The lock as it is on disk, or None; see also :func:`lock_unreadable`."""
+    return _look_at_lock()[0]
+
+
+def lock_unreadable() -> bool:
+    """Whether there is a lock file that says nothing: damaged, or made by hand. It is held, by nobody knows whom."""
+    return _look_at_lock()[1]
+
+
+def _look_at_lock() -> tuple[Optional[Lock], bool]:
+    """The lock, and whether there is one that cannot be read. Fields of another version of Relevo are left out."""
     try:
-        return Lock(**value) if value else None
-    except TypeError:
-        return None
+        with open(_path("lock.json"), encoding="utf-8") as source:
+            value = json.load(source)
+        return Lock(**{name: value[name] for name in Lock.__dataclass_fields__ if name in value}), False
+    except FileNotFoundError:
+        return None, False
+    except (OSError, ValueError, TypeError):
+        return None, True
 
 
 def acquire_lock(wanted: Lock) -> None:
-    """Make the lock file; LockError when there is one of another run."""
-    os.makedirs(STATE_DIRECTORY, mode=0o700, exist_ok=True)
-    try:
-        handle = os.open(_path("lock.json"), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        held = read_lock()
-        if held is not None and held.run_id == wanted.run_id:
+    """Make the lock file, whole or not at all; LockError when there is one of another run."""
+    path = _path("lock.json")
+    with _written_aside(path, json.dumps(asdict(wanted)), 0o600) as temporary:
+        try:
+            # Unlike a rename, a link fails when the name is taken; unlike O_EXCL, it never shows a file that is still empty.
+            os.link(temporary, path)
+        except FileExistsError:
+            held = read_lock()
+            if held is None or held.run_id != wanted.run_id:
+                raise LockError(describe(held)) from None
             extend_lock(wanted.run_id, wanted.lease_until_boottime - clock.boottime_seconds())
             return
-        raise LockError(describe(held)) from None
-    with os.fdopen(handle, "w", encoding="utf-8") as target:
-        json.dump(asdict(wanted), target)
-        target.flush()
-        os.fsync(target.fileno())
     sync_directory(STATE_DIRECTORY)
 
 
@@ -127,7 +147,10 @@ def remove_lock(run_id: str) -> bool:
 def describe(lock: Optional[Lock]) -> str:
     """Who holds the lock, for a person."""
     if lock is None:
-        return "the lock file /var/lib/relevo/lock.json is there but cannot be read"
+        return (
+            "the lock file %s on %s is there but cannot be read. Next: make sure that no run is at work (relevo status), then remove that file on that host"
+            % (_path("lock.json"), platform.node())
+        )
     return "the cluster is locked by run %s of %s on %s since %s" % (lock.run_id, lock.owner, lock.controller, lock.since)
 
 
@@ -135,7 +158,9 @@ def extend_lock(run_id: str, seconds: float) -> None:
     """Prove that this run still holds the lock and give it that many seconds from now; LockError otherwise."""
     held = read_lock()
     if held is None or held.run_id != run_id:
-        raise LockError("this run no longer holds the lock: %s" % (describe(held) if held else "there is no lock"))
+        raise LockError(
+            "this run no longer holds the lock: %s" % (describe(held) if held or lock_unreadable() else "there is no lock")
+        )
     extended = asdict(held)
     extended.update(lease_until_boottime=clock.boottime_seconds() + seconds, boot_id=clock.boot_id())
     write_atomically(_path("lock.json"), json.dumps(extended))
@@ -231,6 +256,15 @@ def read_fence() -> Optional[dict[str, Any]]:
 def write_fence(mark: dict[str, Any]) -> None:
     """Mark this host as fenced; the boot guard keeps it from starting writable until the mark is lifted."""
     write_atomically(_path("fence.json"), json.dumps(mark))
+
+
+def read_peers() -> list[str]:
+    """The other database hosts of the cluster, by inventory name, as this host was told when it was protected; empty when it was not."""
+    try:
+        with open("/etc/relevo/guard.json", encoding="utf-8") as source:
+            return [str(peer["name"]) for peer in json.load(source).get("peers", [])]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
 
 
 def write_challenge(challenge: dict[str, Any]) -> None:

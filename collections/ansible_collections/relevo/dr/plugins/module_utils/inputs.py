@@ -12,13 +12,15 @@ from typing import Any, Optional
 from ansible_collections.relevo.dr.plugins.module_utils.clock import parse_utc
 from ansible_collections.relevo.dr.plugins.module_utils.refusal import Refusal
 
-_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _TEMPLATE = re.compile(r"\{\{|\{%|\{#")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _SECRET = re.compile(r"password|passphrase|secret|token|private_key", re.IGNORECASE)
 _NUMBER = re.compile(r"\d{1,9}(\.\d{1,6})?")
 _GATES = re.compile(r"[A-Z][A-Z0-9]{1,15}(,[A-Z][A-Z0-9]{1,15})*")
 _PROSE = re.compile(r"[^-].{0,499}")
+# What AWX and its heirs put among the extra variables of every job; nobody decided it, and nothing here reads it.
+_OF_THE_CONTROLLER = re.compile(r"(awx|tower)_[a-z0-9_]+")
 _HOST = re.compile(r"[a-z0-9][a-z0-9.-]{0,252}")
 _FLAG = re.compile(r"(?i)true|false|yes|no")
 
@@ -30,17 +32,26 @@ SCHEMA: dict[str, re.Pattern[str]] = {
     "dr_mode": re.compile("|".join(MODES)),
     "dr_scope": re.compile("|".join(SCOPES)),
     "dr_target_site": _NAME,
-    "dr_confirm": re.compile(r"[a-z0-9][a-z0-9 -]{0,199}"),
+    "dr_confirm": re.compile(r"[A-Za-z0-9][A-Za-z0-9._ -]{0,199}"),
     "dr_accept_loss_seconds": _NUMBER,
     "dr_accept_loss_transactions": re.compile(r"\d{1,9}"),
     "dr_accept_unknown": _GATES,
-    "dr_attest_dead": re.compile(r"[a-z0-9][a-z0-9.,-]{0,499}"),
+    "dr_attest_dead": re.compile(r"[A-Za-z0-9][A-Za-z0-9._,-]{0,499}"),
     "dr_attested_by": _PROSE,
     "dr_failed_at": re.compile(r"[0-9TZ:.+-]{20,40}"),
     "dr_reason": _PROSE,
     "dr_approver": _PROSE,
     "dr_allow_restart": _FLAG,
     "dr_backup_full": _FLAG,
+    "dr_backup_type": re.compile("full|diff|incr"),
+    "dr_backup_repository": re.compile(r"\d{1,3}(,\d{1,3})*"),
+    # Shapes only: what they mean is judged where the restorable window can be shown beside the refusal.
+    "dr_restore_set": re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_-]{0,62}"),
+    "dr_restore_target_time": re.compile(r"[0-9A-Za-z][0-9A-Za-z :.+-]{0,49}"),
+    "dr_restore_target_lsn": re.compile(r"[0-9A-Za-z/]{1,40}"),
+    "dr_restore_target_name": re.compile(r"[!-&(-,.-\[\]-~][ -&(-\[\]-~]{0,99}"),
+    "dr_restore_timeline": re.compile(r"[0-9a-z]{1,10}"),
+    "dr_restore_repository": re.compile(r"[0-9]{1,3}|each"),
     "dr_files_host": _HOST,
     "dr_files_set": re.compile(r"[a-z][a-z0-9-]{0,30}"),
     "dr_files_target": re.compile(r"(/[A-Za-z0-9_][A-Za-z0-9._-]{0,99}){1,20}"),
@@ -80,6 +91,8 @@ def check_extra_variables(extra: Mapping[str, Any]) -> dict[str, str]:
     """The operator's variables as text. Raises Refusal for an unknown name or a value of the wrong shape."""
     checked = {}
     for name, value in extra.items():
+        if _OF_THE_CONTROLLER.fullmatch(str(name)):
+            continue
         if name not in SCHEMA:
             hint = "secrets are files, never variables" if _SECRET.search(str(name)) else "one of %s" % ", ".join(sorted(SCHEMA))
             raise Refusal("INPUT", "controller", "-e %s" % name, hint, "remove it; what hosts are for belongs in the inventory")

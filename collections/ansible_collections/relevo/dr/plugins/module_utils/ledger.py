@@ -97,6 +97,12 @@ def acknowledged(entries: Iterable[Entry]) -> list[Entry]:
     return sorted(found, key=lambda entry: (entry.at, entry.mono))
 
 
+def tried_within(entries: Sequence[Entry], now: str, seconds: float) -> bool:
+    """Whether the writer was at work of late, whatever came of it. now: UTC by the witness's own clock."""
+    newest = max((entry.at for entry in entries), default=None)
+    return newest is not None and (parse_utc(now) - parse_utc(newest)).total_seconds() <= seconds
+
+
 def seconds_between(earlier: Entry, later: Entry) -> float:
     """On the monotonic clock within one boot of the witness, on the wall clock across boots."""
     if earlier.boot == later.boot:

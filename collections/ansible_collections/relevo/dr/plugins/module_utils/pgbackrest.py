@@ -41,7 +41,7 @@ _EXPLANATIONS = (
         "make the bucket, or correct bucket and endpoint of the repository",
     ),
     (
-        r"cipher header invalid|unable to decrypt|CipherError|unable to flush|is or was the repo encrypted",
+        r"cipher header invalid|unable to decrypt|found outside of section|CipherError|unable to flush|is or was the repo encrypted",
         "the repository cannot be read with this passphrase, or is not encrypted",
         "put the repository's own passphrase file back into dr_secrets_directory",
     ),
@@ -130,9 +130,10 @@ class Pgbackrest:
         except FileNotFoundError:
             raise PgbackrestError("%s does not exist" % self.binary, "install the package pgbackrest on this host") from None
 
-    def info(self) -> dict[str, Any]:
-        """The stanza as ``info`` reports it (status, db, backup, archive, repo)."""
-        stanzas: list[dict[str, Any]] = json.loads(self.run("info", "--output=json"))
+    def info(self, repository: Optional[int] = None) -> dict[str, Any]:
+        """The stanza as ``info`` reports it (status, db, backup, archive, repo), of one repository or of all."""
+        only = [] if repository is None else ["--repo=%d" % repository]
+        stanzas: list[dict[str, Any]] = json.loads(printable(self.run("info", "--output=json", *only)))
         return (
             stanzas[0]
             if stanzas
@@ -145,8 +146,14 @@ def _options(arguments: Sequence[str]) -> int:
     return sum(1 for argument in arguments if argument.startswith("--"))
 
 
+def printable(text: str) -> str:
+    """Plain signs only. What could not be decrypted is quoted by pgBackRest, and some of its signs end a line for whoever reads a module's answer."""
+    return "".join(sign if sign.isprintable() or sign == "\n" else "?" for sign in text.encode("ascii", "replace").decode())
+
+
 def explained(output: str) -> PgbackrestError:
-    """The error behind pgBackRest's words."""
+    """The error behind pgBackRest's words, which quote the bytes of a file that could not be decrypted."""
+    output = printable(output)
     text = " ".join(re.sub(r"\*\*\*.*", "", line).strip() for line in output.strip().splitlines())[:400]
     for pattern, meaning, next_action in _EXPLANATIONS:
         if re.search(pattern, output, re.IGNORECASE):

@@ -53,7 +53,8 @@ def repository_options(repository: Mapping[str, Any], secrets: Mapping[str, str]
     options["cipher-type"] = repository.get("cipher", "aes-256-cbc")
     if options["cipher-type"] != "none":
         options["cipher-pass"] = secrets[passphrase_name(repository)]
-    options["retention-full-type"] = repository.get("retention_full_type", "count")
+    # Days, not a number of backups: seven full ones are a working day where one is taken each hour.
+    options["retention-full-type"] = repository.get("retention_full_type", "time")
     options["retention-full"] = str(repository.get("retention_full", 7))
     options["bundle"] = "y"
     if tuple(version) >= BLOCK_SINCE:

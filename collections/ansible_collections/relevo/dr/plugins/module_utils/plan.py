@@ -135,13 +135,15 @@ def make_plan(landscape: Landscape, target_site: str, scope: str) -> Plan:
             "run playbooks/protect.yml",
         )
     target = (promoted or standbys)[0]
+    # A host of the target's own site that is not seen to be a standby may be a primary: silence is no proof there either.
+    old += tuple(host for host in candidates if host != target and landscape.role(host) != "standby")
     locks = {host: landscape.database[host].get("facts", {}).get("host", {}).get("lock") for host in (target, *old)}
     lock = locks[target]
     unfinished = any(locks.values())
     applications = landscape.groups["dr_application"]
     here = [host for host in applications if landscape.sites[host] == target_site]
     there = [host for host in applications if landscape.sites[host] != target_site]
-    source_sites = sorted({landscape.sites[host] for host in old})
+    source_sites = sorted({landscape.sites[host] for host in old} - {target_site})
     return Plan(
         source_site=",".join(source_sites),
         target_site=target_site,

@@ -163,15 +163,59 @@ def controldata(bin_directory: str, data_directory: str, owner: str = "postgres"
 
 
 def postmaster_pid(data_directory: str) -> Optional[int]:
-    """The process id of the running postmaster of this data directory, or None."""
+    """The process id of the running postmaster of this data directory, or None.
+
+    The number in a stale postmaster.pid may be another cluster's by now: a process whose working directory is seen to be elsewhere is not ours.
+    """
     try:
         with open(os.path.join(data_directory, "postmaster.pid"), encoding="utf-8") as source:
             pid = int(source.readline())
-        with open("/proc/%d/cmdline" % pid, "rb") as source:
-            running = b"postgres" in source.read()
     except (OSError, ValueError):
         return None
-    return pid if running else None
+    return pid if _server_state(pid) and _works_in(pid, data_directory) is not False else None
+
+
+def cluster_processes(data_directory: str) -> list[int]:
+    """Every process of the cluster: server programs whose working directory is the data directory, whether a postmaster leads them or not.
+
+    A backend outlives a killed postmaster for as long as it is stopped or busy, with its client's socket open. Raises PostgresqlError when that cannot be seen.
+    """
+    found = []
+    for name in os.listdir("/proc"):
+        if name.isdigit() and _server_state(int(name)):
+            ours = _works_in(int(name), data_directory)
+            if ours is None:
+                raise PostgresqlError("the working directory of process %s cannot be read" % name)
+            if ours:
+                found.append(int(name))
+    return sorted(found)
+
+
+def stopped(pid: int) -> bool:
+    """Whether a server process is stopped by a signal: it takes no other until it is continued, but SIGKILL."""
+    return _server_state(pid) == "T"
+
+
+def _server_state(pid: int) -> str:
+    """The kernel's letter for the state of a PostgreSQL server process (R, S, T ...); empty for any other process and for one that has ended."""
+    try:
+        with open("/proc/%d/stat" % pid, encoding="utf-8", errors="replace") as source:
+            name, _, rest = source.read().partition("(")[2].rpartition(")")
+    except OSError:
+        return ""
+    state = rest.split()[0]
+    # The name is the program's, whatever title the process gives itself; before release 16 it may be a link called postmaster.
+    return state if ("postgres" in name or name == "postmaster") and state not in "ZX" else ""
+
+
+def _works_in(pid: int, directory: str) -> Optional[bool]:
+    """Whether a process's working directory is this one, by whatever path; None when it may not be seen."""
+    try:
+        return os.path.samestat(os.stat("/proc/%d/cwd" % pid), os.stat(directory))
+    except PermissionError:
+        return None
+    except OSError:
+        return False
 
 
 def lsn_bytes(lsn: str) -> int:

@@ -10,10 +10,13 @@ from typing import Any, Optional
 from ansible_collections.relevo.dr.plugins.module_utils.refusal import Refusal
 
 
-def find_primary(clusters: Mapping[str, Mapping[str, Any]], locks: Mapping[str, Optional[Mapping[str, Any]]]) -> str:
+def find_primary(
+    clusters: Mapping[str, Mapping[str, Any]], locks: Mapping[str, Optional[Mapping[str, Any]]], *, every_host: bool = True
+) -> str:
     """The one running primary. Raises Refusal unless every host was seen, none is locked by a run, and exactly one is primary.
 
     clusters: by host what ``cluster_info`` saw, empty for a silent host. locks: by host the lock of a run whose lease has not expired.
+    every_host: false where a dead standby is no reason to stop.
     """
     for host, lock in sorted(locks.items()):
         if lock:
@@ -23,7 +26,7 @@ def find_primary(clusters: Mapping[str, Mapping[str, Any]], locks: Mapping[str, 
             )
     seen = ", ".join("%s is %s" % (host, _described(cluster)) for host, cluster in sorted(clusters.items()))
     unseen = [host for host, cluster in clusters.items() if not cluster]
-    if unseen:
+    if unseen and every_host:
         raise _refusal(seen, "an answer of every database host", "make %s reachable, then run again" % ", ".join(unseen))
     primaries = [host for host, cluster in clusters.items() if cluster.get("role") == "primary"]
     if len(primaries) > 1:

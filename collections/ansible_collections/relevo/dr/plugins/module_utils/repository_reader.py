@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.relevo.dr.plugins.module_utils.backup_manifest import Part
-from ansible_collections.relevo.dr.plugins.module_utils.pgbackrest import Pgbackrest, PgbackrestError, explained
+from ansible_collections.relevo.dr.plugins.module_utils.pgbackrest import Pgbackrest, PgbackrestError, explained, printable
 from ansible_collections.relevo.dr.plugins.module_utils.reading_plan import Stored
 
 _CHUNK_BYTES = 1 << 20
@@ -36,7 +36,7 @@ class RepositoryReader:
 
     def info(self) -> dict[str, Any]:
         """The stanza as this repository has it. PgbackrestError, also where ``info`` itself would end well with the error inside."""
-        stanzas = json.loads(self.command.run("info", self._option(), "--output=json"))
+        stanzas = json.loads(printable(self.command.run("info", self._option(), "--output=json")))
         if not stanzas:
             raise PgbackrestError("the stanza %s is not in it" % self.command.stanza, "run playbooks/protect.yml")
         found: dict[str, Any] = stanzas[0]

@@ -1,6 +1,6 @@
 # Copyright: the Relevo maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""Stop a database server so that it stays stopped: mark, read-only signal, signal the postmaster, mask, prove."""
+"""Stop a database server so that it stays stopped: mark, read-only signal, signal the postmaster, mask, end what outlives it, prove."""
 
 from __future__ import annotations
 
@@ -13,10 +13,18 @@ from dataclasses import dataclass
 from typing import Any, Optional
 
 from ansible_collections.relevo.dr.plugins.module_utils import clock, host_files
-from ansible_collections.relevo.dr.plugins.module_utils.postgresql import PostgresqlError, controldata, lsn_bytes, postmaster_pid
+from ansible_collections.relevo.dr.plugins.module_utils.postgresql import (
+    PostgresqlError,
+    cluster_processes,
+    controldata,
+    lsn_bytes,
+    postmaster_pid,
+    stopped,
+)
 from ansible_collections.relevo.dr.plugins.module_utils.probe import probe
 
 STOPPED_STATES = ("shut down", "shut down in recovery")
+_KILL_SECONDS = 5
 
 
 class FenceError(Exception):
@@ -46,12 +54,13 @@ def masked(unit: str) -> bool:
 
 
 def fenced(server: Server) -> bool:
-    """Whether nothing is left to do: mark, mask, read-only signal, no process."""
+    """Whether nothing is left to do: mark, mask, read-only signal, no process. What cannot be seen is left to do."""
     return (
         host_files.read_fence() is not None
         and masked(server.unit)
         and os.path.exists(_signal_path(server))
         and postmaster_pid(server.data_directory) is None
+        and _nothing_left(server)
     )
 
 
@@ -64,12 +73,48 @@ def stop_for_good(server: Server, run_id: str, fast_seconds: float, immediate_se
         # SIGINT to the postmaster is pg_ctl's fast stop; a masked unit would get SIGTERM (smart) from systemctl.
         _send(pid, signal.SIGINT)
     _mask(server.unit)
-    if pid is not None and not _gone(server, fast_seconds):
+    late = postmaster_pid(server.data_directory)
+    if late is not None and late != pid:
+        # It was being started when the unit was masked.
+        pid = late
+        _send(pid, signal.SIGINT)
+    # A stopped one takes neither signal, and the outage clock runs.
+    if pid is not None and (stopped(pid) or not _gone(server, fast_seconds)):
         _send(pid, signal.SIGQUIT)
-        if not _gone(server, immediate_seconds):
+        if stopped(pid) or not _gone(server, immediate_seconds):
+            # It shall start no new backends while the others are ended.
+            _send(pid, signal.SIGSTOP)
+    _end_what_is_left(server)
+
+
+def _end_what_is_left(server: Server) -> None:
+    """Kill every process of the cluster, the postmaster last.
+
+    Backends outlive a killed postmaster; one that was inside its commit would still acknowledge it, and systemd continues stopped ones as soon as the
+    postmaster is gone.
+    """
+    deadline = time.monotonic() + _KILL_SECONDS
+    while left := _processes(server):
+        if time.monotonic() > deadline:
+            raise FenceError("processes %s of %s do not end, even by SIGKILL" % (left, server.data_directory))
+        postmaster = postmaster_pid(server.data_directory)
+        for pid in [pid for pid in left if pid != postmaster] or left:
             _send(pid, signal.SIGKILL)
-            if not _gone(server, 5):
-                raise FenceError("process %d of %s does not end, even by SIGKILL" % (pid, server.data_directory))
+        time.sleep(0.01)
+
+
+def _nothing_left(server: Server) -> bool:
+    try:
+        return not _processes(server)
+    except FenceError:
+        return False
+
+
+def _processes(server: Server) -> list[int]:
+    try:
+        return cluster_processes(server.data_directory)
+    except PostgresqlError as error:
+        raise FenceError(str(error)) from None
 
 
 def proof(server: Server, host: str) -> dict[str, Any]:
@@ -77,6 +122,9 @@ def proof(server: Server, host: str) -> dict[str, Any]:
     running = postmaster_pid(server.data_directory)
     if running is not None:
         raise FenceError("process %d still runs %s" % (running, server.data_directory))
+    left = _processes(server)
+    if left:
+        raise FenceError("processes %s of %s outlive their postmaster" % (left, server.data_directory))
     if not masked(server.unit):
         raise FenceError("%s is not masked" % server.unit)
     local = probe(host, host, "127.0.0.1", server.port)

@@ -13,6 +13,7 @@ import time
 from dataclasses import dataclass
 from typing import Any, Optional
 
+from ansible_collections.relevo.dr.plugins.module_utils import repositories
 from ansible_collections.relevo.dr.plugins.module_utils.pgbackrest import Pgbackrest
 from ansible_collections.relevo.dr.plugins.module_utils.postgresql import Psql, lsn_bytes
 
@@ -46,16 +47,26 @@ def segment_name(timeline: int, lsn: str, segment_bytes: int) -> str:
 
 
 def archived(archive: Archive, lsn: str, owner: str = "postgres") -> Optional[bool]:
-    """Whether the archive holds the segment that comes next; None when the archive did not answer in time."""
+    """Whether a repository holds the segment that comes next; None when none of them answered in time."""
+    segment = segment_name(archive.timeline, lsn, archive.segment_bytes)
+    answers = repositories.ask_each(repositories.configured(archive.config), lambda place: _holds(archive, place, segment, owner))
+    if True in answers.values():
+        return True
+    return False if False in answers.values() else None
+
+
+def _holds(archive: Archive, place: repositories.Place, segment: str, owner: str) -> Optional[bool]:
+    if not repositories.takes_connections(place):
+        return None
     directory = tempfile.mkdtemp(prefix="relevo-archive-", dir="/var/tmp")
     account = pwd.getpwnam(owner)
     os.chown(directory, account.pw_uid, account.pw_gid)
     command = Pgbackrest(
         archive.config, archive.stanza, owner, io_timeout=archive.timeout_seconds, timeout=archive.timeout_seconds * 2
     )
-    segment = segment_name(archive.timeline, lsn, archive.segment_bytes)
+    options = ["--no-archive-async", "--repo=%d" % place.id]
     try:
-        found, said = command.succeeds("archive-get", "--no-archive-async", segment, os.path.join(directory, "segment"))
+        found, said = command.succeeds("archive-get", *options, segment, os.path.join(directory, "segment"))
     finally:
         shutil.rmtree(directory)
     if found:
@@ -64,13 +75,21 @@ def archived(archive: Archive, lsn: str, owner: str = "postgres") -> Optional[bo
     return False if not said or "unable to find" in said else None
 
 
-def drain(session: Psql, archive: Optional[Archive], replay_target_lsn: Optional[str], timeout_seconds: float) -> dict[str, Any]:
+def drain(
+    session: Psql,
+    archive: Optional[Archive],
+    replay_target_lsn: Optional[str],
+    timeout_seconds: float,
+    settle_seconds: float = 8.0,
+) -> dict[str, Any]:
     """Wait until everything received and everything archived is replayed. Raises DrainError when replay is paused or stuck.
 
-    Returns the position and ``archive_replayed`` (True, or None when the archive could not be asked) and ``target_replayed``.
+    Returns the position and ``archive_replayed`` (True, or None when the archive could not be asked) and ``target_replayed``: False when what is
+    missing does not come from the archive either, and replay has stood still for ``settle_seconds``.
     """
     deadline = time.monotonic() + timeout_seconds
     asked_at: Optional[str] = None
+    stands_since, stands_at = time.monotonic(), ""
     answer: Optional[bool] = None
     while True:
         position = session.row(_POSITION)
@@ -95,7 +114,11 @@ def drain(session: Psql, archive: Optional[Archive], replay_target_lsn: Optional
                 "archive_replayed": None if answer is None else True,
                 "target_replayed": None if replay_target_lsn is None else True,
             }
-        if time.monotonic() > deadline:
+        if position["replay_lsn"] != stands_at:
+            stands_since, stands_at = time.monotonic(), position["replay_lsn"]
+        # The old primary is fenced by now: a receiver that is still there waits for nobody.
+        settled = not behind and answer is False and time.monotonic() - stands_since > settle_seconds
+        if settled or time.monotonic() > deadline:
             if behind or answer:
                 raise DrainError(
                     "replay stands at %s after %g s; expected everything received (%s) and archived to be replayed"

@@ -16,11 +16,14 @@ from ansible_collections.relevo.dr.plugins.module_utils.store_certificate import
 _MISSING, _LAST_STATE = (1, 3), 5
 
 
-def read(pgbackrest: Pgbackrest, host: str, repositories: Iterable[Mapping[str, Any]] = ()) -> dict[str, Any]:
-    """``info``, or a Refusal that names the repository which does not answer as it should."""
+def read(
+    pgbackrest: Pgbackrest, host: str, repositories: Iterable[Mapping[str, Any]] = (), only: Optional[int] = None
+) -> dict[str, Any]:
+    """``info``, of all repositories or only of one, or a Refusal that names the repository which does not answer as it should."""
+    repositories = [repository for repository in repositories if only is None or int(repository["id"]) == only]
     places = {int(repository["id"]): place(repository) for repository in repositories}
     try:
-        info = pgbackrest.info()
+        info = pgbackrest.info(only)
     except PgbackrestError as error:
         raise _unusable(host, ", ".join(places.values()) or "the repository", error, repositories) from None
     for repo in info.get("repo", []):

@@ -15,13 +15,15 @@ def status(landscape: Landscape) -> dict[str, Any]:
     primary = primaries[0] if len(primaries) == 1 else None
     lock, interrupted = _lock(landscape)
     protected, missing = _protected(landscape, primary)
+    left_out = _left_out(landscape, primary)
     return {
+        **({"repositories": left_out} if left_out else {}),
         "primary": primary,
         "primaries": primaries,
         "protected": protected,
         "lock": lock,
         "interrupted_run": interrupted,
-        "next": _next(landscape, primaries, lock, interrupted, missing),
+        "next": _next(landscape, primaries, lock, interrupted, missing or ([left_out] if left_out else [])),
         "hosts": {**_databases(landscape), **_others(landscape)},
     }
 
@@ -56,6 +58,12 @@ def _protected(landscape: Landscape, primary: Optional[str]) -> tuple[bool, list
     if facts["archiver"]["failing"] or facts["archiver"]["last_archived_wal"] is None:
         missing.append("WAL of %s is not archived" % primary)
     return not missing, missing
+
+
+def _left_out(landscape: Landscape, primary: Optional[str]) -> str:
+    """Which repositories the primary goes on without, and since when."""
+    seen = landscape.database.get(primary or "", {}).get("facts", {}).get("repository", {}).get("left_out") or {}
+    return "; ".join("repository %s is left out since %s" % (key, why.get("at")) for key, why in sorted(seen.items()))
 
 
 def _next(

@@ -48,6 +48,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.relevo.dr.plugins.module_utils.archive_proof import Archive, gate, prove
 from ansible_collections.relevo.dr.plugins.module_utils.milestone import told
 from ansible_collections.relevo.dr.plugins.module_utils.refusal import sentence
+from ansible_collections.relevo.dr.plugins.module_utils.repositories import in_use
 
 
 def main() -> None:
@@ -71,7 +72,7 @@ def main() -> None:
         archive = Archive(
             parameters["config"],
             parameters["stanza"],
-            tuple(int(repository["id"]) for repository in parameters["repositories"]) or (1,),
+            tuple(int(repository["id"]) for repository in in_use(parameters["repositories"], parameters["config"])) or (1,),
             parameters["bin_directory"],
             parameters["port"],
             parameters["owner"],

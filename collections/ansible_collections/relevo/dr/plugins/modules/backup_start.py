@@ -14,8 +14,6 @@ options:
   step: {description: What to do., type: str, required: true, choices: [begin, finish]}
   run_id: {description: The run., type: str, required: true}
   data_directory: {description: PGDATA., type: path, required: true}
-  stanza: {description: pgBackRest stanza., type: str, required: true}
-  config: {description: pgBackRest's configuration file., type: path, default: /etc/pgbackrest/pgbackrest.conf}
   owner: {description: Operating system user of the cluster., type: str, default: postgres}
 attributes:
   check_mode: {support: full, description: Starts nothing and writes nothing.}
@@ -28,7 +26,6 @@ EXAMPLES = r"""
     step: finish
     run_id: 20261124T121530Z-failover-1f3a
     data_directory: /var/lib/postgresql/17/main
-    stanza: minimarket
 """
 
 RETURN = r"""
@@ -36,10 +33,8 @@ unit: {description: The transient unit that runs the backup., returned: always, 
 started_before: {description: Whether this timeline's backup was started before., returned: always, type: bool}
 """
 
-import subprocess
-
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.relevo.dr.plugins.module_utils import host_files, standby
+from ansible_collections.relevo.dr.plugins.module_utils import backup_unit, host_files, standby
 
 
 def main() -> None:
@@ -48,8 +43,6 @@ def main() -> None:
             "step": {"type": "str", "required": True, "choices": ["begin", "finish"]},
             "run_id": {"type": "str", "required": True},
             "data_directory": {"type": "path", "required": True},
-            "stanza": {"type": "str", "required": True},
-            "config": {"type": "path", "default": "/etc/pgbackrest/pgbackrest.conf"},
             "owner": {"type": "str", "default": "postgres"},
         },
         supports_check_mode=True,
@@ -70,43 +63,18 @@ def main() -> None:
                 host_files.write_journal(p["run_id"], "PROTECT", "intent")
                 module.exit_json(changed=False, unit=unit, started_before=before)
             if not before:
-                start(module, unit)
+                start(module, unit, p["run_id"])
             host_files.write_journal(p["run_id"], "PROTECT", "result", outcome="ok", timeline=timeline, unit=unit)
     except host_files.LockError as error:
         module.fail_json(msg="PROTECT: %s" % error)
     module.exit_json(changed=not before, unit=unit, started_before=before)
 
 
-def start(module: AnsibleModule, unit: str) -> None:
-    """Start the backup, unless it runs already: a run that was killed here may have started it."""
-    p = module.params
-    running = subprocess.run(["systemctl", "--quiet", "is-active", unit], check=False, timeout=10)
-    if running.returncode == 0:
-        return
-    # systemd-run has no module; a transient unit is the way to outlive this task and to be seen by systemctl.
-    done = subprocess.run(
-        [
-            "systemd-run",
-            "--quiet",
-            "--collect",
-            "--unit=%s" % unit,
-            "--uid=%s" % p["owner"],
-            "--property=Nice=10",
-            "/usr/bin/pgbackrest",
-            "--config=%s" % p["config"],
-            "--stanza=%s" % p["stanza"],
-            "--type=incr",
-            "--log-level-console=info",
-            "--log-level-file=off",
-            "backup",
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=30,
-    )
-    if done.returncode != 0:
-        module.fail_json(msg="PROTECT: the backup could not be started: %s" % done.stderr.strip())
+def start(module: AnsibleModule, unit: str, run_id: str) -> None:
+    try:
+        backup_unit.start(unit, module.params["owner"], ["--name=after-failover", "--type=incr", "--run=%s" % run_id])
+    except backup_unit.UnitError as error:
+        module.fail_json(msg="PROTECT: the backup could not be started: %s" % error)
 
 
 if __name__ == "__main__":

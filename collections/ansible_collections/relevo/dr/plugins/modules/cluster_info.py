@@ -41,11 +41,15 @@ cluster:
   returned: always
   type: dict
 host:
-  description: Clock, boot id, free space, unit state, Relevo's lock, fence mark and open phases, running high-availability managers.
+  description: >-
+    Clock, boot id, free space, unit state, Relevo's lock (C(lock_unreadable) when there is a file that says nothing), fence mark and open phases,
+    running high-availability managers.
   returned: always
   type: dict
 repository:
-  description: "newest_backup (label), newest_backup_age_seconds, newest_backup_error, newest_backup_bytes; error when it did not answer."
+  description: >-
+    repositories, by number: host, and newest_backup (label), newest_backup_age_seconds, newest_backup_error, newest_backup_bytes, or error when it did not
+    answer; left_out, by number: run_id, at, reason.
   returned: when O(stanza) is given
   type: dict
 """

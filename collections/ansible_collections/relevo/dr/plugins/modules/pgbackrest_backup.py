@@ -6,16 +6,24 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: pgbackrest_backup
-short_description: Take a backup
+short_description: Take a backup, and say how far it is
+description:
+  - O(step=start) starts the backup as a transient systemd unit, O(step=look) says how far it is and, once it is over, what came of it.
+  - The action plugin of the same name does both, and shows a line every few seconds; use it without O(step).
+  - Refused while another backup of the stanza is at work, and for a repository that does not answer.
 options:
+  step: {description: What to do; filled by the action plugin., type: str, choices: [start, look], default: start}
   config: {description: pgBackRest's configuration file., type: path, required: true}
   stanza: {description: The stanza., type: str, required: true}
   type: {description: Kind of backup., type: str, choices: [full, diff, incr], default: full}
   only_first: {description: Take one only when a repository holds none., type: bool, default: false}
-  repositories: {description: See the role dr_pgbackrest., type: list, elements: dict, default: []}
+  repositories: {description: See the role dr_pgbackrest., type: list, elements: dict, required: true}
+  only: {description: Numbers of the repositories to back up into; all when empty., type: list, elements: int, default: []}
+  run: {description: The run; filled by the action plugin., type: str, default: by-hand}
   owner: {description: Operating system user of the cluster., type: str, default: postgres}
   host_name: {description: Name of this host in sentences., type: str, required: true}
-  timeout: {description: Seconds that one backup may take., type: float, default: 86400}
+  timeout: {description: Seconds that one backup may take; the action plugin stops waiting after it., type: float, default: 86400}
+  poll_seconds: {description: How often the action plugin looks., type: float, default: 3}
 attributes:
   check_mode: {support: full, description: Stops after the plan.}
 author: The Relevo maintainers (@relevo)
@@ -27,76 +35,184 @@ EXAMPLES = r"""
     config: /etc/pgbackrest/pgbackrest.conf
     stanza: minimarket
     only_first: true
+    repositories: "{{ dr_pgbackrest_repositories }}"
     host_name: "{{ inventory_hostname }}"
 """
 
 RETURN = r"""
 changes: {description: "What was missing (item, current, wanted).", returned: always, type: list, elements: dict}
-backups: {description: The backups that this task took., returned: always, type: list, elements: dict}
+wanted: {description: Repositories that get a backup., returned: "step is start", type: list, elements: int}
+finished: {description: Whether it is over., returned: "step is look", type: bool}
+progress: {description: "repository, bytes, total_bytes (both null until pgBackRest says them).", returned: "step is look, not finished", type: dict}
+backups: {description: The backups that were taken., returned: "step is look, finished", type: list, elements: dict}
 """
 
-import os
 import time
+from typing import Any, Optional
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.relevo.dr.plugins.module_utils import stanza
+from ansible_collections.relevo.dr.plugins.module_utils import backup_unit, repositories, stanza
+from ansible_collections.relevo.dr.plugins.module_utils.backup_outcome import gate, measure
 from ansible_collections.relevo.dr.plugins.module_utils.change import Change, shown
+from ansible_collections.relevo.dr.plugins.module_utils.clock import parse_utc
 from ansible_collections.relevo.dr.plugins.module_utils.milestone import told
 from ansible_collections.relevo.dr.plugins.module_utils.pgbackrest import Pgbackrest, PgbackrestError
 from ansible_collections.relevo.dr.plugins.module_utils.refusal import Refusal
+
+NAME = "on-demand"
 
 
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
+            "step": {"type": "str", "choices": ["start", "look"], "default": "start"},
             "config": {"type": "path", "required": True},
             "stanza": {"type": "str", "required": True},
             "type": {"type": "str", "choices": ["full", "diff", "incr"], "default": "full"},
             "only_first": {"type": "bool", "default": False},
-            "repositories": {"type": "list", "elements": "dict", "default": []},
+            "repositories": {"type": "list", "elements": "dict", "required": True},
+            "only": {"type": "list", "elements": "int", "default": []},
+            "run": {"type": "str", "default": "by-hand"},
             "owner": {"type": "str", "default": "postgres"},
             "host_name": {"type": "str", "required": True},
             "timeout": {"type": "float", "default": 86400},
+            "poll_seconds": {"type": "float", "default": 3},
         },
         supports_check_mode=True,
     )
     try:
-        take(module)
+        begin(module) if module.params["step"] == "start" else look(module)
     except Refusal as refusal:
         module.fail_json(msg=str(refusal), **told(gates=[refusal.gate], refused=True))
-    except PgbackrestError as error:
+    except backup_unit.UnitError as error:
         module.fail_json(
-            msg="%s: the backup failed: %s. Next: %s" % (module.params["host_name"], error.observed, error.next_action)
+            msg="%s: the backup could not be started: %s. Next: run playbooks/protect.yml" % (module.params["host_name"], error)
         )
 
 
-def take(module: AnsibleModule) -> None:
-    parameters = module.params
-    name, kind, host = parameters["stanza"], parameters["type"], parameters["host_name"]
-    ids = [int(repository["id"]) for repository in parameters["repositories"]] or [1]
-    command = Pgbackrest(parameters["config"], name, parameters["owner"])
-    info = stanza.read(command, host, parameters["repositories"]) if os.path.exists(parameters["config"]) else {}
-    wanted = [key for key in ids if not parameters["only_first"] or not stanza.backups(info, key)]
-    changes = [
-        Change("%s backup in repository %d" % (kind, key), "no backup" if not stanza.backups(info, key) else "older", "taken")
-        for key in wanted
-    ]
-    if not wanted or module.check_mode:
-        module.exit_json(changed=bool(wanted), changes=shown(changes), backups=[])
-    started = time.time()
-    # The stores' own limit for one answer (io-timeout of the configuration file) is too short only for a dead store.
-    patient = Pgbackrest(parameters["config"], name, parameters["owner"], io_timeout=60, timeout=parameters["timeout"])
-    for key in wanted:
-        patient.run("backup", "--type=%s" % kind, "--repo=%d" % key, log_file=True)
-    info = stanza.read(command, host, parameters["repositories"])
-    taken = [backup for backup in stanza.backups(info) if backup["timestamp"]["stop"] >= int(started)]
-    for backup in taken:
-        if backup.get("error"):
-            module.fail_json(
-                msg="%s: backup %s has page checksum errors. Next: run pg_amcheck and restore the damaged relations"
-                % (host, backup["label"])
+def begin(module: AnsibleModule) -> None:
+    p = module.params
+    known = {int(repository["id"]): repository for repository in p["repositories"]}
+    unknown = sorted(set(p["only"]) - set(known))
+    if unknown:
+        raise _refusal(
+            p["host_name"],
+            "repository %s" % ", ".join(map(str, unknown)),
+            "one of %s" % ", ".join(map(str, sorted(known))),
+            "give -e dr_backup_repository=... with numbers of dr_pgbackrest_repositories",
+        )
+    out = repositories.left_out(p["config"])
+    named = sorted(str(key) for key in p["only"] if str(key) in out)
+    if named:
+        raise _refusal(
+            p["host_name"],
+            "repository %s is left out since %s" % (", ".join(named), out[named[0]].get("at")),
+            "a repository that is in use",
+            "run playbooks/protect.yml once its store is back",
+        )
+    wanted, changes = [], []
+    for key in p["only"] or [key for key in sorted(known) if str(key) not in out]:
+        there = [backup for backup in stanza.backups(_info(p, key)) if backup["timestamp"]["start"] >= _whole_since(key)]
+        if not p["only_first"] or not there:
+            wanted.append(key)
+            changes.append(
+                Change("%s backup in repository %d" % (p["type"], key), "older ones" if there else "no backup that counts", "taken")
             )
-    module.exit_json(changed=True, changes=shown(changes), backups=taken)
+    if not wanted or module.check_mode:
+        module.exit_json(changed=bool(wanted), changes=shown(changes), wanted=[])
+    # A backup of this very run is ours: the run was cut off and goes on.
+    if not backup_unit.active(_unit(p)):
+        at_work = [backup_unit.holder() or "", *backup_unit.processes(p["stanza"])]
+        if any(at_work):
+            raise _refusal(
+                p["host_name"],
+                "another backup is at work: %s" % "; ".join(found for found in at_work if found),
+                "no other backup of %s" % p["stanza"],
+                "wait for it, then start again",
+            )
+        words = ["--name=%s" % NAME, "--type=%s" % p["type"], "--run=%s" % p["run"], "--wait=0"]
+        backup_unit.start(_unit(p), p["owner"], [*words, *("--repository=%d" % key for key in wanted)])
+    module.exit_json(changed=True, changes=shown(changes), wanted=wanted)
+
+
+def look(module: AnsibleModule) -> None:
+    p = module.params
+    # In this order: what ends between the two questions has written its last line before.
+    active = backup_unit.active(_unit(p))
+    attempts = backup_unit.attempts(p["run"])
+    if active:
+        done = [attempt["repository"] for attempt in attempts]
+        now = next((key for key in p["only"] if key not in done), None)
+        module.exit_json(changed=True, finished=False, progress=_progress(p, now))
+    backups, gates = [], []
+    measures: dict[str, Any] = {}
+    for key in p["only"]:
+        attempt = next((attempt for attempt in attempts if attempt["repository"] == key), None)
+        backup = _backup(p, key, attempt["label"]) if attempt and attempt["label"] else None
+        gates.append(gate(p["host_name"], key, attempt, backup, _unit(p)))
+        if backup:
+            backups.append(backup)
+            measures["repository_%d" % key] = measure(backup)
+    wrong = [
+        "%s: %s. Next: %s" % (found["host"], found["observed"], found["next_action"])
+        for found in gates
+        if found["verdict"] != "pass"
+    ]
+    material = told(gates=gates, measures={"backups": measures})
+    if wrong:
+        module.fail_json(msg="; ".join(wrong), finished=True, backups=backups, **material)
+    module.exit_json(changed=True, finished=True, backups=backups, **material)
+
+
+def _whole_since(key: int) -> float:
+    """A repository that was left out misses segments: what it held before leads nowhere any more. Seconds since 1970."""
+    mark = repositories.read_mark().get(str(key))
+    return parse_utc(str(mark["at"])).timestamp() if mark else 0.0
+
+
+def _unit(p: dict[str, Any]) -> str:
+    return "relevo-backup-%s.service" % p["run"]
+
+
+def _info(p: dict[str, Any], key: int) -> dict[str, Any]:
+    """What one repository holds. Raises Refusal when it does not answer."""
+    try:
+        return stanza.read(Pgbackrest(p["config"], p["stanza"], p["owner"]), p["host_name"], p["repositories"], key)
+    except Refusal as refusal:
+        if len(p["repositories"]) > 1:
+            gate = refusal.gate
+            more = "%s; or back up into another one: -e dr_backup_repository=..." % gate["next_action"]
+            raise _refusal(p["host_name"], gate["observed"], gate["expected"], more) from None
+        raise
+
+
+def _progress(p: dict[str, Any], key: Optional[int]) -> dict[str, Any]:
+    """As far as pgBackRest (2.48 and newer) says it; unknown is no reason to stop waiting."""
+    progress: dict[str, Any] = {"repository": key, "bytes": None, "total_bytes": None}
+    if key is None:
+        return progress
+    try:
+        info = Pgbackrest(p["config"], p["stanza"], p["owner"], timeout=15).info(key)
+    except PgbackrestError:
+        return progress
+    held = info.get("status", {}).get("lock", {}).get("backup", {})
+    return {**progress, "bytes": held.get("size-cplt"), "total_bytes": held.get("size")}
+
+
+def _backup(p: dict[str, Any], key: int, label: str) -> Optional[dict[str, Any]]:
+    """The backup as the repository lists it, asked more than once: it was just written."""
+    for _ in range(3):
+        try:
+            info = Pgbackrest(p["config"], p["stanza"], p["owner"]).info(key)
+        except PgbackrestError:
+            time.sleep(1)
+            continue
+        return next((backup for backup in stanza.backups(info, key) if backup["label"] == label), None)
+    return None
+
+
+def _refusal(host: str, observed: str, expected: str, next_action: str) -> Refusal:
+    return Refusal("BACKUP", host, observed, expected, next_action)
 
 
 if __name__ == "__main__":

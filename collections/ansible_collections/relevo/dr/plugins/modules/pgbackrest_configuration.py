@@ -22,11 +22,13 @@ options:
   port: {description: Port of the server., type: int, default: 5432}
   repositories: {description: See the role dr_pgbackrest., type: list, elements: dict, required: true}
   options: {description: Options of the section global., type: dict, default: {}}
+  stanza_options: {description: More options of the stanza's section., type: dict, default: {}}
   secrets: {description: Filled by the action plugin., type: dict, default: {}}
   secrets_directory: {description: Where secrets are on the controller., type: str}
   system_identifier: {description: The one of the cluster; empty when not known., type: str, default: ""}
   owner: {description: Operating system user of the cluster., type: str, default: postgres}
   host_name: {description: Name of this host in sentences., type: str, required: true}
+  trial: {description: Try a changed configuration before it is installed; where nothing is written with it that can wait., type: bool, default: true}
   io_timeout: {description: Seconds for one answer of a store while the configuration is tried., type: float, default: 3}
   timeout: {description: Seconds for the whole trial., type: float, default: 30}
 attributes:
@@ -77,11 +79,13 @@ def main() -> None:
             "port": {"type": "int", "default": 5432},
             "repositories": {"type": "list", "elements": "dict", "required": True},
             "options": {"type": "dict", "default": {}},
+            "stanza_options": {"type": "dict", "default": {}},
             "secrets": {"type": "dict", "default": {}, "no_log": True},
             "secrets_directory": {"type": "str"},
             "system_identifier": {"type": "str", "default": ""},
             "owner": {"type": "str", "default": "postgres"},
             "host_name": {"type": "str", "required": True},
+            "trial": {"type": "bool", "default": True},
             "io_timeout": {"type": "float", "default": 3},
             "timeout": {"type": "float", "default": 30},
         },
@@ -114,7 +118,7 @@ def manage(module: AnsibleModule) -> None:
         )
     file = WantedFile(path, content=plan.text, owner=parameters["owner"], group=parameters["owner"], mode="0640", secret=True)
     changes = shown(plan.changes) or shown(plan_file(file, observed))
-    if plan.text != observed.content and not _waits_for_secrets(parameters):
+    if parameters["trial"] and plan.text != observed.content and not _waits_for_secrets(parameters):
         _try(parameters, plan.text)
     if changes and not module.check_mode:
         apply(file, observed)
@@ -141,6 +145,7 @@ def _wanted(parameters: Mapping[str, Any], version: tuple[int, ...]) -> dict[str
         "pg1-socket-path": "/var/run/postgresql",
         "pg1-user": parameters["owner"],
     }
+    cluster.update({name: str(value) for name, value in parameters["stanza_options"].items()})
     return {"global": options, parameters["stanza"]: cluster}
 
 

@@ -8,7 +8,8 @@ DOCUMENTATION = r"""
 module: run_lock
 short_description: Take, or give back, this host's part of the lock of a run
 description:
-  - The lock is a file made with O_EXCL. It names the run, its owner and controller, and carries a lease on this host's own CLOCK_BOOTTIME.
+  - The lock is a file that appears whole or not at all, and only where there is none. It names the run, its owner and controller, and carries a lease on this
+    host's own CLOCK_BOOTTIME.
   - A lock of another run is taken over only when its lease has expired, or its controller process is known to be dead, and no task of it is at work here.
   - With O(checkpoint=true) a running primary writes a checkpoint, so that the stop on the outage clock is short.
 options:
@@ -19,6 +20,7 @@ options:
   controller_boot_id: {description: Boot id of the controller., type: str, default: ''}
   controller_pid: {description: Process id of the run on the controller., type: int, default: 0}
   controller_pid_started: {description: Start time of that process., type: str, default: ''}
+  controller_pid_namespace: {description: The pid namespace in which that process has this id., type: str, default: ''}
   dead_run_id: {description: A run whose process on this same controller is known to be dead., type: str, default: ''}
   lease_seconds: {description: Length of the lease., type: float, default: 120}
   orphan_wait_seconds: {description: How long to wait for a task that a dead run left at work here., type: float, default: 30}
@@ -60,6 +62,7 @@ def hold(module: AnsibleModule) -> dict[str, object]:
         controller_boot_id=parameters["controller_boot_id"],
         controller_pid=parameters["controller_pid"],
         controller_pid_started=parameters["controller_pid_started"],
+        controller_pid_namespace=parameters["controller_pid_namespace"],
         since=clock.utc_now(),
         lease_until_boottime=clock.boottime_seconds() + parameters["lease_seconds"],
         boot_id=clock.boot_id(),
@@ -106,6 +109,7 @@ def main() -> None:
             "controller_boot_id": {"type": "str", "default": ""},
             "controller_pid": {"type": "int", "default": 0},
             "controller_pid_started": {"type": "str", "default": ""},
+            "controller_pid_namespace": {"type": "str", "default": ""},
             "dead_run_id": {"type": "str", "default": ""},
             "lease_seconds": {"type": "float", "default": 120},
             "orphan_wait_seconds": {"type": "float", "default": 30},

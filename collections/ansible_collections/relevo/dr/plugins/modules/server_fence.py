@@ -8,7 +8,9 @@ DOCUMENTATION = r"""
 module: server_fence
 short_description: Stop a PostgreSQL server for good and prove it
 description:
-  - Marks the host as fenced, puts C(standby.signal) in place, stops the postmaster (fast, then immediate, then kill), masks the unit, and proves the result.
+  - Marks the host as fenced, puts C(standby.signal) in place, stops the postmaster (fast, then immediate, then kill), masks the unit, kills what outlives
+    the postmaster, and proves the result. A postmaster that is stopped by a signal (SIGSTOP) is killed without waiting.
+  - Processes of the cluster are the server programs whose working directory is O(data_directory); the proof demands that there is none.
   - Acts only while this host's lock is held by the run. A host that is fenced already is proven again and not changed.
 options:
   run_id: {description: The run., type: str, required: true}
@@ -73,7 +75,9 @@ def main() -> None:
             evidence = proof(server, p["host"])
             host_files.write_journal(p["run_id"], "FENCE", "result", outcome="ok", proof=evidence)
     except (FenceError, host_files.LockError) as error:
-        module.fail_json(msg="FENCE on %s: %s" % (p["host"], error), phase=phase.ended("failed", str(error)))
+        # A run that no longer holds the lock must not reach for the power switch next.
+        lost = isinstance(error, host_files.LockError)
+        module.fail_json(msg="FENCE on %s: %s" % (p["host"], error), phase=phase.ended("failed", str(error)), lock_lost=lost)
     module.exit_json(changed=changed, proof=evidence, phase=phase.ended(detail="stopped, masked, %s" % evidence["cluster_state"]))
 
 

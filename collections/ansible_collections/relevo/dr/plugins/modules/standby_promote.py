@@ -23,6 +23,11 @@ options:
   database: {description: Database of the application., type: str, required: true}
   stanza: {description: pgBackRest stanza; empty when there is no archive., type: str, default: ''}
   pgbackrest_config: {description: pgBackRest's configuration file., type: path, default: /etc/pgbackrest/pgbackrest.conf}
+  leave_out:
+    description: Numbers of repositories that do not answer; they are taken out of this host's configuration before the drain, never the last one.
+    type: list
+    elements: int
+    default: []
   old_hosts: {description: "Every other database host: host, address, port.", type: list, elements: dict, required: true}
   replay_target_lsn: {description: Shutdown checkpoint of the old primary, when it was stopped cleanly., type: str, default: ''}
   timeout_seconds: {description: Limit of this step., type: float, default: 60}
@@ -64,7 +69,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Optional
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.relevo.dr.plugins.module_utils import clock, host_files, promotion_token, standby
+from ansible_collections.relevo.dr.plugins.module_utils import clock, host_files, promotion_token, repositories, standby
 from ansible_collections.relevo.dr.plugins.module_utils.loss import Loss, measure, within
 from ansible_collections.relevo.dr.plugins.module_utils.milestone import Milestone
 from ansible_collections.relevo.dr.plugins.module_utils.postgresql import PostgresqlError, Psql
@@ -85,6 +90,8 @@ class Stop(Exception):
 
 
 def drain(p: dict[str, Any], session: Psql) -> dict[str, Any]:
+    # Before anything waits for them: the archive of the new primary must not hang on a store that is gone.
+    left_out = repositories.leave_out(p["pgbackrest_config"], p["leave_out"], p["run_id"], "did not answer when the site was left")
     server = session.row(_SERVER)
     archive = None
     if p["stanza"] and server["in_recovery"]:
@@ -98,7 +105,8 @@ def drain(p: dict[str, Any], session: Psql) -> dict[str, Any]:
         "run_id": p["run_id"],
         "boottime": clock.boottime_seconds(),
         "boot_id": clock.boot_id(),
-        "old_hosts": sorted(old["host"] for old in p["old_hosts"]),
+        # What this host was told when it was protected counts as well: a controller's shorter list must not make the fence smaller.
+        "old_hosts": sorted({*(old["host"] for old in p["old_hosts"]), *host_files.read_peers()}),
     }
     host_files.write_challenge(challenge)
     return {
@@ -106,6 +114,7 @@ def drain(p: dict[str, Any], session: Psql) -> dict[str, Any]:
         "nonce": nonce,
         "system_identifier": server["system_identifier"],
         "in_recovery": server["in_recovery"],
+        "left_out": left_out,
     }
 
 
@@ -127,19 +136,15 @@ def probe_old_hosts(p: dict[str, Any]) -> list[dict[str, Any]]:
 
 def check_loss(p: dict[str, Any], session: Psql) -> Optional[Loss]:
     """Raises Stop when more is missing than was accepted, or when nothing could be measured and that was not accepted by name."""
-    if p["ledger_tail"] is None or not p["ledger_present_sql"]:
+    if not p["ledger_tail"] or not p["ledger_present_sql"]:
         if p["accept_unmeasured"]:
             return None
         raise Stop(
-            "the loss cannot be measured: the ledger of the witness was not read. Next: bring the witness back, or start again with"
+            "the loss cannot be measured: the ledger of the witness was not read, or was not at work. Next: bring the witness back, or start again with"
             " -e dr_accept_unknown=LOSS and -e dr_reason=..."
         )
     references = ", ".join("'%s'" % entry["reference"].replace("'", "''") for entry in p["ledger_tail"])
-    rows = (
-        session.query("select reference from (%s) ledger where reference in (%s)" % (p["ledger_present_sql"], references))
-        if references
-        else []
-    )
+    rows = session.query("select reference from (%s) ledger where reference in (%s)" % (p["ledger_present_sql"], references))
     loss = measure(p["ledger_tail"], {row["reference"] for row in rows})
     if not within(loss, p["accept_loss_seconds"], p["accept_loss_transactions"]):
         raise Stop(
@@ -196,6 +201,7 @@ def main() -> None:
             "database": {"type": "str", "required": True},
             "stanza": {"type": "str", "default": ""},
             "pgbackrest_config": {"type": "path", "default": "/etc/pgbackrest/pgbackrest.conf"},
+            "leave_out": {"type": "list", "elements": "int", "default": []},
             "old_hosts": {"type": "list", "elements": "dict", "required": True},
             "replay_target_lsn": {"type": "str", "default": ""},
             "timeout_seconds": {"type": "float", "default": 60},

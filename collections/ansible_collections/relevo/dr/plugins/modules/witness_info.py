@@ -51,11 +51,14 @@ def age_seconds(at: str) -> float:
 
 
 def last_acknowledgement(path: str) -> dict[str, object]:
-    entries = ledger.acknowledged(ledger.parse(witness_log.tail(path, _TAIL_BYTES))) if os.path.exists(path) else []
-    if not entries:
-        return {"last_number": None, "last_acknowledged_at": None, "last_acknowledged_age_seconds": None}
-    last = entries[-1]
-    return {"last_number": last.number, "last_acknowledged_at": last.at, "last_acknowledged_age_seconds": age_seconds(last.at)}
+    entries = ledger.parse(witness_log.tail(path, _TAIL_BYTES)) if os.path.exists(path) else []
+    attempted = {"last_attempt_age_seconds": age_seconds(entries[-1].at) if entries else None}
+    acknowledged = ledger.acknowledged(entries)
+    if not acknowledged:
+        return {**attempted, "last_number": None, "last_acknowledged_at": None, "last_acknowledged_age_seconds": None}
+    last = acknowledged[-1]
+    known = {"last_number": last.number, "last_acknowledged_at": last.at, "last_acknowledged_age_seconds": age_seconds(last.at)}
+    return {**attempted, **known}
 
 
 def last_accepted(path: str, observer: str, databases: list[dict[str, str]]) -> dict[str, dict[str, object]]:

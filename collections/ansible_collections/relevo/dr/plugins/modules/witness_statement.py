@@ -13,6 +13,7 @@ options:
   witness: {description: Inventory name of this host., type: str, required: true}
   ledger_log: {description: The ledger's log., type: path, required: true}
   tail_entries: {description: How many acknowledged entries to state at most., type: int, default: 2000}
+  attempt_seconds: {description: A ledger that did not try for so long was not at work., type: float, default: 60}
   targets: {description: "The fenced hosts: host, address, port.", type: list, elements: dict, required: true}
 attributes:
   check_mode: {support: full, description: Only reads.}
@@ -28,7 +29,10 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-ledger_tail: {description: "Acknowledged entries n, reference and at, oldest first; null when the log cannot be read.", returned: always, type: list}
+ledger_tail:
+  description: Acknowledged entries n, reference and at, oldest first; null when there are none or nobody tried of late.
+  returned: always
+  type: list
 probes: {description: One probe of each target., returned: always, type: list, elements: dict}
 """
 
@@ -36,7 +40,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.relevo.dr.plugins.module_utils import ledger, witness_log
+from ansible_collections.relevo.dr.plugins.module_utils import clock, ledger, witness_log
 from ansible_collections.relevo.dr.plugins.module_utils.probe import probe
 
 # An intent and its outcome take less than this.
@@ -49,15 +53,20 @@ def main() -> None:
             "witness": {"type": "str", "required": True},
             "ledger_log": {"type": "path", "required": True},
             "tail_entries": {"type": "int", "default": 2000},
+            "attempt_seconds": {"type": "float", "default": 60},
             "targets": {"type": "list", "elements": "dict", "required": True},
         },
         supports_check_mode=True,
     )
     p = module.params
     tail = None
-    if os.path.exists(p["ledger_log"]):
-        entries = ledger.acknowledged(ledger.parse(witness_log.tail(p["ledger_log"], p["tail_entries"] * _ENTRY_BYTES)))
-        tail = [{"n": entry.number, "reference": entry.reference, "at": entry.at} for entry in entries[-p["tail_entries"] :]]
+    entries = (
+        ledger.parse(witness_log.tail(p["ledger_log"], p["tail_entries"] * _ENTRY_BYTES)) if os.path.exists(p["ledger_log"]) else []
+    )
+    if ledger.tried_within(entries, clock.utc_now(), p["attempt_seconds"]):
+        acknowledged = ledger.acknowledged(entries)[-p["tail_entries"] :]
+        # An empty tail says nothing about what is missing.
+        tail = [{"n": entry.number, "reference": entry.reference, "at": entry.at} for entry in acknowledged] or None
     with ThreadPoolExecutor(max_workers=max(1, len(p["targets"]))) as pool:
         probes = list(
             pool.map(lambda target: probe(p["witness"], target["host"], target["address"], int(target["port"])), p["targets"])

@@ -25,6 +25,14 @@ def process_started(pid: int) -> Optional[str]:
         return None
 
 
+def pid_namespace() -> str:
+    """Where our process ids are numbers of processes, such as ``pid:[4026531836]``; empty when the kernel does not say."""
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return ""
+
+
 def identity() -> dict[str, Any]:
     """Owner, host, boot and process of this run, as the lock on the hosts names them. The process is ansible-playbook, the parent of this task's worker."""
     pid = os.getppid()
@@ -34,15 +42,21 @@ def identity() -> dict[str, Any]:
         "controller_boot_id": clock.boot_id(),
         "controller_pid": pid,
         "controller_pid_started": process_started(pid) or "",
+        "controller_pid_namespace": pid_namespace(),
     }
 
 
 def owner_dead(lock: Optional[dict[str, Any]]) -> bool:
-    """Whether a lock is of a process of this very controller and boot that is no more; False when that cannot be known from here."""
+    """Whether a lock is of a process of this very controller and boot that is no more; False when that cannot be known from here.
+
+    Two containers on one machine may share its name and its boot, but neither sees the other's processes: there the lease decides.
+    """
     if not lock:
         return False
     held = Lock(**lock)
     if held.controller != socket.gethostname() or held.controller_boot_id != clock.boot_id():
+        return False
+    if not held.controller_pid_namespace or held.controller_pid_namespace != pid_namespace():
         return False
     return process_started(held.controller_pid) != held.controller_pid_started
 

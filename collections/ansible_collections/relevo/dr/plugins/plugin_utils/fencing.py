@@ -21,9 +21,17 @@ class NotFenced(Exception):
     """This provider has no proof; the message is a sentence."""
 
 
+class LockLost(Exception):
+    """This run may no longer act: no further provider is tried. The message is a sentence."""
+
+
 @dataclass(frozen=True)
 class Fencing:
-    """One host to fence. settings: the provider's part of the inventory. server_fence: runs the module on the host; None when it does not answer."""
+    """One host to fence.
+
+    settings: the provider's part of the inventory. server_fence: runs the module on the host. lease_left_seconds: how long this run may surely
+    act, by this controller's clocks.
+    """
 
     run_id: str
     host: str
@@ -31,6 +39,7 @@ class Fencing:
     server_fence: Callable[[], dict[str, Any]]
     reachable: bool
     attested_by: str
+    lease_left_seconds: Callable[[], float]
 
 
 def service(fencing: Fencing) -> dict[str, Any]:
@@ -38,6 +47,8 @@ def service(fencing: Fencing) -> dict[str, Any]:
     if not fencing.reachable:
         raise NotFenced("the host does not answer")
     answer = fencing.server_fence()
+    if answer.get("lock_lost"):
+        raise LockLost(str(answer.get("msg")))
     if answer.get("failed") or answer.get("unreachable"):
         raise NotFenced(str(answer.get("msg") or "the host stopped answering"))
     return {**answer["proof"], "changed": answer.get("changed", False), "phase": answer["phase"]}
@@ -51,6 +62,10 @@ def command(fencing: Fencing) -> dict[str, Any]:
         raise NotFenced("no power command is configured")
     was = power(status, fencing.settings)
     if was != "off":
+        # A silent host cannot be asked for its lock. Within the lease nobody else may have taken it.
+        left = fencing.lease_left_seconds()
+        if left <= 0:
+            raise LockLost("the lease of this run ended %.0f s ago, so %s is not switched off" % (-left, fencing.host))
         _run(off, fencing.settings)
     seen = power(status, fencing.settings)
     if seen != "off":

@@ -4,14 +4,18 @@
 
 from __future__ import annotations
 
+import json
 import os
-from typing import Optional
+from typing import Any, Optional
 
 from ansible_collections.relevo.dr.plugins.module_utils.clock import parse_utc
 
-from relevo import paths
+from relevo import paths, settlement
 from relevo.errors import RelevoError
 from relevo.store import Store
+
+# More nights than anybody lets a check fail.
+_NEWEST = 100
 
 
 def protected_since(cluster: str) -> Optional[float]:
@@ -24,3 +28,14 @@ def protected_since(cluster: str) -> Optional[float]:
     except RelevoError:
         return None
     return parse_utc(opened_at).timestamp() if opened_at else None
+
+
+def finished(cluster: str, runbook: str) -> list[dict[str, Any]]:
+    """The records of a runbook's runs that came to an end by themselves, newest first; RelevoError when no store tells.
+
+    A run that was cut off did not finish, and one in check mode proved nothing.
+    """
+    place = paths.find_place(os.environ)
+    settlement.settle(place)
+    found = [json.loads(stored.document) for stored in Store(place).newest(cluster=cluster, runbook=runbook, limit=_NEWEST)]
+    return [record for record in found if record["verdict"] != "interrupted" and not record["check_mode"]]

@@ -7,7 +7,7 @@ DOCUMENTATION = r"""
 name: hosts
 short_description: What the laboratory's modules need to know of hosts, taken from the inventory
 description:
-  - Reads C(ansible_host), C(dr_site) and, where a host has them, C(lab_host_volume) and C(lab_host_volume_gigabytes).
+  - Reads C(ansible_host), C(dr_site) and, where a host has them, C(lab_host_volume), C(lab_host_volume_gigabytes) and C(lab_host_reaches).
 options:
   _input: {description: Names of hosts., type: list, elements: str, required: true}
   hostvars: {description: The variable C(hostvars)., type: dict, required: true}
@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-OPTIONAL = {"volume": "lab_host_volume", "volume_gigabytes": "lab_host_volume_gigabytes"}
+OPTIONAL = {"volume": "lab_host_volume", "volume_gigabytes": "lab_host_volume_gigabytes", "reaches": "lab_host_reaches"}
 
 
 def hosts(names: Iterable[str], hostvars: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -286,6 +286,17 @@ def power_on(lab: Laboratory, name: str) -> str:
     return f"{name} is on: its sshd answered after {time.monotonic() - began:.1f} s"
 
 
+def leaked(lab: Laboratory, name: str) -> str:
+    host = lab.host(name)
+    if not host.confined:
+        confined = ", ".join(each.name for each in lab.hosts() if each.confined) or "none"
+        raise LaboratoryError(f"{name} may talk to every host, so nothing of it is counted. Confined hosts: {confined}.")
+    packets, probes = network.leaked(lab, host)
+    return (
+        f"{packets} packets leaked, {probes} packets of a probe: {name} may talk to {host.reaches or 'nobody'} and the controller"
+    )
+
+
 def describe(lab: Laboratory) -> str:
     lines = [
         f"{host.name:10} {'on' if container.is_on(lab, host) else 'off':4} {host.address:16} {host.volume}" for host in lab.hosts()
@@ -304,6 +315,7 @@ VERBS: dict[str, tuple[Callable[..., str], tuple[str, ...]]] = {
     "thaw-postgresql": (thaw, ("HOST",)),
     "fill": (fill, ("HOST", "PATH")),
     "unfill": (unfill, ("HOST",)),
+    "leaked": (leaked, ("HOST",)),
     "snapshot": (snapshots.save, ("NAME",)),
     "reset": (snapshots.restore, ("NAME",)),
     "show": (describe, ()),

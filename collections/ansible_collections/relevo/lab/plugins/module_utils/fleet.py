@@ -96,8 +96,8 @@ def make_host(lab: Laboratory, wanted: Fleet, host: Host) -> None:
 
 def refuse_foreign_filter(lab: Laboratory, hosts: list[Host]) -> None:
     """A packet filter of this machine (container engines bring one) may forbid forwarding between the sites."""
-    first = hosts[0]
-    others = {host.site: host for host in hosts if host.site != first.site}
+    first, *rest = [host for host in hosts if not host.confined]
+    others = {host.site: host for host in rest if host.site != first.site}
     for other in others.values():
         if not faults.passes(lab, first, other.address):
             raise LaboratoryError(

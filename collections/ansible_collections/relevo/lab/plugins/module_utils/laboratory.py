@@ -21,6 +21,7 @@ from contextlib import contextmanager
 
 DEFAULT_STATE_DIRECTORY = "/var/lib/relevo-lab"
 CONTROLLER = "controller"
+ALL = "*"
 
 
 class LaboratoryError(Exception):
@@ -37,6 +38,8 @@ class Host:
     network: str
     volume: str = ""
     volume_gigabytes: int = 0
+    # Hosts that it may exchange packets with, commas between them; with anything but ALL it is confined to those and the controller.
+    reaches: str = ALL
 
     @property
     def bridge(self) -> str:
@@ -46,6 +49,10 @@ class Host:
     def port(self) -> str:
         """The host's end of the cable: systemd-nspawn names it so."""
         return f"vb-{self.name}"
+
+    @property
+    def confined(self) -> bool:
+        return self.reaches != ALL
 
     @property
     def interface(self) -> str:

@@ -88,18 +88,22 @@ def ruleset(lab: Laboratory, hosts: list[Host]) -> str:
     name = table(lab)
     senders = "\n".join(f'    iifname "{host.port}" meta mark set {mark:#x}' for host, mark in marks(hosts))
     bridges = ", ".join(sorted({f'"{host.bridge}"' for host in hosts}))
+    confined = [host for host in hosts if host.confined]
+    chains = "".join(confinement(hosts, host) for host in confined)
+    leaving = "".join(f'    iifname "{host.port}" jump {chain_of("from", host)}\n' for host in confined)
+    arriving = "".join(f'    oifname "{host.port}" jump {chain_of("to", host)}\n' for host in confined)
     return f"""table bridge {name}
 delete table bridge {name}
 table bridge {name} {{
   set cut {{ type ifname . mark; }}
-  chain sender {{
+{chains}  chain sender {{
     type filter hook prerouting priority -300; policy accept;
 {senders}
-  }}
+{leaving}  }}
   chain receiver {{
     type filter hook postrouting priority 300; policy accept;
     oifname . meta mark @cut drop
-  }}
+{arriving}  }}
 }}
 table inet {name}
 delete table inet {name}
@@ -121,6 +125,46 @@ table inet {name} {{
   }}
 }}
 """
+
+
+def chain_of(direction: str, host: Host) -> str:
+    return f"{direction}_{host.name.replace('-', '_')}"
+
+
+def confinement(hosts: list[Host], host: Host) -> str:
+    """The chains and counters of a host that may exchange packets with a few others only.
+
+    Questions for addresses (ARP) pass: what is asked for them is what counts. Packets to everybody (multicast) and strangers' flooded frames
+    are dropped uncounted, so that the counters stand still unless somebody really tried. A prober that says what it is, by DSCP CS1, is
+    counted apart, and dropped all the same.
+    """
+    allowed = [other.address for other in hosts if other.name in host.reaches.split(",")]
+    addresses = ", ".join(sorted({host.address, host.gateway, *allowed}))
+    return f"""  counter {chain_of("leaked", host)} {{ }}
+  counter {chain_of("probed", host)} {{ }}
+  chain {chain_of("from", host)} {{
+    ether type arp accept
+    ip daddr {{ {addresses} }} accept
+    meta pkttype {{ broadcast, multicast }} drop
+    ip dscp cs1 counter name {chain_of("probed", host)} drop
+    counter name {chain_of("leaked", host)} drop
+  }}
+  chain {chain_of("to", host)} {{
+    ether type arp accept
+    ip saddr {{ {addresses} }} accept
+    ip daddr {host.address} counter name {chain_of("leaked", host)}
+    drop
+  }}
+"""
+
+
+def leaked(lab: Laboratory, host: Host) -> tuple[int, int]:
+    """Packets that were dropped because the host is confined, and those of them (counted apart) of a prober that said what it is."""
+    packets = []
+    for kind in ("leaked", "probed"):
+        listed = json.loads(run(["nft", "--json", "list", "counter", "bridge", table(lab), chain_of(kind, host)]))["nftables"]
+        packets.append(next(int(entry["counter"]["packets"]) for entry in listed if "counter" in entry))
+    return packets[0], packets[1]
 
 
 def marks(hosts: Iterable[Host]) -> list[tuple[Host, int]]:

@@ -30,6 +30,7 @@ options:
       address: {description: Its address., type: str, required: true}
       volume: {description: Path of a file system of limited size., type: str, default: ''}
       volume_gigabytes: {description: Its size., type: int, default: 8}
+      reaches: {description: The only hosts that it may exchange packets with; all when not given., type: list, elements: str}
   state:
     description: Whether the network is there.
     type: str

@@ -1,0 +1,163 @@
+"""Who is to hear of a run: asked for before it begins, told after its end, and kept until everybody has heard.
+
+The request lies in the run's own directory, so that a run that was killed, or one whose mail server is down, is told of by
+whoever comes next: `relevo run` at its end, or `relevo notify`.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from relevo import closing, targets
+from relevo.clock import parse_utc
+from relevo.errors import RelevoError, StoreError
+from relevo.notice import History, Notice, compose
+from relevo.record import Record, parse
+from relevo.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from relevo.paths import Place
+
+REQUEST = "notify.json"
+LOCK = ".notifying"
+# Older news is no news: whoever fixed the mail server has read the records.
+KEPT_FOR = timedelta(days=7)
+
+
+class When(StrEnum):
+    """Which runs are told of."""
+
+    NOT_PASSED = "not-passed"
+    ALWAYS = "always"
+
+
+@dataclass(frozen=True)
+class Request:
+    """Whom to tell (a file of apprise URLs), when, and who has heard already (digests of targets)."""
+
+    file: str
+    when: When = When.NOT_PASSED
+    told: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """What became of the waiting words: run ids that were told of now, and a sentence for each that still waits."""
+
+    told: tuple[str, ...] = ()
+    waiting: tuple[str, ...] = ()
+
+
+def ask(directory: Path, request: Request) -> None:
+    """Keep the request in the run's directory, before its first task. OSError when it cannot be kept."""
+    draft = directory / f".{REQUEST}.{os.getpid()}"
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as target:
+        json.dump(asdict(request), target)
+        target.flush()
+        os.fsync(target.fileno())
+    draft.rename(directory / REQUEST)
+
+
+def deliver(place: Place) -> Delivery:
+    """Tell of every closed run that somebody is to hear of. Never raises; what was not taken waits for the next time."""
+    told, waiting = [], []
+    for path in sorted(place.runs.glob(f"*/{REQUEST}")) if place.runs.is_dir() else ():
+        try:
+            problem = _deliver_one(place, path.parent)
+        except (RelevoError, OSError, ValueError, KeyError, TypeError) as error:
+            problem = str(error)
+        if problem is None:
+            told.append(path.parent.name)
+        elif problem:
+            waiting.append(f"Word of the run {path.parent.name} waits: {problem}")
+    return Delivery(tuple(told), tuple(waiting))
+
+
+def _deliver_one(place: Place, directory: Path) -> str | None:
+    """As :func:`_tell`, unless somebody else is telling of it just now, or it is not closed: then it is told of at its end."""
+    with _alone(directory) as mine:
+        if not mine or not (directory / REQUEST).exists() or not (directory / closing.RECORD).exists():
+            return ""
+        return _tell(place, directory)
+
+
+def send(place: Place, record: Record, file: Path) -> list[str]:
+    """Tell of one run now, whatever its verdict; the reasons of those who could not be told."""
+    notice = compose(record, history(place, record))
+    return [reason for target in targets.read(file) if (reason := target.send(notice))]
+
+
+def _tell(place: Place, directory: Path) -> str | None:
+    """One request: None when everybody has heard now, "" when nobody was to hear, else why it waits."""
+    request = _read(directory)
+    record = parse((directory / closing.RECORD).read_bytes())
+    past = history(place, record)
+    if not due(record, request.when, past):
+        (directory / REQUEST).unlink()
+        return ""
+    notice: Notice = compose(record, past)
+    reasons = []
+    for target in targets.read(Path(request.file)):
+        if target.digest in request.told:
+            continue
+        reason = target.send(notice)
+        if reason:
+            reasons.append(reason)
+        else:
+            request = replace(request, told=[*request.told, target.digest])
+            ask(directory, request)
+    if not reasons:
+        (directory / REQUEST).unlink()
+        return None
+    if datetime.now(UTC) - parse_utc(record.closed_at) > KEPT_FOR:
+        (directory / REQUEST).unlink()
+        return f"given up after {KEPT_FOR.days} days: {'; '.join(reasons)}."
+    return f"{'; '.join(reasons)}."
+
+
+def due(record: Record, when: When, past: History) -> bool:
+    """Whether anybody is to hear: also of the first run that passes again, or silence would have two meanings."""
+    return when is When.ALWAYS or record.verdict != "passed" or past.over
+
+
+def history(place: Place, record: Record) -> History:
+    """What the store says of earlier runs of the same runbook and cluster."""
+    try:
+        store = Store(place)
+        earlier = store.before(record, verdict=None)
+        passed = store.before(record, verdict="passed")
+    except StoreError:
+        return History(known=False)
+    return History(
+        passed_at=parse(passed.document).closed_at if passed else None,
+        passed_run=passed.run_id if passed else None,
+        over=record.verdict == "passed" and earlier is not None and parse(earlier.document).verdict != "passed",
+    )
+
+
+def _read(directory: Path) -> Request:
+    kept = json.loads((directory / REQUEST).read_text(encoding="utf-8"))
+    return Request(str(kept["file"]), When(kept["when"]), [str(entry) for entry in kept["told"]])
+
+
+@contextmanager
+def _alone(directory: Path) -> Iterator[bool]:
+    """Whether nobody else tells of this run at the moment."""
+    with (directory / LOCK).open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True

@@ -1,0 +1,54 @@
+"""The judgement over the account: a loss that cannot be judged is unknown, never within its bound."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+from ansible_collections.relevo.dr.plugins.action.account import ActionModule
+
+BOUNDS = {"accept_loss_seconds": None, "accept_loss_transactions": None, "accept_unknown": []}
+
+
+def judged(measures: dict, **inputs: object) -> dict[str, str]:
+    kept = {"plan": {"promote": "b-db1"}, "inputs": {**BOUNDS, **inputs}}
+    action = ActionModule.__new__(ActionModule)
+    action.control = SimpleNamespace(read=kept.__getitem__)
+    action._task = SimpleNamespace(args={"measures": measures})
+    gates = action.act()["ansible_stats"]["data"]["relevo"]["gates"]
+    return {gate["id"]: gate["verdict"] for gate in gates}
+
+
+def measures(lost: int = 0, rpo_seconds: float | None = 0.0) -> dict:
+    return {
+        "first_write_at": "2026-11-24T03:00:00.000000Z",
+        "outage_seconds": 4.2,
+        "rpo_seconds": rpo_seconds,
+        "ledger": {"lost": lost, "acknowledged": 100},
+        "writable_overlap_seconds": 0,
+    }
+
+
+def test_nothing_lost_passes():
+    assert set(judged(measures()).values()) == {"pass"}
+
+
+@pytest.mark.parametrize(
+    ("lost", "rpo", "bounds", "verdict"),
+    [
+        (1, 0.5, {}, "fail"),
+        (3, 2.0, {"accept_loss_seconds": 5.0}, "pass"),
+        (3, 9.0, {"accept_loss_seconds": 5.0}, "fail"),
+        (3, 2.0, {"accept_loss_seconds": 5.0, "accept_loss_transactions": 2}, "fail"),
+        (3, None, {"accept_loss_transactions": 3}, "pass"),
+        # The oldest entry that is known is missing too: nobody knows since when.
+        (3, None, {"accept_loss_seconds": 5.0}, "unknown"),
+    ],
+)
+def test_a_loss_is_held_against_every_bound_that_was_given(lost, rpo, bounds, verdict):
+    assert judged(measures(lost, rpo), **bounds)["LOSS"] == verdict
+
+
+def test_without_a_witness_nothing_is_known_until_it_is_accepted_by_name():
+    assert set(judged({}).values()) == {"unknown"}
+    assert set(judged({}, accept_unknown=["LOSS"]).values()) == {"accepted"}

@@ -1,0 +1,105 @@
+"""The last look before a promotion: an old host that answers, or a loss that nobody accepted, and nothing is promoted."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import pytest
+from ansible_collections.relevo.dr.plugins.module_utils import clock, host_files, promotion_token
+from ansible_collections.relevo.dr.plugins.modules import standby_promote
+
+SERVER = {"in_recovery": True, "system_identifier": "77", "timeline": 1, "segment_bytes": 1 << 24}
+
+
+class Standby:
+    """Stands for the server: a row that describes it, and the ledger references that it has."""
+
+    def __init__(self, present=()):
+        self.present = present
+
+    def row(self, _sql):
+        return SERVER
+
+    def query(self, _sql):
+        return [{"reference": reference} for reference in self.present]
+
+    def execute(self, _sql):
+        return ""
+
+
+@pytest.fixture
+def promoted(tmp_path, monkeypatch):
+    """The promotions that were asked for; the token is good and the old host is silent."""
+    asked = []
+    monkeypatch.setattr(host_files, "STATE_DIRECTORY", str(tmp_path / "relevo"))
+    monkeypatch.setattr(standby_promote, "check_token", lambda *_: None)
+    monkeypatch.setattr(standby_promote, "probe", answers("silent"))
+    monkeypatch.setattr(standby_promote.standby, "promote", lambda *_: asked.append(1))
+    monkeypatch.setattr(standby_promote.standby, "fork", lambda _: {"timeline": 2, "fork_lsn": "0/3000000"})
+    return asked
+
+
+def answers(result):
+    return lambda _vantage, host, address, port: {"host": host, "address": f"{address}:{port}", "result": result}
+
+
+def promote(standby, **changes):
+    tail = [{"n": n, "reference": f"relevo-{n}", "at": clock.utc_now()} for n in range(3)]
+    words = {
+        "run_id": "run",
+        "host": "b-db1",
+        "old_hosts": [{"host": "a-db1", "address": "198.51.100.71", "port": 5432}],
+        "ledger_tail": tail,
+        "ledger_present_sql": "select reference from shop.ledger_entries",
+        "data_directory": "/nowhere",
+        "timeout_seconds": 1.0,
+    }
+    return standby_promote.promote(defaultdict(lambda: None, {**words, **changes}), standby)
+
+
+ALL = Standby([f"relevo-{n}" for n in range(3)])
+
+
+def intents():
+    return [entry for entry in host_files.read_journal() if entry["kind"] == "intent"]
+
+
+def test_a_silent_old_host_and_no_loss_is_promoted_once(promoted):
+    assert promote(ALL)["loss"]["transactions"] == 0
+    assert promoted == [1]
+    assert len(intents()) == 1
+
+
+def test_an_old_host_that_answers_after_its_fence_stops_the_promotion(promoted, monkeypatch):
+    monkeypatch.setattr(standby_promote, "probe", answers("answers"))
+    with pytest.raises(standby_promote.Stop, match=r"198\.51\.100\.71:5432 still answers .*Next:"):
+        promote(ALL)
+    assert promoted == intents() == []
+
+
+def test_a_loss_that_nobody_accepted_stops_the_promotion(promoted):
+    with pytest.raises(standby_promote.Stop, match=r"2 acknowledged ledger transactions .*Next:") as stopped:
+        promote(Standby(["relevo-0"]))
+    assert stopped.value.loss.numbers == (1, 2)
+    assert promoted == intents() == []
+    promote(Standby(["relevo-0"]), accept_loss_transactions=2)
+    assert promoted == [1]
+
+
+def test_a_loss_that_cannot_be_measured_stops_the_promotion(promoted):
+    with pytest.raises(standby_promote.Stop, match="cannot be measured"):
+        promote(ALL, ledger_tail=None)
+    assert promoted == intents() == []
+    promote(ALL, ledger_tail=None, accept_unmeasured=True)
+    assert promoted == [1]
+
+
+def test_a_token_that_is_not_believed_stops_the_promotion(promoted, monkeypatch):
+    def forged(*_):
+        message = "the token's signature is not good"
+        raise promotion_token.TokenError(message)
+
+    monkeypatch.setattr(standby_promote, "check_token", forged)
+    with pytest.raises(promotion_token.TokenError):
+        promote(ALL)
+    assert promoted == intents() == []
