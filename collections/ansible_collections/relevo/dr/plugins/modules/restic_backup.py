@@ -29,6 +29,7 @@ changes: {description: "What was missing (item, current, wanted).", returned: al
 attempts: {description: "The lines of the record that this task caused, of each set and repository.", returned: always, type: list, elements: dict}
 """
 
+import os
 import subprocess
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -60,6 +61,10 @@ def main() -> None:
 
 def take(module: AnsibleModule) -> None:
     p, host = module.params, module.params["host_name"]
+    if module.check_mode and not os.path.exists(file_record.SETTINGS):
+        # Setting up comes first, and in check mode it has not been done.
+        changes = [Change("snapshot of set %s" % name, "none", "taken") for name in p["sets"]]
+        module.exit_json(changed=bool(changes), changes=shown(changes), attempts=[])
     settings = file_record.read_settings(host)
     known = list(settings["sets"])
     names = [name for name in p["sets"] or known if name in known]
