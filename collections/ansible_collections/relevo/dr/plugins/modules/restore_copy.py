@@ -209,7 +209,7 @@ class Copy:
             self._restore(delta=False)
         except RungFailed as failed:
             self._failure = failed
-            if "checksum" in failed.observed:
+            if re.search("checksum|corrupt", failed.observed, re.IGNORECASE):
                 raise
             raise RungSkipped("not all files were read: %s" % failed.observed, failed.next_action) from None
         self._no_page_errors()
