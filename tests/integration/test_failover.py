@@ -234,10 +234,24 @@ def test_an_observer_that_is_gone_makes_the_record_poorer_and_ends_nothing(bench
     assert_not_writable(bench, "a-db1")
 
 
-def test_commits_that_only_the_stopped_primary_has_are_counted_and_not_promoted_over(bench):
-    """A receiver that hangs looks like one that streams; what it kept from the standby shows in the old primary's own WAL."""
+def test_a_receiver_that_hangs_loses_nothing(bench):
+    """It looks like one that streams; what it kept from the standby comes from the archive."""
     load(bench, 20)
     bench.inside("b-db1", "bash", "-ec", "kill -STOP $(pgrep -f '[p]ostgres: .*walreceiver')")
+    before = bench.acknowledged()
+    bench.wait("acknowledged work that the standby lacks", lambda: bench.acknowledged() > before + 5)
+    run = bench.run("failover", **DRILL)
+    assert run.code == 0, run.output[-4000:]
+    assert run.record["measures"]["ledger"]["lost"] == 0
+    assert_served_by_b(bench)
+    assert_not_writable(bench, "a-db1")
+
+
+def test_commits_that_only_the_stopped_primary_has_are_counted_and_not_promoted_over(bench):
+    """Cut off from the standby and from every store in the last seconds: what is left behind shows in the old primary's own WAL."""
+    load(bench, 20)
+    for other in ("b-db1", "b-store1", "a-store1"):
+        bench.verb("cut", "a-db1", other)
     before = bench.acknowledged()
     bench.wait("acknowledged work that the standby lacks", lambda: bench.acknowledged() > before + 5)
     run = bench.run("failover", **DRILL)

@@ -49,11 +49,14 @@ def test_it_ends_when_all_that_was_received_and_archived_is_replayed(archive_say
     assert (found["replay_lsn"], found["archive_replayed"], found["target_replayed"]) == ("0/4000000", True, None)
 
 
-def test_what_only_the_archive_has_is_fetched_without_a_receiver_in_the_way(archive_says):
+def test_what_only_the_archive_has_is_fetched_without_a_receiver_in_the_way(archive_says, monkeypatch):
+    woken: list[int] = []
+    monkeypatch.setattr(standby, "_wake", woken.append)
     archive_says(True, False)
     session = Session("0/3000000", "0/3000000", "0/4000000")
     assert standby.drain(session, ARCHIVE, None, 5)["replay_lsn"] == "0/4000000"
     assert session.told == ["select pg_terminate_backend(77)"]
+    assert woken == [77]
 
 
 def test_an_archive_that_does_not_answer_is_unknown(archive_says):

@@ -4,10 +4,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
 import pwd
 import shutil
+import signal
 import tempfile
 import time
 from dataclasses import dataclass
@@ -107,6 +109,7 @@ def drain(
             if answer and position["receiver_pid"]:
                 # A receiver that waits for a dead sender keeps the startup process away from the archive.
                 session.execute("select pg_terminate_backend(%d)" % position["receiver_pid"])
+                _wake(position["receiver_pid"])
             continue
         if not behind and reached and not answer:
             return {
@@ -126,6 +129,12 @@ def drain(
                 )
             return {**position, "archive_replayed": answer is False or None, "target_replayed": False}
         time.sleep(0.005)
+
+
+def _wake(pid: int) -> None:
+    """A process that stands still takes no signal but this one."""
+    with contextlib.suppress(OSError):
+        os.kill(pid, signal.SIGCONT)
 
 
 def promote(session: Psql, timeout_seconds: float) -> None:
