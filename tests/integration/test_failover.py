@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 
 import pytest
@@ -248,7 +249,7 @@ def test_a_receiver_that_hangs_loses_nothing(bench):
 
 
 def test_commits_that_only_the_stopped_primary_has_are_counted_and_not_promoted_over(bench):
-    """Cut off from the standby and from every store in the last seconds: what is left behind shows in the old primary's own WAL."""
+    """Cut off from the standby and from every store in the last seconds."""
     load(bench, 20)
     for other in ("b-db1", "b-store1", "a-store1"):
         bench.verb("cut", "a-db1", other)
@@ -256,9 +257,8 @@ def test_commits_that_only_the_stopped_primary_has_are_counted_and_not_promoted_
     bench.wait("acknowledged work that the standby lacks", lambda: bench.acknowledged() > before + 5)
     run = bench.run("failover", **DRILL)
     assert run.code != 0, run.output[-3000:]
-    [lacking] = [gate for gate in run.record["gates"] if gate["id"] == "G08" and gate["phase"] == "DRAIN"]
-    assert lacking["verdict"] == "fail"
-    assert "commits" in lacking["observed"]
+    # In the old primary's WAL, where it could still shut down in time; by number in the ledger, where it could not.
+    assert re.search(r"holds \d+ commits|\d+ acknowledged ledger transactions .* are missing", run.output)
     assert not bench.writable("b-db1")
     assert_not_writable(bench, "a-db1")
     # The number was shown; a bound that holds it lets the next run go on.

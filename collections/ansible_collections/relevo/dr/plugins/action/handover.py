@@ -340,6 +340,7 @@ def archive_gate(host: str, position: dict[str, Any], tails: list[dict[str, Any]
             " dr_accept_loss_transactions",
             "DRAIN",
         )
+    title, expected = "the archive is replayed to its end", "nothing behind the replayed position"
     if position.get("target_replayed"):
         observed = "replayed beyond the old primary's shutdown, to %s" % position["replay_lsn"]
     elif position.get("archive_replayed"):
