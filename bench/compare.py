@@ -21,7 +21,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "collections")]
 
-from tests.integration.conftest import DRILL, Bench, protect  # noqa: E402
+from tests.integration.conftest import DRILL, Bench, protect  # noqa: E402 - found on the path that is set above
 
 # Longer than any command here, so that the first success on the new side is in it.
 WATCH_SECONDS = 28

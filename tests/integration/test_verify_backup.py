@@ -24,10 +24,23 @@ CACHE_SECONDS = 11
 BOUND_SECONDS = 150
 
 
-def backup(bench: Bench, kind: str = "incr") -> None:
-    bench.inside(
-        PRIMARY, "runuser", "-u", "postgres", "--", "pgbackrest", "--stanza=minimarket", "--repo=1", f"--type={kind}", "backup"
-    )
+def pgbackrest(bench: Bench, *words: str) -> str:
+    return bench.inside(PRIMARY, "runuser", "-u", "postgres", "--", "pgbackrest", "--stanza=minimarket", *words)
+
+
+def backup(bench: Bench, kind: str = "incr", repository: int = 1) -> None:
+    pgbackrest(bench, f"--repo={repository}", f"--type={kind}", "backup")
+
+
+def begin_anew(bench: Bench) -> None:
+    """Two new full backups in each repository, and nothing older: the way out of what cannot be repaired."""
+    for number in (1, 2):
+        for _ in range(2):
+            backup(bench, "full", number)
+        pgbackrest(
+            bench, f"--repo={number}", f"--repo{number}-retention-full-type=count", f"--repo{number}-retention-full=2", "expire"
+        )
+    time.sleep(CACHE_SECONDS)
 
 
 def inventory(directory: Path, **variables: object) -> Path:
@@ -212,21 +225,7 @@ def test_an_archive_command_that_only_pretends(stored):
         stored.sql(PRIMARY, "alter system reset archive_command", "postgres")
         stored.sql(PRIMARY, "select pg_reload_conf()", "postgres")
     # What was never archived is a hole that no repair closes; a new full backup begins after it, and the older ones go.
-    for _ in range(2):
-        backup(stored, "full")
-    stored.inside(
-        PRIMARY,
-        "runuser",
-        "-u",
-        "postgres",
-        "--",
-        "pgbackrest",
-        "--stanza=minimarket",
-        "--repo=1",
-        "--repo1-retention-full=2",
-        "expire",
-    )
-    time.sleep(CACHE_SECONDS)
+    begin_anew(stored)
     green(stored)
 
 
@@ -243,21 +242,7 @@ def test_a_page_that_was_damaged_before_the_backup(stored):
     finally:
         stored.sql(PRIMARY, "drop table public.harmed")
         stored.sql(PRIMARY, "checkpoint", "postgres")
-    for _ in range(2):
-        backup(stored, "full")
-    stored.inside(
-        PRIMARY,
-        "runuser",
-        "-u",
-        "postgres",
-        "--",
-        "pgbackrest",
-        "--stanza=minimarket",
-        "--repo=1",
-        "--repo1-retention-full=2",
-        "expire",
-    )
-    time.sleep(CACHE_SECONDS)
+    begin_anew(stored)
     green(stored)
 
 

@@ -262,7 +262,7 @@ def _cut(connection: Any) -> None:
     try:
         with socket.socket(fileno=os.dup(connection.fileno())) as duplicate:
             duplicate.shutdown(socket.SHUT_RDWR)
-    except Exception:  # noqa: BLE001  # the connection may be closed by now, which is what we want
+    except Exception:  # noqa: BLE001 - the connection may be closed by now, which is what we want
         return
 
 
@@ -348,7 +348,7 @@ def guarded(work: Callable[..., None], *arguments: Any) -> None:
     """A lane that dies takes the service with it: systemd starts it anew, and no silence is mistaken for an outage."""
     try:
         work(*arguments)
-    except BaseException as error:  # noqa: BLE001
+    except BaseException as error:  # noqa: BLE001 - whatever it is, the service must not go on without this thread
         sys.stderr.write("relevo-ledger: %s: %s\n" % (type(error).__name__, error))
         os._exit(1)
 

@@ -261,7 +261,7 @@ def guarded(work: Callable[..., None], *arguments: Any) -> None:
     """A watch that dies takes the service with it: systemd starts it anew, and no silence is mistaken for an observation."""
     try:
         work(*arguments)
-    except BaseException as error:  # noqa: BLE001
+    except BaseException as error:  # noqa: BLE001 - whatever it is, the service must not go on without this thread
         sys.stderr.write("relevo-observer: %s: %s\n" % (type(error).__name__, error))
         os._exit(1)
 
