@@ -60,7 +60,7 @@ def database(role: str) -> dict[str, Any]:
             "replay_lsn": "0/5000000",
             "replay_paused": False,
             "last_replayed_age_seconds": 0.5,
-            "receiver": {"status": "streaming", "timeline": 1},
+            "receiver": {"status": "streaming", "timeline": 1, "last_message_age_seconds": 0.4},
         }
     return {
         "reachable": True,

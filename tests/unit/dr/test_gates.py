@@ -60,6 +60,8 @@ GONE = {"host": "a-store1", "error": "a-store1:443 takes no connection"}
         ("HA", "a-db1", ("database", "a-db1", "facts", "host", "ha_managers"), ["patroni"]),
         ("G08", "b-db1", (*STANDBY, "standby", "replay_paused"), True),
         ("G08", "b-db1", (*STANDBY, "standby", "receiver"), None),
+        ("G08", "b-db1", (*STANDBY, "standby", "receiver", "status"), "waiting"),
+        ("G08", "b-db1", (*STANDBY, "standby", "receiver", "last_message_age_seconds"), 16.0),
         ("G08", "b-db1", (*STANDBY, "standby", "replay_lsn"), "0/100"),
         ("G09", "b-db1", (*STANDBY, "timeline"), 2),
         ("G06", "b-db1", (*STANDBY, "available_extensions"), []),
@@ -157,6 +159,12 @@ def test_a_ledger_that_stopped_before_the_standby_did_hides_no_loss(landscape):
     # The observers wrote to the primary until a minute ago.
     assert found[("LOSS", "b-db1")].verdict == FAIL
     assert "172740" in found[("LOSS", "b-db1")].observed
+
+
+def test_a_receiver_that_lacks_nothing_may_be_silent(landscape):
+    """Where nothing is written, the primary has nothing to say for half of wal_receiver_timeout."""
+    idle = bent(landscape, ("database", "a-db1", "facts", "cluster", "primary", "flush_lsn"), "0/5000000")
+    assert failing(bent(idle, (*STANDBY, "standby", "receiver", "last_message_age_seconds"), 29.0)) == {}
 
 
 def test_a_delayed_standby_would_keep_the_service_down_for_its_delay(landscape):

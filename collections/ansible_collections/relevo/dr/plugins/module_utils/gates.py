@@ -37,6 +37,7 @@ class Limits:
     archive_age_seconds: float = 3600
     observation_age_seconds: float = 15.0
     attempt_age_seconds: float = 30.0
+    message_age_seconds: float = 15.0
 
 
 @dataclass(frozen=True)
@@ -314,8 +315,8 @@ def _lag(plan: Plan, landscape: Landscape, inputs: Inputs, limits: Limits) -> It
     primary = next((host for host in plan.fence if landscape.role(host) == "primary"), None)
     if primary is not None:
         lag = lsn_bytes(landscape.cluster(primary)["primary"]["flush_lsn"]) - lsn_bytes(standby["replay_lsn"])
-        streaming = bool(receiver and receiver["status"] == "streaming")
-        observed = "%s, %d bytes behind %s" % ("streaming" if streaming else "not streaming", max(lag, 0), primary)
+        streaming, how = _streaming(receiver, lag, limits)
+        observed = "%s, %d bytes behind %s" % (how, max(lag, 0), primary)
         yield Gate(
             "G08",
             title,
@@ -327,6 +328,16 @@ def _lag(plan: Plan, landscape: Landscape, inputs: Inputs, limits: Limits) -> It
         )
         return
     yield _loss(plan, landscape, inputs, standby)
+
+
+def _streaming(receiver: Optional[Mapping[str, Any]], lag: int, limits: Limits) -> tuple[bool, str]:
+    """A receiver whose link is dead says `streaming` until its own time-out; one that is behind and hears nothing is cut off."""
+    if not receiver or receiver["status"] != "streaming":
+        return False, "not streaming"
+    silent = receiver["last_message_age_seconds"]
+    if lag > 0 and (silent is None or silent > limits.message_age_seconds):
+        return False, "has heard nothing %s" % ("yet" if silent is None else "for %.0f s" % silent)
+    return True, "streaming"
 
 
 def _ledger(plan: Plan, landscape: Landscape, inputs: Inputs, limits: Limits) -> Iterator[Gate]:

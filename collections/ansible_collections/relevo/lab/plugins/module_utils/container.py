@@ -145,7 +145,8 @@ def power_on(lab: Laboratory, host: Host) -> None:
             (directory / "cgroup.procs").write_text("0")
         leave_callers_groups()
 
-    if (Path("/sys/class/net") / host.port).exists():
+    # Of this network namespace; /sys may still show those of another one.
+    if any(line.strip().startswith(f"{host.port}:") for line in Path("/proc/net/dev").read_text().splitlines()):
         run(["ip", "link", "delete", host.port])  # the kernel takes its time over the cable of a host that was killed
 
     argv = [
