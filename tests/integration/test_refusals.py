@@ -106,15 +106,16 @@ def test_a_standby_of_another_cluster(bench):
     version = bench.inside("b-db1", "sh", "-c", "ls /usr/lib/postgresql")
     programs, data, unit = f"/usr/lib/postgresql/{version}/bin", f"/var/lib/postgresql/{version}/main", f"postgresql@{version}-main"
 
-    def as_owner(*argv: str) -> None:
-        bench.inside("b-db1", "runuser", "-u", "postgres", "--", *argv)
+    def as_owner(*argv: str, text: str = "") -> None:
+        bench.inside("b-db1", "runuser", "-u", "postgres", "--", *argv, text=text)
 
     bench.inside("b-db1", "systemctl", "stop", unit)
     as_owner("mv", data, f"{data}.kept")
     as_owner(f"{programs}/initdb", "-D", data, "--no-sync")
     # Recovery does not begin with settings lower than those that the data directory knows: let it learn this host's.
     configuration = f"config_file=/etc/postgresql/{version}/main/postgresql.conf"
-    as_owner(f"{programs}/postgres", "--single", "-D", data, "-c", configuration, "-c", "archive_mode=off", "postgres")
+    single = (f"{programs}/postgres", "--single", "-D", data, "-c", configuration, "-c", "archive_mode=off", "postgres")
+    as_owner(*single, text="create database minimarket\n")
     as_owner("touch", f"{data}/standby.signal")
     bench.inside("b-db1", "systemctl", "start", unit)
     refused(bench, "G01 on a-db1", **DRILL)

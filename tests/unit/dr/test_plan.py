@@ -83,6 +83,14 @@ def test_refuses_without_a_standby(landscape):
         make_plan(replace(landscape, database={**landscape.database, "b-db1": silent()}), "b", "site")
 
 
+def test_a_server_of_another_cluster_that_is_no_standby_is_named_so(landscape):
+    foreign = database("standby")
+    error = 'database "minimarket" does not exist'
+    foreign["facts"]["cluster"] = {"state": "unresponsive", "role": "none", "system_identifier": "77", "error": error}
+    with pytest.raises(Refusal, match="of system 77 and not of 7400000000000000001 .*minimarket"):
+        make_plan(replace(landscape, database={**landscape.database, "b-db1": foreign}), "b", "site")
+
+
 def test_a_finished_failover_has_nothing_to_do(landscape):
     over = replace(landscape, database={"a-db1": silent(), "b-db1": database("primary")})
     plan = make_plan(over, "b", "site")

@@ -167,4 +167,10 @@ def _state(landscape: Landscape, host: str) -> str:
     if not answer.get("reachable"):
         return "unreachable (%s)" % answer.get("error", "not asked")
     cluster = landscape.cluster(host)
-    return "%s, %s" % (cluster.get("state"), cluster.get("role"))
+    said = "%s, %s" % (cluster.get("state"), cluster.get("role"))
+    # Another cluster need not even have the application's database.
+    others = {landscape.cluster(other).get("system_identifier") for other in landscape.database if other != host} - {None}
+    own = cluster.get("system_identifier")
+    if own and others and own not in others:
+        said += ", of system %s and not of %s" % (own, ", ".join(sorted(others)))
+    return said + (" (%s)" % cluster["error"] if cluster.get("error") else "")
