@@ -87,7 +87,7 @@ def test_a_server_of_another_cluster_that_is_no_standby_is_named_so(landscape):
     foreign = database("standby")
     error = 'database "minimarket" does not exist'
     foreign["facts"]["cluster"] = {"state": "unresponsive", "role": "none", "system_identifier": "77", "error": error}
-    with pytest.raises(Refusal, match="of system 77 and not of 7400000000000000001 .*minimarket"):
+    with pytest.raises(Refusal, match=r"of system 77 and not of 7400000000000000001 .*minimarket"):
         make_plan(replace(landscape, database={**landscape.database, "b-db1": foreign}), "b", "site")
 
 
