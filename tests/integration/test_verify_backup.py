@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import json
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 
-from .conftest import INVENTORY, ROOT, Bench, Run
+from .conftest import DRILL, INVENTORY, ROOT, Bench, Run
 
 STORE, READER, PRIMARY = "b-store1", "b-db1", "a-db1"
 BUCKET = "/srv/store/relevo-b/minimarket"
@@ -244,6 +245,89 @@ def test_a_page_that_was_damaged_before_the_backup(stored):
         stored.sql(PRIMARY, "checkpoint", "postgres")
     begin_anew(stored)
     green(stored)
+
+
+# -- Debian's check_pgbackrest, an oracle of continuity that shares no line with us --
+
+
+def oracle(bench: Bench, host: str = PRIMARY, repository: int = 1) -> dict[str, str]:
+    """What it says of a repository: its verdict, and the first and last segment that is missing, if any."""
+    words = ["check_pgbackrest", "--service=archives", "--stanza=minimarket", f"--repo={repository}", "--output=json"]
+    answer = json.loads(bench.inside(host, "runuser", "-u", "postgres", "--", *words, check=False))[0]
+    found = re.search(r"wrong sequence, (\d+) missing file\(s\) \((\w+) / (\w+)\)", answer["message"])
+    if not found and answer["status"]["code"]:
+        found = re.search(r"(min) WAL not found: ((\w+))", answer["message"])
+    return {
+        "verdict": answer["status"]["message"],
+        "missing": f"{found.group(2)} {found.group(3)}" if found else "",
+        "oldest": answer.get("long_message", {}).get("oldest_archive", ""),
+        "newest": answer.get("long_message", {}).get("latest_archive", ""),
+        "said": json.dumps(answer),
+    }
+
+
+def continuity(run: Run, repository: int = 1) -> dict[str, str]:
+    """What our own verification says of the same."""
+    return [gate for gate in run.record["gates"] if gate["id"] == "G04"][repository - 1]
+
+
+def both_miss(bench: Bench, files: list[str], *, host: str = PRIMARY) -> None:
+    """With these segments gone both say so, and name the same ones; with them back both are content."""
+    names = sorted(file.rsplit("/", 1)[-1].split("-")[0] for file in files)
+    in_bucket(bench, "mkdir /tmp/held; " + " ".join(f"mv {file} /tmp/held;" for file in files))
+    try:
+        time.sleep(CACHE_SECONDS)
+        theirs, ours = oracle(bench, host), continuity(verify(bench))
+        assert theirs["verdict"] in ("WARNING", "CRITICAL"), theirs["said"]
+        assert theirs["missing"] == f"{names[0]} {names[-1]}", theirs["said"]
+        assert ours["verdict"] == "fail"
+        assert re.findall(r"\b[0-9A-F]{24}\b", ours["observed"]) == names
+    finally:
+        in_bucket(bench, " ".join(f"mv /tmp/held/{file.rsplit('/', 1)[-1]} {file};" for file in files) + "rmdir /tmp/held")
+        time.sleep(CACHE_SECONDS)
+    assert oracle(bench, host)["verdict"] == "OK"
+
+
+@pytest.mark.full
+def test_the_oracle_and_our_verification_say_the_same_of_the_wal(stored):
+    for _ in range(3):
+        stored.sql(PRIMARY, "insert into public.load values ('after the newest backup')")
+        stored.sql(PRIMARY, "select pg_switch_wal()")
+    time.sleep(CACHE_SECONDS)
+    ours = continuity(verify(stored))
+    theirs = oracle(stored)
+    assert (theirs["verdict"], theirs["missing"], ours["verdict"]) == ("OK", "", "pass"), theirs["said"]
+
+    backups = json.loads(pgbackrest(stored, "--repo=1", "--output=json", "info"))[0]["backup"]
+    files = in_bucket(stored, f"find {SEGMENTS}").splitlines()
+    by_name = {file.rsplit("/", 1)[-1].split("-")[0]: file for file in files}
+    # Nothing is between them but what both see: the oldest that a backup needs, and the newest that there is.
+    assert (theirs["oldest"], theirs["newest"]) == (backups[0]["archive"]["start"], max(by_name))
+    of_the_oldest_backup = by_name[backups[0]["archive"]["start"]]
+    of_a_backup = by_name[backups[1]["archive"]["stop"]]
+    after_the_newest = next(file for name, file in sorted(by_name.items()) if name > backups[-1]["archive"]["stop"])
+    for gone in ([of_the_oldest_backup], [of_a_backup], [after_the_newest], [of_a_backup, after_the_newest]):
+        both_miss(stored, gone)
+    green(stored)
+
+
+@pytest.mark.full
+def test_the_oracle_and_our_verification_say_the_same_across_a_failover(bench, tmp_path):
+    moved = bench.with_inventory(inventory(tmp_path, dr_backup_periods=0))
+    run = moved.run("failover", **DRILL, dr_accept_loss_seconds="5")
+    assert run.code == 0, run.output[-3000:]
+    for _ in range(2):
+        moved.sql("b-db1", "select pg_logical_emit_message(true, 'test', 'x')")
+        moved.sql("b-db1", "select pg_switch_wal()")
+    time.sleep(CACHE_SECONDS)
+    ours, theirs = continuity(verify(moved)), oracle(moved, "b-db1")
+    assert (theirs["verdict"], theirs["missing"], ours["verdict"]) == ("OK", "", "pass"), theirs["said"]
+    assert ours["observed"].endswith("on timelines 1, 2")
+    by_name = {file.rsplit("/", 1)[-1].split("-")[0]: file for file in in_bucket(moved, f"find {SEGMENTS}").splitlines()}
+    first_of_child = min(name for name in by_name if name.startswith("00000002"))
+    last_of_parent = max(name for name in by_name if name.startswith("00000001") and name[8:] < first_of_child[8:])
+    for gone in ([by_name[last_of_parent]], [by_name[first_of_child]]):
+        both_miss(moved, gone, host="b-db1")
 
 
 # -- a repository that cannot be used: red, in bounded time, with a sentence --
