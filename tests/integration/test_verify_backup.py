@@ -151,6 +151,9 @@ def test_backups_that_are_whole_pass_and_an_unchanged_repository_is_not_read_aga
     assert first["objects_read"] == first["objects"] > first["segments"] > 4
     assert first["restorable_until"]
     run = verify(stored)
+    files = {(gate["id"], gate["host"].split(",")[0]) for gate in run.record["gates"] if gate["verdict"] == "pass"}
+    for host in ("a-db1", "b-db1", "a-app1", "b-app1"):
+        assert {("FILESAGE", host), ("FILESSIZE", host), ("FILESDATA", host)} <= files
     assert run.code == 0, run.output[-3000:]
     second = run.record["measures"]["backup_verification"]["1"]
     # The probe of the archive wrote a segment or two.
@@ -244,6 +247,41 @@ def test_a_page_that_was_damaged_before_the_backup(stored):
         stored.sql(PRIMARY, "drop table public.harmed")
         stored.sql(PRIMARY, "checkpoint", "postgres")
     begin_anew(stored)
+    green(stored)
+
+
+# -- the files of the hosts, in the same record --
+
+
+@pytest.mark.full
+def test_damaged_files_are_named_beside_whole_backups_and_a_silent_application_host_keeps_nobody_from_looking(stored):
+    place = "/srv/store/relevo-b/files/b-app1/data"
+    pack = stored.inside(STORE, "bash", "-c", f"ls -S {place}/*/* | head -n 1").strip()
+    stored.inside(STORE, "bash", "-ec", FLIP.replace("FILE", pack))
+    stored.verb("power-off", "a-app1")
+    try:
+        time.sleep(CACHE_SECONDS)
+        run = verify(stored, full=True)
+        assert run.code != 0
+        gates = run.record["gates"]
+        assert {
+            gate["host"].split(",")[0]: gate["verdict"]
+            for gate in gates
+            if gate["id"] == "FILESDATA" and "repository 1" in gate["host"]
+        } == {
+            "a-db1": "pass",
+            "b-db1": "pass",
+            "b-app1": "fail",
+        }
+        assert [gate["verdict"] for gate in gates if gate["id"] == "FILESREPO" and gate["host"] == "a-app1"] == ["unknown"]
+        assert {gate["verdict"] for gate in gates if gate["id"] in ("G04", "OBJECTS", "CONTENT", "WAL")} == {"pass"}
+        assert f"pack {pack.rsplit('/', 1)[-1]}" in " ".join(run.output.split())
+        assert run.record["verdict"] == "failed"
+    finally:
+        stored.inside(STORE, "bash", "-ec", FLIP.replace("FILE", pack))
+        stored.verb("power-on", "a-app1")
+        time.sleep(CACHE_SECONDS)
+    stored.wait_until_serving()
     green(stored)
 
 
