@@ -14,14 +14,17 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT), str(ROOT / "collections")]
 
 from tests.integration.conftest import Bench, Run, protect  # noqa: E402 - found on the path that is set above
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 PRIMARY, READER, SANDBOX = "a-db1", "b-db1", "b-scratch"
 STORES = {"b-store1": "/srv/store/relevo-b/minimarket", "a-store1": "/srv/store/relevo-a/minimarket"}
