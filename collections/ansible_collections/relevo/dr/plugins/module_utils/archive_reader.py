@@ -124,17 +124,23 @@ class ArchiveReader:
             return []
         words = [os.path.join(self._bin, "pg_waldump"), *(["--rmgr=%s" % manager] if manager else []), file]
         # It ends with an error where the WAL ends; what it printed before is good.
-        done = subprocess.run(
-            words,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            check=False,
-            timeout=300,
-            cwd=self._scratch,
-            env={"LC_ALL": "C", "TZ": "UTC"},
-            **owner_switch(self._command.owner),
-        )
+        try:
+            done = subprocess.run(
+                words,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                check=False,
+                timeout=300,
+                cwd=self._scratch,
+                env={"LC_ALL": "C", "TZ": "UTC"},
+                **owner_switch(self._command.owner),
+            )
+        except FileNotFoundError:
+            raise PgbackrestError(
+                "%s does not exist, so the end of the WAL cannot be found" % words[0],
+                "install the server package of the cluster's release on this host",
+            ) from None
         with contextlib.suppress(OSError):
             os.unlink(file)
         return restore_path.records(done.stdout)
