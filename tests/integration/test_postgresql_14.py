@@ -31,7 +31,8 @@ HOSTS = ("a-db1", "b-db1", "b-scratch")
 # The shop's data as a dump, so that application, ledger and passwords stay what they are.
 MOVE = """
 old=$(ls /usr/lib/postgresql | grep -v 14)
-runuser -u postgres -- pg_dumpall > /var/tmp/all.sql
+runuser -u postgres -- pg_dumpall --globals-only > /var/tmp/globals.sql
+runuser -u postgres -- pg_dump minimarket > /var/tmp/minimarket.sql
 systemctl disable --now postgresql@$old-main
 pg_createcluster 14 main --port 5432
 cp -p /etc/postgresql/$old/main/pg_hba.conf /etc/postgresql/14/main/pg_hba.conf
@@ -39,8 +40,11 @@ sed -i '/relevo_/d' /etc/postgresql/14/main/pg_hba.conf
 mkdir -p /etc/postgresql/14/main/conf.d && chown postgres: /etc/postgresql/14/main/conf.d
 printf "ssl = on\\ninclude_dir = 'conf.d'\\n" >> /etc/postgresql/14/main/postgresql.conf
 systemctl enable --now postgresql@14-main
-runuser -u postgres -- psql -Xq -f /var/tmp/all.sql postgres
-rm /var/tmp/all.sql
+# What a newer release writes and 14 does not know is of no account here: memberships of roles, which protect grants, and time-outs.
+runuser -u postgres -- psql -Xq -f /var/tmp/globals.sql postgres
+runuser -u postgres -- createdb -T template0 minimarket
+runuser -u postgres -- psql -Xq -f /var/tmp/minimarket.sql minimarket
+rm /var/tmp/globals.sql /var/tmp/minimarket.sql
 """
 LEAVE = "systemctl disable --now postgresql@$(ls /usr/lib/postgresql | grep -v 14)-main"
 # What was kept of the cluster that was there is another one's.
