@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
 import json
 import re
 import shutil
@@ -212,6 +213,44 @@ def test_the_newest_segment_deleted_is_missed_because_the_probe_writes_one_after
 def test_a_backup_that_is_too_old(stored, tmp_path):
     old = stored.with_inventory(inventory(tmp_path, dr_backup_periods=0, dr_backup_age_max_seconds=1))
     red(old, "G05", "too old")
+
+
+def emptied(text: str) -> tuple[str, str]:
+    """backup.info with a newest backup of no bytes, and its label. The file's last line is its checksum, as pgBackRest makes it."""
+    sections: dict[str, dict[str, str]] = {}
+    for line in text.splitlines():
+        if line.startswith("["):
+            section = sections.setdefault(line[1:-1], {})
+        elif "=" in line:
+            name, _, value = line.partition("=")
+            section[name] = value
+    sections["backrest"].pop("backrest-checksum")
+    newest = max(sections["backup:current"])
+    described = sections["backup:current"][newest]
+    sections["backup:current"][newest] = re.sub(r'("backup-info-size(?:-delta)?":)\d+', r"\g<1>0", described)
+    parts = ('"%s":{%s}' % (name, ",".join(f'"{key}":{value}' for key, value in keys.items())) for name, keys in sections.items())
+    digest = hashlib.sha1(("{" + ",".join(parts) + "}").encode(), usedforsecurity=False).hexdigest()
+    lines = [
+        line for name, keys in sections.items() for line in (f"[{name}]", *(f"{key}={value}" for key, value in keys.items()), "")
+    ]
+    return "\n".join([*lines, "[backrest]", f'backrest-checksum="{digest}"', ""]), newest
+
+
+@pytest.mark.full
+def test_a_backup_that_is_empty(stored):
+    places = ["backup/minimarket/backup.info", "backup/minimarket/backup.info.copy"]
+    text, label = emptied(pgbackrest(stored, "--repo=1", "repo-get", places[0]))
+    in_bucket(stored, "mkdir /tmp/info; cp -p backup/minimarket/backup.info* /tmp/info")
+    try:
+        for place in places:
+            words = ["runuser", "-u", "postgres", "--", "pgbackrest", "--stanza=minimarket", "--repo=1", "repo-put", place]
+            stored.inside(PRIMARY, *words, text=text)
+        time.sleep(CACHE_SECONDS)
+        red(stored, "G05", label, "empty")
+    finally:
+        in_bucket(stored, "cp -p /tmp/info/* backup/minimarket; rm -r /tmp/info")
+        time.sleep(CACHE_SECONDS)
+    green(stored)
 
 
 @pytest.mark.full
@@ -440,6 +479,61 @@ def test_a_store_that_answers_503(stopped_store):
         unusable(stopped_store, "503")
     finally:
         stopped_store.inside(STORE, "systemctl", "stop", "busy")
+
+
+# In front of the store itself: everything goes through as it is, but the time that the store tells.
+LATE = """
+import email.utils, http.client, http.server, ssl, time
+class Late(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def answer(self):
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        behind = http.client.HTTPSConnection("127.0.0.1", 8443, context=ssl._create_unverified_context())
+        behind.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+        for name, value in self.headers.items():
+            behind.putheader(name, value)
+        behind.endheaders(body)
+        reply = behind.getresponse()
+        content = reply.read()
+        self.send_response_only(reply.status, reply.reason)
+        for name, value in reply.getheaders():
+            if name.lower() not in ("date", "connection", "transfer-encoding", "content-length"):
+                self.send_header(name, value)
+        self.send_header("Date", email.utils.formatdate(time.time() - 1200, usegmt=True))
+        self.send_header("Content-Length", reply.getheader("Content-Length") or str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = answer
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain("/etc/ssl/relevo-lab/host.pem", "/etc/ssl/relevo-lab/host.key")
+server = http.server.ThreadingHTTPServer(("", 443), Late)
+server.socket = context.wrap_socket(server.socket, server_side=True)
+server.serve_forever()
+"""
+BEHIND = """
+sed 's/--addr :443/--addr 127.0.0.1:8443/' /etc/systemd/system/relevo-lab-store.service > /run/systemd/system/behind.service
+systemctl daemon-reload
+systemctl start behind
+"""
+
+
+@pytest.mark.full
+def test_a_store_whose_clock_is_20_minutes_off(stopped_store):
+    stopped_store.inside(STORE, "bash", "-ec", BEHIND)
+    stopped_store.inside(STORE, "install", "/dev/stdin", "/root/late.py", text=LATE)
+    stopped_store.inside(STORE, "systemd-run", "--quiet", "--unit=late", "python3", "/root/late.py")
+    try:
+        ask = ("curl", "-sk", "-o", "/dev/null", "-w", "%{http_code}", "https://b-store1/")
+        stopped_store.wait("the store answers", lambda: stopped_store.inside(READER, *ask, check=False) in ("200", "403"))
+        run = verify(stopped_store)
+        assert run.code != 0
+        failing = {gate["id"]: gate for gate in run.record["gates"] if gate["verdict"] == "fail"}
+        assert list(failing) == ["G17"], failing
+        assert "s behind this host's" in failing["G17"]["observed"]
+        assert "repository 1" in failing["G17"]["host"]
+        assert "set the clock" in failing["G17"]["next_action"]
+    finally:
+        stopped_store.inside(STORE, "systemctl", "stop", "late", "behind")
 
 
 @pytest.mark.full
