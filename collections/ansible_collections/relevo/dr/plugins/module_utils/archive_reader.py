@@ -72,6 +72,11 @@ class ArchiveReader:
         wal = wal_archive.read_archive(listing, self._bytes)
         histories = {timeline: self._history(timeline) for timeline in sorted(wal.histories)}
         tails = {timeline: self._tail(_on(wal, timeline)) for timeline in sorted({segment.timeline for segment in wal.segments})}
+        if tails and not any(tails.values()):
+            raise PgbackrestError(
+                "%s reads no record in the newest segments of any timeline" % os.path.join(self._bin, "pg_waldump"),
+                "see that it is of PostgreSQL %s, as the cluster; if it is, run verify_backup" % database["version"],
+            )
         forks = {
             (fork.parent, fork.position): self._fork(wal, timeline, fork)
             for timeline, parents in histories.items()
