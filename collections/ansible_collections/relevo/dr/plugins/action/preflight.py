@@ -10,6 +10,7 @@ from dataclasses import asdict
 from typing import Any
 
 from ansible_collections.relevo.dr.plugins.module_utils import gates as gate_rules
+from ansible_collections.relevo.dr.plugins.module_utils.handover_gates import demanded
 from ansible_collections.relevo.dr.plugins.module_utils.inputs import Inputs, read_inputs
 from ansible_collections.relevo.dr.plugins.module_utils.milestone import Milestone, told
 from ansible_collections.relevo.dr.plugins.module_utils.plan import Landscape, Plan, make_plan
@@ -31,11 +32,14 @@ class ActionModule(RunAction):
         landscape = read_landscape(self.control)
         enforce = bool(self._task.args["enforce"])
         try:
-            inputs = read_inputs(given) if enforce else _inputs_of_a_check(given, landscape)
-            plan = make_plan(landscape, inputs.target_site, inputs.scope)
+            inputs = read_inputs(given, known["runbook"]) if enforce else _inputs_of_a_check(given, landscape)
+            plan = make_plan(landscape, inputs.target_site, inputs.scope, planned=known["runbook"] == "switchover")
         except Refusal as refusal:
             return self._judged([str(refusal)], phase.ended("failed", str(refusal)), gates=[refusal.gate], status=status(landscape))
-        gates = gate_rules.evaluate(plan, landscape, inputs, gate_rules.Limits(**self._task.args["limits"]), _controller())
+        limits = gate_rules.Limits(**self._task.args["limits"])
+        gates = gate_rules.evaluate(plan, landscape, inputs, limits, _controller())
+        if plan.planned:
+            gates = demanded(gates, plan, landscape, limits)
         blocking = gate_rules.blocking(gates)
         if enforce and not blocking:
             # Without these files no later step does anything.

@@ -38,6 +38,7 @@ class Limits:
     observation_age_seconds: float = 15.0
     attempt_age_seconds: float = 30.0
     message_age_seconds: float = 15.0
+    transaction_age_seconds: float = 30.0
 
 
 @dataclass(frozen=True)
@@ -108,7 +109,8 @@ def evaluate(plan: Plan, landscape: Landscape, inputs: Inputs, limits: Limits, c
             "free space in the state directory",
         )
     )
-    return [_accept(gate, inputs) for gate in gates]
+    # What is planned can wait until everything is seen.
+    return gates if plan.planned else [_accept(gate, inputs) for gate in gates]
 
 
 def blocking(gates: list[Gate]) -> list[Gate]:
@@ -162,7 +164,7 @@ def _identity(plan: Plan, landscape: Landscape, inputs: Inputs, limits: Limits) 
     expected = plan.system_identifier
     seen = {
         host: landscape.cluster(host).get("system_identifier")
-        for host in plan.fence
+        for host in plan.others()
         if landscape.cluster(host).get("system_identifier")
     }
     for host, observed in seen.items():
