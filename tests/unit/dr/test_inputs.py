@@ -141,7 +141,7 @@ def test_a_planned_change_needs_no_mode_and_says_its_name():
 )
 def test_a_planned_change_accepts_no_loss_and_nothing_unseen(name, value):
     with pytest.raises(Refusal, match=name):
-        read_inputs({**PLANNED, "dr_reason": "x", "dr_attested_by": "x", name: value}, "switchover")
+        read_inputs({**PLANNED, "dr_reason": "x", name: value}, "switchover")
 
 
 def test_a_failback_names_the_site_that_comes_back():
