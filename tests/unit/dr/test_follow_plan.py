@@ -37,6 +37,7 @@ FENCED = Follower(
     masked=True,
     unit_leads=False,
     rebuilt=False,
+    half=False,
     control=CONTROL,
 )
 FOLLOWS = replace(FENCED, running=True, in_recovery=True, streaming=True, fence=None, masked=False, unit_leads=True)
@@ -73,10 +74,11 @@ def test_a_killed_run_is_gone_on_with(found, left):
         (replace(FENCED, running=True), "does not answer"),
         (replace(FENCED, control={**CONTROL, "Database system identifier": "78"}), "system 78"),
         (replace(FENCED, signal=False), "no standby.signal"),
+        (replace(FENCED, half=True), "did not end"),
         (replace(FENCED, control={**CONTROL, "Latest checkpoint location": "0/5000100"}), "behind the fork"),
         (replace(FENCED, control={**CONTROL, "Database cluster state": "in production"}), "not shut down cleanly"),
     ],
-    ids=["writable", "mute", "another cluster", "would start writable", "diverged", "crashed"],
+    ids=["writable", "mute", "another cluster", "would start writable", "half rewound", "diverged", "crashed"],
 )
 def test_refuses(found, said):
     with pytest.raises(Refusal, match=said):

@@ -37,6 +37,9 @@ class ActionModule(RunAction):
             return {"msg": "has no part in it"}
         promotion = self.control.read("handover/promoted")
         lineage = {name: promotion[name] for name in ("timeline", "parent", "fork_lsn")}
+        if self.control.exists("handover/lineage/%s" % self.host):
+            # It may have been away for more than one change of primary.
+            lineage.update(self.control.read("handover/lineage/%s" % self.host))
         arguments = {name: self._task.args[name] for name in _TAKEN}
         started = Milestone("FOLLOW", self.host)
         answer = self.ask("relevo.dr.standby_follow", {**arguments, **lineage, "run_id": self.control.run_id})

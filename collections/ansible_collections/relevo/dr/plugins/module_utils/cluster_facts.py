@@ -123,6 +123,7 @@ def cluster_facts(location: ClusterLocation) -> dict[str, Any]:
         facts["control_error"] = str(error)
     facts["standby_signal"] = os.path.exists(os.path.join(location.data_directory, "standby.signal"))
     facts["timelines"] = timeline_history(location.data_directory)
+    facts["history"] = ancestors(location.data_directory)
     if postmaster_pid(location.data_directory) is None:
         facts["state"] = "stopped"
         return facts
@@ -167,6 +168,16 @@ def timeline_history(data_directory: str) -> list[int]:
     """Timelines whose history files are in pg_wal: the ancestors that this server knows."""
     names = glob.glob(os.path.join(data_directory, "pg_wal", "*.history"))
     return sorted(int(os.path.basename(name)[:8], 16) for name in names)
+
+
+def ancestors(data_directory: str) -> list[dict[str, Any]]:
+    """Timelines that this server's lineage has left, oldest first, and where: {timeline, lsn}."""
+    names = sorted(glob.glob(os.path.join(data_directory, "pg_wal", "*.history")))
+    if not names:
+        return []
+    with open(names[-1], encoding="utf-8") as source:
+        lines = [line.split() for line in source if line.strip() and not line.startswith("#")]
+    return [{"timeline": int(words[0]), "lsn": words[1]} for words in lines]
 
 
 def host_facts(location: Optional[ClusterLocation] = None) -> dict[str, Any]:

@@ -12,14 +12,14 @@ from ansible_collections.relevo.dr.plugins.module_utils.postgresql import lsn_by
 from ansible_collections.relevo.dr.plugins.module_utils.refusal import Refusal
 
 START_ASIDE, PROVE, STOP, LIFT, UNMASK, START = "start aside", "prove", "stop", "lift", "unmask", "start"
-_FAILBACK = "relevo run failback: it keeps what is only here, and then makes this host a standby"
+_FAILBACK = "run playbooks/failback.yml: it keeps what is only here, and then makes this host a standby"
 
 
 @dataclass(frozen=True)
 class Follower:
     """What was found on the host.
 
-    unit_leads: whether the running server is systemd's. rebuilt: our mark that its data were taken from the new primary's lineage.
+    unit_leads: whether the running server is systemd's. rebuilt, half: our mark that its data were taken from the new primary's lineage, or are being so.
     """
 
     running: bool
@@ -30,6 +30,7 @@ class Follower:
     masked: bool
     unit_leads: bool
     rebuilt: bool
+    half: bool
     control: Mapping[str, str]
 
 
@@ -68,6 +69,8 @@ def plan(found: Follower, lineage: Lineage, host: str) -> tuple[str, ...]:
 
 def _safe(found: Follower, lineage: Lineage, host: str) -> None:
     """PostgreSQL itself would follow from pages that are newer than the fork, and say nothing."""
+    if found.half:
+        raise Refusal("FOLLOW", host, "a rebuild that did not end", "data that are whole", _FAILBACK)
     if not found.signal:
         raise Refusal("FOLLOW", host, "no standby.signal", "one: without it this host would start writable", _FAILBACK)
     if found.rebuilt:

@@ -29,7 +29,7 @@ def _primary(plan: Plan, landscape: Landscape, limits: Limits) -> Iterator[Gate]
     promoted = landscape.role(plan.promote) == "primary"
     if promoted:
         away = ", ".join(host for host in plan.follow)
-        observed, fix = "%s serves already, and %s does not follow it" % (plan.promote, away), "relevo run failback"
+        observed, fix = "%s serves already, and %s does not follow it" % (plan.promote, away), "run playbooks/failback.yml"
     else:
         observed = "%s serves" % plan.primary if plan.primary else "no primary answers"
         fix = "start it, or, if it is lost, run playbooks/failover.yml"

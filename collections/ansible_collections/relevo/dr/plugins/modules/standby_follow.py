@@ -76,6 +76,7 @@ def observe(p: dict[str, Any], server: server_stop.Server, steps: Steps) -> foll
     control: dict[str, str] = {}
     with contextlib.suppress(PostgresqlError):
         control = controldata(server.bin_directory, server.data_directory, server.owner)
+    build = site.build if site.build and site.build.get("data_directory") == p["data_directory"] else None
     return follow_plan.Follower(
         running=site.running,
         in_recovery=site.in_recovery,
@@ -84,7 +85,8 @@ def observe(p: dict[str, Any], server: server_stop.Server, steps: Steps) -> foll
         fence=site.fence,
         masked=server_stop.masked(server.unit),
         unit_leads=server_start.unit_leads(server.unit),
-        rebuilt=bool(site.build and site.build.get("restored") and site.build.get("data_directory") == p["data_directory"]),
+        rebuilt=build is not None and bool(build.get("restored")),
+        half=build is not None and not build.get("restored"),
         control=control,
     )
 
