@@ -23,6 +23,8 @@ options:
   fast_seconds: {description: How long the fast stop may take before the immediate one., type: float, default: 10}
   immediate_seconds: {description: How long the immediate stop may take before SIGKILL., type: float, default: 5}
   handover: {description: Whether a primary is to leave the message of a planned change of site., type: bool, default: false}
+  letter: {description: "Wait for a letter of this name before anything is done; see C(module_utils/letter.py).", type: str, default: ''}
+  letter_seconds: {description: How long to wait for it., type: float, default: 300}
 attributes:
   check_mode: {support: full, description: Says whether the host is fenced.}
 author: The Relevo maintainers (@relevo)
@@ -48,7 +50,7 @@ proof:
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.relevo.dr.plugins.module_utils import handover_message, host_files
+from ansible_collections.relevo.dr.plugins.module_utils import handover_message, host_files, letter
 from ansible_collections.relevo.dr.plugins.module_utils.milestone import Milestone
 from ansible_collections.relevo.dr.plugins.module_utils.postgresql import PostgresqlError, Psql, postmaster_pid
 from ansible_collections.relevo.dr.plugins.module_utils.server_stop import (
@@ -84,10 +86,14 @@ def main() -> None:
             "fast_seconds": {"type": "float", "default": 10},
             "immediate_seconds": {"type": "float", "default": 5},
             "handover": {"type": "bool", "default": False},
+            **letter.OPTIONS,
         },
         supports_check_mode=True,
     )
-    p = module.params
+    try:
+        p = letter.complete(module.params, module.params["run_id"])
+    except letter.NoLetter as error:
+        module.fail_json(msg="FENCE on %s: %s" % (module.params["host"], error))
     server = Server(p["unit"], p["data_directory"], p["bin_directory"], p["port"])
     phase = Milestone("FENCE", p["host"])
     changed = not fenced(server)
