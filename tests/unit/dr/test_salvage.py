@@ -65,6 +65,7 @@ WAL = [
     line("Btree", 726, "INSERT_LEAF off 2, blkref #0: rel 1663/5/16389 blk 1"),
     line("Heap", 727, "HOT_UPDATE off 1 xmax 727, blkref #0: rel 1663/5/16384 blk 0"),
     line("Heap2", 727, "MULTI_INSERT+INIT ntuples: 7 flags 0x02, blkref #0: rel 1663/5/16400 blk 0"),
+    line("Heap2", 727, "MULTI_INSERT 3 tuples flags 0x02, blkref #0: rel 1663/5/16400 blk 0"),
     line("Heap", 728, "INSERT+INIT off 1 flags 0x08, blkref #0: rel 1663/5/16384 blk 0"),
     line("Transaction", 726, "COMMIT 2026-11-27 05:45:44.897709 UTC"),
     line("Transaction", 727, "COMMIT 2026-11-27 05:45:45.000000 UTC; subxacts: 728"),
@@ -80,12 +81,12 @@ def test_transactions_are_counted_by_what_they_touched():
         (726, "2026-11-27 05:45:44.897709 UTC"),
         (727, "2026-11-27 05:45:45.000000 UTC"),
     ]
-    assert told["committed"][1]["rows"] == {"1663/5/16384": {"updated": 1, "inserted": 1}, "1663/5/16400": {"inserted": 7}}
+    assert told["committed"][1]["rows"] == {"1663/5/16384": {"updated": 1, "inserted": 1}, "1663/5/16400": {"inserted": 10}}
     assert (told["aborted"], told["unfinished"], told["end_lsn"]) == (1, 1, "0/5000900")
     names = {"1663/5/16384": "shop.orders"}
     assert salvage.by_relation(told["committed"], names) == {
         "shop.orders": {"inserted": 2, "updated": 1},
-        "1663/5/16400": {"inserted": 7},
+        "1663/5/16400": {"inserted": 10},
     }
 
 

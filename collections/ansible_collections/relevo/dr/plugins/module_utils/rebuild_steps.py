@@ -150,7 +150,12 @@ class Rebuild:
         )
 
     def _act(self, method: str) -> None:
-        acts: dict[str, Callable[[], None]] = {REWIND: self._rewind, DELTA: self._delta, FULL: self._full}
+        # A rewind takes standby.signal away, which its source does not have; with this option it puts one back by itself.
+        acts: dict[str, Callable[[], None]] = {
+            REWIND: lambda: self._rewind("--write-recovery-conf"),
+            DELTA: self._delta,
+            FULL: self._full,
+        }
         acts[method]()
         self._make_standby()
 

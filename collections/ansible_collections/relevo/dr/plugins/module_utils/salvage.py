@@ -16,7 +16,8 @@ _LONG_HEADER, _LONG_BYTES, _SHORT_BYTES = 0x0002, 40, 24
 _SEGMENT = re.compile(r"[0-9A-F]{24}(\.partial)?")
 _RECORD = re.compile(r"^rmgr: (\S+)\s+len .*? tx:\s+(\d+), lsn: ([0-9A-F]+/[0-9A-F]+), .*? desc: (\S+)(.*)$")
 _RELATION = re.compile(r"blkref #0: rel (\d+/\d+/\d+)")
-_MANY = re.compile(r"ntuples: (\d+)")
+# "ntuples: 7" since release 16, "7 tuples" before it.
+_MANY = re.compile(r"ntuples: (\d+)|^ (\d+) tuples")
 _SUBTRANSACTIONS = re.compile(r"subxacts: ([\d ]+)")
 _ROWS = {"INSERT": "inserted", "MULTI_INSERT": "inserted", "UPDATE": "updated", "HOT_UPDATE": "updated", "DELETE": "deleted"}
 
@@ -103,7 +104,7 @@ def _count(rows: dict[int, dict[str, dict[str, int]]], xid: int, verb: str, rest
         return
     many = _MANY.search(rest)
     counts = rows.setdefault(xid, {}).setdefault(relation.group(1), {})
-    counts[kind] = counts.get(kind, 0) + (int(many.group(1)) if many and verb.startswith("MULTI") else 1)
+    counts[kind] = counts.get(kind, 0) + (int(many.group(1) or many.group(2)) if many else 1)
 
 
 def _together(parts: list[dict[str, dict[str, int]]]) -> dict[str, dict[str, int]]:
