@@ -25,6 +25,8 @@ from ansible_collections.relevo.dr.plugins.plugin_utils.staged_module import Sta
 
 # A planned stop waits for the standby to have everything; a failover has no time for that.
 PLANNED_STOP_SECONDS = 30.0
+# After that stop it has everything, or does not get it any more; the service is down meanwhile.
+PLANNED_DRAIN_SECONDS = 20.0
 WEAKEST_FIRST = (*promotion_token.CLASSES_ACCEPTED_BY_NAME[::-1], *promotion_token.FENCING_CLASSES[::-1])
 
 # How long a module may take from its start until it waits for its letter.
@@ -313,7 +315,10 @@ class ActionModule(RunAction):
     def _drain_arguments(self) -> dict[str, Any]:
         stanza = self.control.read("database/%s" % self.host)["settings"]["stanza"]
         leave_out = self.control.read("repositories")["leave_out"]
-        return {**self._standby_arguments("drain"), "stanza": stanza, "leave_out": leave_out}
+        arguments = {**self._standby_arguments("drain"), "stanza": stanza, "leave_out": leave_out}
+        if self._plan.planned:
+            arguments["timeout_seconds"] = min(arguments["timeout_seconds"], PLANNED_DRAIN_SECONDS)
+        return arguments
 
     def _promote_arguments(self) -> dict[str, Any]:
         inputs = self.control.read("inputs")

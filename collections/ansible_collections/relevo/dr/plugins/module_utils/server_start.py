@@ -21,6 +21,7 @@ from ansible_collections.relevo.dr.plugins.module_utils.server_stop import Serve
 
 GUARD = "/usr/local/lib/relevo/relevo-guard"
 HOLD = "guard-held.json"
+APPEAR_SECONDS = 15
 
 
 class StartError(Exception):
@@ -81,6 +82,11 @@ def start_aside(server: Server, config_directory: str, options: tuple[str, ...] 
     command = [os.path.join(server.bin_directory, "pg_ctl"), "--pgdata=%s" % server.data_directory, "--no-wait"]
     command += ["--log=%s" % _log_file(config_directory), "--options=%s" % " ".join(words), "start"]
     _run(command, 60, owner=server.owner)
+    deadline = time.monotonic() + APPEAR_SECONDS
+    while postmaster_pid(server.data_directory) is None:
+        if time.monotonic() > deadline:
+            raise StartError("the server did not come up within %g s: see %s" % (APPEAR_SECONDS, _log_file(config_directory)))
+        time.sleep(0.05)
 
 
 def stop_aside(server: Server, seconds: float) -> None:

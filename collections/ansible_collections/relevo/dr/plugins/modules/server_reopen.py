@@ -43,7 +43,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.relevo.dr.plugins.module_utils import host_files, server_start
 from ansible_collections.relevo.dr.plugins.module_utils.handover_message import chain
 from ansible_collections.relevo.dr.plugins.module_utils.milestone import Milestone
-from ansible_collections.relevo.dr.plugins.module_utils.postgresql import PostgresqlError
+from ansible_collections.relevo.dr.plugins.module_utils.postgresql import PostgresqlError, postmaster_pid
 from ansible_collections.relevo.dr.plugins.module_utils.server_start import StartError
 from ansible_collections.relevo.dr.plugins.module_utils.server_stop import Server
 
@@ -78,7 +78,8 @@ def main() -> None:
     try:
         with host_files.acting(p["run_id"]):
             host_files.extend_lock(p["run_id"], p["timeout_seconds"] + 60)
-            stopped = check_fence(p["run_id"])
+            # One that died meanwhile is down as well, and nobody else would start it.
+            stopped = check_fence(p["run_id"]) or postmaster_pid(server.data_directory) is None
             if stopped:
                 host_files.write_journal(p["run_id"], "REOPEN", "intent")
                 server_start.reopen(server, "run %s ended before anything was promoted" % p["run_id"], p["timeout_seconds"])
