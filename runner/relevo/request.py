@@ -69,13 +69,16 @@ FORMS: dict[str, tuple[re.Pattern[str], str]] = {
     ),
     "dr_files_time": (re.compile(r"[0-9TZ:.+-]{20,40}"), "a time such as 2026-11-24T03:12:00Z"),
     "dr_files_destination": _HOST,
+    "dr_failback_method": (re.compile("rewind|delta|full"), "rewind, delta or full"),
 }
 # What a runbook cannot start without; the confirmation is asked for in a terminal.
 REQUIRED: dict[str, tuple[str, ...]] = {
     "failover": ("dr_mode", "dr_scope", "dr_target_site"),
+    "switchover": ("dr_scope", "dr_target_site"),
+    "failback": ("dr_target_site",),
     "restore_files": ("dr_files_host", "dr_files_set", "dr_files_target"),
 }
-CONFIRMED = frozenset({"failover"})
+CONFIRMED = frozenset({"failover", "switchover", "failback"})
 
 
 @dataclass(frozen=True)
@@ -137,9 +140,9 @@ def require(runbook: str, inputs: Inputs) -> None:
             raise _refused(name, "is missing", f"{FORMS[name][1]}; it has no default")
 
 
-def confirmation(inputs: Inputs, cluster: str) -> str:
+def confirmation(inputs: Inputs, cluster: str, runbook: str = "failover") -> str:
     """The words that an operator types: a drill on production really moves production, and says so."""
-    verb = "drill production" if inputs.values["dr_mode"] == "drill" else "failover"
+    verb = "drill production" if inputs.values.get("dr_mode") == "drill" else runbook
     return f"{verb} {cluster} to {inputs.values['dr_target_site']}"
 
 

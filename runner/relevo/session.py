@@ -115,7 +115,7 @@ def _cluster(session: Session) -> str | None:
 def _confirm(session: Session, inputs: request.Inputs, cluster: str | None) -> request.Inputs:
     if "dr_confirm" in inputs.values:
         return inputs
-    words = request.confirmation(inputs, cluster or "CLUSTER")
+    words = request.confirmation(inputs, cluster or "CLUSTER", session.runbook)
     if session.ask is None or cluster is None:
         message = f'-e dr_confirm is missing: if that is what you mean, give -e dr_confirm="{words}". Nothing was started.'
         raise InputRefusedError(message)

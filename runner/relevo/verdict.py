@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from relevo.evidence import Evidence
 
 # Once one of these has begun, something was changed: such a run can fail, but no longer be refused.
-CHANGING = frozenset({"QUIESCE", "FENCE", "DRAIN", "PROMOTE", "CUTOVER", "PROTECT"})
+CHANGING = frozenset({"QUIESCE", "FENCE", "DRAIN", "PROMOTE", "CUTOVER", "PROTECT", "REOPEN", "FOLLOW", "SALVAGE", "REBUILD"})
 
 
 class Verdict(StrEnum):

@@ -53,7 +53,12 @@ def database(role: str) -> dict[str, Any]:
     }
     if role == "primary":
         archiver = {"oldest_waiting_age_seconds": None, "failing": False, "last_failed_wal": None}
-        cluster["primary"] = {"flush_lsn": "0/5000100", "archiver": archiver}
+        cluster["primary"] = {
+            "flush_lsn": "0/5000100",
+            "archiver": archiver,
+            "prepared_transactions": 0,
+            "longest_transaction_seconds": 0.1,
+        }
     else:
         cluster["standby"] = {
             "receive_lsn": "0/5000000",

@@ -103,6 +103,8 @@ def test_access_rules_are_the_same_whatever_the_order():
     assert rules == [
         "hostssl replication relevo_replication 192.0.2.1/32 scram-sha-256",
         "hostssl replication relevo_replication 192.0.2.2/32 scram-sha-256",
+        "hostssl postgres relevo_rewind 192.0.2.1/32 scram-sha-256",
+        "hostssl postgres relevo_rewind 192.0.2.2/32 scram-sha-256",
         "hostssl minimarket,postgres relevo_monitor,relevo_observer 2001:db8::1/128 scram-sha-256",
         "hostssl minimarket,postgres relevo_monitor,relevo_observer wit1 scram-sha-256",
         'hostssl minimarket shop,"Shop Admin" 192.0.2.9/32 scram-sha-256',
@@ -123,3 +125,19 @@ def test_the_verifier_of_rfc_7677():
 def test_a_verifier_is_the_same_on_every_run_and_differs_by_role():
     first, again, other = (scram.verifier("secret", scram.salt_of(role, "secret")) for role in ("r1", "r1", "r2"))
     assert first == again != other
+
+
+def test_a_role_gets_the_functions_it_lacks_and_no_more():
+    rewind = WantedRole(
+        "relevo_rewind", "SCRAM-SHA-256$w", functions=("pg_ls_dir(text, boolean, boolean)", "pg_read_binary_file(text)")
+    )
+    found = {
+        **PRESENT["relevo_replication"],
+        "replication": False,
+        "verifier": "SCRAM-SHA-256$w",
+        "functions": ["pg_read_binary_file(text)"],
+    }
+    assert [one.sql for one in access.plan_roles([rewind], {"relevo_rewind": found})] == [
+        'GRANT EXECUTE ON FUNCTION pg_catalog.pg_ls_dir(text, boolean, boolean) TO "relevo_rewind"'
+    ]
+    assert access.plan_roles([rewind], {"relevo_rewind": {**found, "functions": list(rewind.functions)}}) == []

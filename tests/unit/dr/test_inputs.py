@@ -112,3 +112,41 @@ def test_confirmation_names_mode_cluster_and_site(words):
 def test_a_drill_says_that_it_moves_production():
     assert confirmation("drill", "minimarket", "b") == "drill production minimarket to b"
     assert confirmation("disaster", "minimarket", "b") == "failover minimarket to b"
+
+
+PLANNED = {"dr_scope": "site", "dr_target_site": "b"}
+
+
+def test_a_planned_change_needs_no_mode_and_says_its_name():
+    wish = read_inputs(PLANNED, "switchover")
+    assert wish.mode == "planned"
+    assert confirmation(wish.mode, "minimarket", "b", "switchover") == "switchover minimarket to b"
+    assert confirmation("drill", "minimarket", "b", "switchover") == "drill production minimarket to b"
+    with pytest.raises(Refusal, match="switchover minimarket to b"):
+        check_confirmation(
+            read_inputs({**PLANNED, "dr_confirm": "failover minimarket to b"}, "switchover"), "minimarket", "switchover"
+        )
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("dr_accept_loss_seconds", "5"),
+        ("dr_accept_loss_transactions", "5"),
+        ("dr_accept_unknown", "G12"),
+        ("dr_attest_dead", "a-db1"),
+        ("dr_failed_at", "2026-11-24T03:12:00Z"),
+        ("dr_mode", "disaster"),
+    ],
+)
+def test_a_planned_change_accepts_no_loss_and_nothing_unseen(name, value):
+    with pytest.raises(Refusal, match=name):
+        read_inputs({**PLANNED, "dr_reason": "x", name: value}, "switchover")
+
+
+def test_a_failback_names_the_site_that_comes_back():
+    wish = read_inputs({"dr_target_site": "a", "dr_failback_method": "delta"}, "failback")
+    assert (wish.mode, wish.scope, wish.method) == ("planned", "", "delta")
+    assert confirmation(wish.mode, "minimarket", "a", "failback") == "failback minimarket to a"
+    with pytest.raises(Refusal, match="dr_target_site"):
+        read_inputs({}, "failback")

@@ -44,6 +44,31 @@ def test_anything_else_is_not(changed, says):
         believed(**changed)
 
 
+STOPPED = ({**HOSTS[0], "class": "stopped"},)
+HANDOVER = {"run_id": "run-0", "nonce": "5f", "from_lsn": "0/1", "message_lsn": "0/2", "shutdown_lsn": "0/3", "timeline": 1}
+
+
+@pytest.mark.parametrize(
+    ("changed", "says"),
+    [
+        ({}, "no hand-over of run-1 or run-0"),
+        ({"handover": {**HANDOVER, "run_id": "run-9"}}, "no hand-over of"),
+        ({"handover": HANDOVER, "hosts": HOSTS}, "stopped, and nothing less"),
+        ({"handover": HANDOVER}, None),
+    ],
+    ids=["no message", "another run's message", "powered off", "handed over"],
+)
+def test_a_planned_run_needs_the_old_primarys_own_word(changed, says):
+    challenge = {**CHALLENGE, "handover_of": ["run-1", "run-0"]}
+    token = replace(TOKEN, **{"hosts": STOPPED, **changed})
+    if says is None:
+        believed(token=token, challenge=challenge)
+        assert tokens.parse(tokens.canonical(token)) == token
+        return
+    with pytest.raises(tokens.TokenError, match=says):
+        believed(token=token, challenge=challenge)
+
+
 def test_a_persons_word_counts_only_when_accepted_by_name():
     believed(token=replace(TOKEN, hosts=({**HOSTS[0], "class": "attested"},), accepted_classes=("attested",)))
     with pytest.raises(tokens.TokenError):

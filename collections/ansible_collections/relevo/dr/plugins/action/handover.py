@@ -19,9 +19,14 @@ from ansible_collections.relevo.dr.plugins.module_utils.probe import probe
 from ansible_collections.relevo.dr.plugins.module_utils.server_stop import replay_target
 from ansible_collections.relevo.dr.plugins.plugin_utils.control import Aborted
 from ansible_collections.relevo.dr.plugins.plugin_utils.fencing import Fencing, LockLost, NotFenced, fence
+from ansible_collections.relevo.dr.plugins.plugin_utils.reopening import NotReopened, Reopening, claim_promotion
 from ansible_collections.relevo.dr.plugins.plugin_utils.run_action import RunAction, went_wrong
 from ansible_collections.relevo.dr.plugins.plugin_utils.staged_module import StagedModule
 
+# A planned stop waits for the standby to have everything; a failover has no time for that.
+PLANNED_STOP_SECONDS = 30.0
+# After that stop it has everything, or does not get it any more; the service is down meanwhile.
+PLANNED_DRAIN_SECONDS = 20.0
 WEAKEST_FIRST = (*promotion_token.CLASSES_ACCEPTED_BY_NAME[::-1], *promotion_token.FENCING_CLASSES[::-1])
 
 # How long a module may take from its start until it waits for its letter.
@@ -44,6 +49,7 @@ class ActionModule(RunAction):
         self._changed = False
         self._material: dict[str, Any] = {"phases": []}
         self._seen: list[dict[str, Any]] = []
+        self._stopped = self._refused = False
         self._staged: dict[str, StagedModule] = {}
         if plan.done or self._task.check_mode:
             return {"msg": "nothing to do: %s serves already" % plan.promote if plan.done else "check mode: nothing is done"}
@@ -55,7 +61,8 @@ class ActionModule(RunAction):
             self.control.write("handover/failed/%s" % self.host, {"msg": str(error)})
             for key, value in getattr(error, "material", {}).items():
                 self._material[key] = self._material.get(key, []) + value if isinstance(value, list) else value
-            return {"failed": True, "changed": self._changed, "msg": str(error), **told(**self._material)}
+            said = str(error) + self._way_back()
+            return {"failed": True, "changed": self._changed, "msg": said, **told(**self._material)}
         finally:
             for staged in self._staged.values():
                 staged.give_up("this host's part is over")
@@ -70,6 +77,8 @@ class ActionModule(RunAction):
             (plan.witness, self._state_what_was_acknowledged),
             ((plan.promote,), self._drain_and_promote),
             (plan.cutover, self._cut_over),
+            # Whoever was stopped stays until it is known that there is no way back.
+            ((*plan.fence, *plan.quiesce) if plan.planned else (), self._promotion),
         ]
         return [part for hosts, part in parts if self.host in hosts]
 
@@ -99,6 +108,39 @@ class ActionModule(RunAction):
             later.append(("relevo.dr.application_unit", "cutover", self._cutover_arguments()))
         return later
 
+    def _promotion(self) -> None:
+        self.control.wait(["handover/promoted"], self._limit() + self._seconds("promote_seconds", 60))
+
+    def _way_back(self) -> str:
+        """Open the old side again where this is a planned run and nothing was promoted; what came of it, as a sentence."""
+        plan, host = self._plan, self.host
+        if not plan.planned or self.control.exists("handover/promoted") or host in plan.witness:
+            return ""
+        # Before anything is opened: what waits for a letter here goes away.
+        for staged in self._staged.values():
+            staged.give_up("the old side is opened again")
+        database: dict[str, Any] = {}
+        application: dict[str, Any] = {}
+        if host in plan.fence:
+            database = {**self._server(), "timeout_seconds": self._seconds("promote_seconds", 60)}
+        elif host == plan.promote:
+            entry = self.control.read("database/%s" % host)["settings"]
+            database = {name: entry[name] for name in ("data_directory", "bin_directory", "port", "database")}
+            database.update(old_hosts=[], run_id=self.control.run_id, host=host)
+        if host in plan.quiesce:
+            application = self._application(self.control.read("application/%s" % host), "start")
+        seconds = self._limit() + self._seconds("cutover_seconds", 60)
+        try:
+            phases = Reopening(self.control, plan, host, self.ask, seconds).go(
+                database, application, refused=self._refused, stopped=self._stopped or plan.resume
+            )
+        except NotReopened as error:
+            return ". The old side is NOT open: %s. Next: relevo status, then start this runbook again" % error
+        for phase in phases:
+            self._told(phase)
+        self._changed = self._changed or bool(phases)
+        return ". Nothing was promoted, and the old side serves again"
+
     def _quiesce(self) -> None:
         """An application that cannot be stopped does not stop a failover: the fence of its database stands for it, and the record says so."""
         entry = self.control.read("application/%s" % self.host)
@@ -110,7 +152,10 @@ class ActionModule(RunAction):
             moved = self.host not in self._plan.cutover
             answer = self.ask("relevo.dr.application_unit", self._application(entry, "stop", disable=moved))
             wrong = went_wrong(answer)
+            if wrong and self._plan.planned:
+                raise PartFailed(wrong, phases=[started.ended("failed", wrong)])
             phase = started.ended("skipped", "not stopped: %s" % wrong) if wrong else answer["phase"]
+            self._stopped = bool(answer.get("changed"))
             self._changed = self._changed or bool(answer.get("changed"))
         self._told(phase)
         self.control.write("handover/quiesced/%s" % self.host, phase)
@@ -123,6 +168,9 @@ class ActionModule(RunAction):
                 ["handover/quiesced/%s" % host for host in self._plan.quiesce], self._seconds("quiesce_wait_seconds", 20)
             )
         database = entry["settings"]
+        if self._plan.planned:
+            # By nothing but a clean stop: a host that is switched off leaves no message.
+            settings = {**settings, "providers": ["service"]}
         try:
             proof = fence(
                 Fencing(
@@ -156,13 +204,12 @@ class ActionModule(RunAction):
         self._count_what_is_missing(proof, database)
 
     def _fence_arguments(self) -> dict[str, Any]:
-        database = self.control.read("database/%s" % self.host)["settings"]
-        about = {name: database[name] for name in ("unit", "data_directory", "bin_directory", "port")}
-        return {**about, "run_id": self.control.run_id, "host": self.host}
+        planned = {"handover": True, "fast_seconds": PLANNED_STOP_SECONDS} if self._plan.planned else {}
+        return {**self._server(), **planned}
 
     def _count_what_is_missing(self, proof: dict[str, Any], database: dict[str, Any]) -> None:
         """Where the standby does not get as far as this host's clean shutdown: whether that lacks any commit."""
-        if not proof.get("shutdown_lsn"):
+        if not proof.get("shutdown_lsn") or self._plan.planned:
             return
         [position] = self.control.wait(["handover/drained"], self._limit())
         if position["target_replayed"] is not False:
@@ -223,7 +270,8 @@ class ActionModule(RunAction):
         )
         drained = self._execute("drain", "DRAIN", {"replay_target_lsn": replay_target(proofs) or ""})
         self.control.write("handover/drained", drained["position"])
-        if drained["in_recovery"]:
+        handover = self._handed_over(proofs, drained) if self._plan.planned and drained["in_recovery"] else None
+        if drained["in_recovery"] and not self._plan.planned:
             gate = archive_gate(self.host, drained["position"], self._tails(drained["position"]))
             self._material["gates"] = [gate.as_dict()]
             bounds = {inputs[name] for name in ("accept_loss_seconds", "accept_loss_transactions")}
@@ -234,16 +282,21 @@ class ActionModule(RunAction):
             ["handover/witness/%s" % host for host in self._plan.witness], self._seconds("fence_seconds", 60)
         )
         token, signature = (
-            self._authorise(proofs, [*again, *(found for statement in statements for found in statement["probes"])], drained)
+            self._authorise(
+                proofs, [*again, *(found for statement in statements for found in statement["probes"])], drained, handover
+            )
             if drained["in_recovery"]
             else ("", "")
         )
         # From here the application hosts get ready: they wait for the new primary by themselves.
+        if self._plan.planned:
+            claim_promotion(self.control)
         self.control.write("handover/authorised", {"host": self.host})
         tail = next((statement["ledger_tail"] for statement in statements if statement["ledger_tail"] is not None), None)
         promoted = self._execute("promote", "PROMOTE", {"token": token, "signature": signature, "ledger_tail": tail})
         self._material["fence"] = shown_fence(proofs, self._seen + promoted["probes"])
         self._material["measures"] = {
+            **self._material.get("measures", {}),
             "loss_before_promotion": promoted["loss"],
             "promotion": promoted["promotion"],
             "replay_lsn": drained["position"]["replay_lsn"],
@@ -256,12 +309,16 @@ class ActionModule(RunAction):
         entry = self.control.read("database/%s" % self.host)["settings"]
         about = {name: entry[name] for name in ("data_directory", "bin_directory", "port", "database")}
         acting = {"run_id": self.control.run_id, "host": self.host, "step": step, "old_hosts": self._old_hosts()}
+        about["planned"] = self._plan.planned
         return {**about, **acting, "timeout_seconds": self._seconds("%s_seconds" % step, 60)}
 
     def _drain_arguments(self) -> dict[str, Any]:
         stanza = self.control.read("database/%s" % self.host)["settings"]["stanza"]
         leave_out = self.control.read("repositories")["leave_out"]
-        return {**self._standby_arguments("drain"), "stanza": stanza, "leave_out": leave_out}
+        arguments = {**self._standby_arguments("drain"), "stanza": stanza, "leave_out": leave_out}
+        if self._plan.planned:
+            arguments["timeout_seconds"] = min(arguments["timeout_seconds"], PLANNED_DRAIN_SECONDS)
+        return arguments
 
     def _promote_arguments(self) -> dict[str, Any]:
         inputs = self.control.read("inputs")
@@ -273,7 +330,19 @@ class ActionModule(RunAction):
             "accept_unmeasured": "LOSS" in inputs["accept_unknown"],
         }
 
-    def _authorise(self, proofs: list[dict[str, Any]], seen: list[dict[str, Any]], drained: dict[str, Any]) -> tuple[str, str]:
+    def _handed_over(self, proofs: list[dict[str, Any]], drained: dict[str, Any]) -> dict[str, Any]:
+        """The old primary's message and shutdown, on the standby. Raises PartFailed when any of it is missing."""
+        handover, gate = handover_gate(self.host, proofs, drained["position"])
+        self._material["gates"] = [gate.as_dict()]
+        if handover is None or gate.verdict != gates.PASS:
+            said = "DRAIN on %s: %s: %s. Nothing was promoted. Next: %s" % (self.host, gate.title, gate.observed, gate.next_action)
+            raise PartFailed(said, phases=[Milestone("DRAIN", self.host).ended("failed", said)])
+        self._material["measures"] = {"handover": handover}
+        return handover
+
+    def _authorise(
+        self, proofs: list[dict[str, Any]], seen: list[dict[str, Any]], drained: dict[str, Any], handover: Optional[dict[str, Any]]
+    ) -> tuple[str, str]:
         """Sign what is proven. seen: probes after the fence, from here and from the witnesses. Raises PartFailed when anything still answers."""
         answering = ["%s as seen from %s" % (found["address"], found["vantage"]) for found in seen if found["result"] == "answers"]
         if answering:
@@ -292,6 +361,7 @@ class ActionModule(RunAction):
                 for proof in proofs
             ),
             accepted_classes=accepted,
+            handover=handover,
         )
         text = promotion_token.canonical(token)
         self._seen = seen
@@ -318,6 +388,12 @@ class ActionModule(RunAction):
         proofs: list[dict[str, Any]] = self.control.wait(["handover/proof/%s" % host for host in self._plan.fence], self._limit())
         return proofs
 
+    def _server(self) -> dict[str, Any]:
+        """What the modules that stop and start this host's server need to know."""
+        settings = self.control.read("database/%s" % self.host)["settings"]
+        about = {name: settings[name] for name in ("unit", "data_directory", "bin_directory", "port")}
+        return {**about, "run_id": self.control.run_id, "host": self.host}
+
     def _application(self, entry: dict[str, Any], step: str, **more: Any) -> dict[str, Any]:
         about = {name: entry["settings"][name] for name in ("unit", "environment_file", "url_variable", "health_url")}
         return {**about, **more, "step": step, "run_id": self.control.run_id, "host": self.host}
@@ -330,6 +406,8 @@ class ActionModule(RunAction):
         answer = self._staged[name].go(late, stop)
         wrong = went_wrong(answer)
         if wrong:
+            # A promotion that says itself that it did not begin; one that fell silent may have.
+            self._refused = answer.get("begun") is False
             raise PartFailed(wrong, phases=[answer.get("phase") or started.ended("failed", wrong)], loss=answer.get("loss"))
         self._changed = self._changed or bool(answer.get("changed"))
         self._told(answer["phase"])
@@ -396,10 +474,38 @@ def archive_gate(host: str, position: dict[str, Any], tails: list[dict[str, Any]
     )
 
 
+def handover_gate(host: str, proofs: list[dict[str, Any]], position: dict[str, Any]) -> tuple[Optional[dict[str, Any]], gates.Gate]:
+    """The old primary's hand-over, and whether the standby has it. What the archive lacks then would be missing in it for ever."""
+    handovers = [proof["handover"] for proof in proofs if proof.get("handover")]
+    unarchived = [segment for proof in proofs for segment in proof.get("unarchived") or []]
+    fix = "the old side is opened again; "
+    if len(handovers) != 1 or not handovers[0]["shutdown_lsn"]:
+        observed = "the old primary did not shut down cleanly" if handovers else "no message of the old primary"
+        fix += "see its log, then start again"
+    elif unarchived:
+        observed = "%d segments of the old primary are in no archive (%s)" % (len(unarchived), ", ".join(unarchived[:3]))
+        fix += "bring the archive back, then start again"
+    elif not position.get("target_replayed"):
+        observed = "replayed to %s; the shutdown is at %s" % (position["replay_lsn"], handovers[0]["shutdown_lsn"])
+        fix += "see why %s does not follow, then start again" % host
+    else:
+        # The shutdown ends no segment, so that no archive has it yet: the new primary archives that segment as .partial.
+        observed = "message before %s and shutdown at %s are replayed; every segment before it is archived" % (
+            handovers[0]["message_lsn"],
+            handovers[0]["shutdown_lsn"],
+        )
+        fix = ""
+    title, expected = "the old primary's last word is on the standby", "message and shutdown replayed, nothing unarchived"
+    return (handovers[0] if handovers else None), gates.Gate(
+        "G26", title, host, observed, expected, gates.FAIL if fix else gates.PASS, fix, "DRAIN"
+    )
+
+
 def shown_fence(proofs: list[dict[str, Any]], probes: list[dict[str, Any]]) -> dict[str, Any]:
     """The fence as the record keeps it: each host with its class and every probe of it, from all vantage points."""
     hosts = []
     for proof in proofs:
         seen = [*proof["probes"], *(found for found in probes if found["host"] == proof["host"])]
         hosts.append({**{name: proof[name] for name in ("host", "class", "at", "provider")}, "probes": seen})
-    return {"class": min((proof["class"] for proof in proofs), key=WEAKEST_FIRST.index), "hosts": hosts}
+    weakest = min((proof["class"] for proof in proofs), key=WEAKEST_FIRST.index, default=None)
+    return {"class": weakest, "hosts": hosts}

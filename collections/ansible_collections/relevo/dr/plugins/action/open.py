@@ -16,7 +16,7 @@ from ansible_collections.relevo.dr.plugins.plugin_utils.control import Control, 
 
 GROUPS = ("dr_database", "dr_application", "dr_witness", "dr_observer")
 # Of the operator's words only: a name from the inventory would be nobody's decision of tonight.
-CHANGES_PRODUCTION = ("failover",)
+CHANGES_PRODUCTION = ("failover", "switchover", "failback")
 
 
 class ActionModule(ActionBase):
@@ -57,7 +57,7 @@ class ActionModule(ActionBase):
                 "INPUT",
                 "controller",
                 "--check",
-                "a real run: what a failover would meet is what the runbook check shows",
+                "a real run: what a %s would meet is what the runbook check shows" % runbook,
                 "run playbooks/check.yml",
             )
         hidden = controller.command_line_hides_hosts_or_tasks()
@@ -88,12 +88,12 @@ class ActionModule(ActionBase):
         )
         if runbook not in CHANGES_PRODUCTION:
             return {"target_site": given.get("dr_target_site")}
-        inputs = read_inputs(given)
+        inputs = read_inputs(given, runbook)
         check_groups(groups, sites, inputs.target_site)
-        check_confirmation(inputs, cluster)
+        check_confirmation(inputs, cluster, runbook)
         return {
             "mode": inputs.mode,
-            "scope": inputs.scope,
+            "scope": inputs.scope or None,
             "target_site": inputs.target_site,
             "approver": inputs.approver or None,
             "reason": inputs.reason or None,

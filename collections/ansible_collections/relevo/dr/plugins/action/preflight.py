@@ -9,7 +9,10 @@ import shutil
 from dataclasses import asdict
 from typing import Any
 
+from ansible_collections.relevo.dr.plugins.module_utils import failback_plan
 from ansible_collections.relevo.dr.plugins.module_utils import gates as gate_rules
+from ansible_collections.relevo.dr.plugins.module_utils.failback_plan import make_failback_plan
+from ansible_collections.relevo.dr.plugins.module_utils.handover_gates import demanded
 from ansible_collections.relevo.dr.plugins.module_utils.inputs import Inputs, read_inputs
 from ansible_collections.relevo.dr.plugins.module_utils.milestone import Milestone, told
 from ansible_collections.relevo.dr.plugins.module_utils.plan import Landscape, Plan, make_plan
@@ -31,17 +34,27 @@ class ActionModule(RunAction):
         landscape = read_landscape(self.control)
         enforce = bool(self._task.args["enforce"])
         try:
-            inputs = read_inputs(given) if enforce else _inputs_of_a_check(given, landscape)
-            plan = make_plan(landscape, inputs.target_site, inputs.scope)
+            inputs = read_inputs(given, known["runbook"]) if enforce else _inputs_of_a_check(given, landscape)
+            plan = (
+                make_failback_plan(landscape, inputs.target_site)
+                if known["runbook"] == "failback"
+                else make_plan(landscape, inputs.target_site, inputs.scope, planned=known["runbook"] == "switchover")
+            )
         except Refusal as refusal:
             return self._judged([str(refusal)], phase.ended("failed", str(refusal)), gates=[refusal.gate], status=status(landscape))
-        gates = gate_rules.evaluate(plan, landscape, inputs, gate_rules.Limits(**self._task.args["limits"]), _controller())
+        limits = gate_rules.Limits(**self._task.args["limits"])
+        evaluate = failback_plan.evaluate if known["runbook"] == "failback" else gate_rules.evaluate
+        gates = evaluate(plan, landscape, inputs, limits, _controller())
+        if plan.planned:
+            gates = demanded(gates, plan, landscape, limits)
         blocking = gate_rules.blocking(gates)
         if enforce and not blocking:
             # Without these files no later step does anything.
             self.control.write("inputs", asdict(inputs))
             self.control.write("plan", plan.as_dict())
             self.control.write("repositories", {"leave_out": gate_rules.to_leave_out(landscape, plan.promote)})
+            if known["runbook"] == "failback":
+                self.control.write("handover/promoted", _promotion(landscape, plan.promote))
         sentences = [
             "%s on %s: %s. Observed: %s; expected: %s. Next: %s"
             % (gate.id, gate.host, gate.title, gate.observed, gate.expected, gate.next_action)
@@ -81,6 +94,19 @@ def _inputs_of_a_check(given: dict[str, str], landscape: Landscape) -> Inputs:
     return Inputs(mode="drill", scope="site", target_site=given.get("dr_target_site") or other)
 
 
+def _promotion(landscape: Landscape, host: str) -> dict[str, Any]:
+    """What an earlier run made of the host that serves."""
+    cluster = landscape.cluster(host)
+    parent = (cluster.get("history") or [{"timeline": None, "lsn": None}])[-1]
+    return {
+        "already": True,
+        "promoted_at": landscape.database[host]["facts"]["host"].get("promoted_at"),
+        "timeline": cluster["timeline"],
+        "parent": parent["timeline"],
+        "fork_lsn": parent["lsn"],
+    }
+
+
 def _controller() -> gate_rules.Controller:
     key = os.environ["RELEVO_SIGNING_KEY"] + ".pub"
     with open(key, encoding="utf-8") as source:
@@ -95,6 +121,8 @@ def _summary(plan: Plan, gates: list[gate_rules.Gate], blocking: list[gate_rules
         return "%d of %d gates do not pass" % (len(blocking), len(gates))
     if plan.done:
         return "%s is the primary already and no run is unfinished: nothing to do" % plan.promote
+    if not plan.cutover:
+        return "all %d gates pass: %s come back behind %s" % (len(gates), ", ".join(plan.fence or plan.follow), plan.promote)
     return "all %d gates pass: fence %s, promote %s, serve from %s" % (
         len(gates),
         ", ".join(plan.fence),

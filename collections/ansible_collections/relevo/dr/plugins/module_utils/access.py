@@ -14,12 +14,13 @@ from ansible_collections.relevo.dr.plugins.module_utils.change import HIDDEN, Ch
 
 @dataclass(frozen=True)
 class WantedRole:
-    """verifier: a SCRAM verifier, never a password. member_of: roles that are granted."""
+    """verifier: a SCRAM verifier, never a password. member_of: roles that are granted; functions: those that it may execute."""
 
     name: str
     verifier: str
     replication: bool = False
     member_of: tuple[str, ...] = ()
+    functions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Statement:
 
 
 def plan_roles(wanted: Iterable[WantedRole], present: Mapping[str, Mapping[str, Any]]) -> list[Statement]:
-    """present: by name {login, replication, superuser, verifier, member_of}. A role keeps rights that others gave it, but is never superuser."""
+    """present: by name {login, replication, superuser, verifier, member_of, functions}. A role keeps rights that others gave it, but is never superuser."""
     statements = []
     for role in wanted:
         found = present.get(role.name)
@@ -53,6 +54,10 @@ def plan_roles(wanted: Iterable[WantedRole], present: Mapping[str, Mapping[str, 
             if group not in found["member_of"]:
                 sql = "GRANT %s TO %s" % (identifier(group), identifier(role.name))
                 statements.append(Statement(sql, Change(item, "not in %s" % group, "member of %s" % group)))
+        for function in role.functions:
+            if function not in found.get("functions", ()):
+                sql = "GRANT EXECUTE ON FUNCTION pg_catalog.%s TO %s" % (function, identifier(role.name))
+                statements.append(Statement(sql, Change(item, "may not execute %s" % function, "may execute it")))
     return statements
 
 
@@ -102,6 +107,7 @@ def access_rules(cluster: Mapping[str, str], addresses: Mapping[str, list[str]])
     lines = [
         "hostssl replication relevo_replication %s scram-sha-256" % _client(address) for address in sorted(addresses["database"])
     ]
+    lines += ["hostssl postgres relevo_rewind %s scram-sha-256" % _client(address) for address in sorted(addresses["database"])]
     databases = ",".join(dict.fromkeys((_word(cluster["database"]), "postgres")))
     lines += [
         "hostssl %s relevo_monitor,relevo_observer %s scram-sha-256" % (databases, _client(address))

@@ -69,6 +69,8 @@ select pg_current_wal_flush_lsn()::text as flush_lsn,
           select slot_name, slot_type, active, wal_status, (pg_current_wal_lsn() - restart_lsn)::bigint as kept_bytes
           from pg_replication_slots) s) as slots,
        (select count(*) from pg_prepared_xacts) as prepared_transactions,
+       (select coalesce(extract(epoch from max(clock_timestamp() - xact_start)), 0)::float from pg_stat_activity
+        where backend_type = 'client backend' and pid <> pg_backend_pid()) as longest_transaction_seconds,
        (select row_to_json(a) from (
           select last_archived_wal, last_failed_wal, extract(epoch from now() - last_archived_time)::float as last_archived_age_seconds,
                  coalesce(last_failed_time > last_archived_time, last_failed_time is not null) as failing,
@@ -127,6 +129,7 @@ def cluster_facts(location: ClusterLocation) -> dict[str, Any]:
         facts["control_error"] = str(error)
     facts["standby_signal"] = os.path.exists(os.path.join(location.data_directory, "standby.signal"))
     facts["timelines"] = timeline_history(location.data_directory)
+    facts["history"] = ancestors(location.data_directory)
     if postmaster_pid(location.data_directory) is None:
         facts["state"] = "stopped"
         return facts
@@ -173,6 +176,16 @@ def timeline_history(data_directory: str) -> list[int]:
     return sorted(int(os.path.basename(name)[:8], 16) for name in names)
 
 
+def ancestors(data_directory: str) -> list[dict[str, Any]]:
+    """Timelines that this server's lineage has left, oldest first, and where: {timeline, lsn}."""
+    names = sorted(glob.glob(os.path.join(data_directory, "pg_wal", "*.history")))
+    if not names:
+        return []
+    with open(names[-1], encoding="utf-8") as source:
+        lines = [line.split() for line in source if line.strip() and not line.startswith("#")]
+    return [{"timeline": int(words[0]), "lsn": words[1]} for words in lines]
+
+
 def host_facts(location: Optional[ClusterLocation] = None) -> dict[str, Any]:
     """Clock, Relevo's files and what else a gate wants to know of any host."""
     lock = host_files.read_lock()
@@ -188,6 +201,7 @@ def host_facts(location: Optional[ClusterLocation] = None) -> dict[str, Any]:
         "actor": host_files.actor_alive(),
         "fence": host_files.read_fence(),
         "open_phases": host_files.open_phases(host_files.read_journal()),
+        "promoted_at": host_files.last_promotion(host_files.read_journal(1 << 20)),
         "ha_managers": ha_managers(),
         "temporary_free_bytes": free_bytes(tempfile.gettempdir()),
         "allowed_signers": _first_lines("/etc/relevo/allowed_signers"),

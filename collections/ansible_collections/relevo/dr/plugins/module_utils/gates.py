@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Optional
 
@@ -38,6 +38,7 @@ class Limits:
     observation_age_seconds: float = 15.0
     attempt_age_seconds: float = 30.0
     message_age_seconds: float = 15.0
+    transaction_age_seconds: float = 30.0
 
 
 @dataclass(frozen=True)
@@ -68,35 +69,32 @@ class Controller:
     free_bytes: int
 
 
+Check = Callable[[Plan, Landscape, Inputs, Limits], Iterator[Gate]]
+
+
 def verdict(ok: Optional[bool]) -> str:
     """None is unknown, and unknown never passes by itself."""
     return UNKNOWN if ok is None else PASS if ok else FAIL
 
 
-def evaluate(plan: Plan, landscape: Landscape, inputs: Inputs, limits: Limits, controller: Controller) -> list[Gate]:
-    """Every gate that can be evaluated; a host that did not answer makes its gates unknown or, where a fence answers instead, not applicable."""
+def evaluate(
+    plan: Plan,
+    landscape: Landscape,
+    inputs: Inputs,
+    limits: Limits,
+    controller: Controller,
+    checks: Optional[Iterable[Check]] = None,
+) -> list[Gate]:
+    """Every gate that can be evaluated; a host that did not answer makes its gates unknown or, where a fence answers instead, not applicable.
+
+    checks: those of a failover when not given.
+    """
     gates: list[Gate] = []
-    for check in (
-        _reach,
-        _identity,
-        _lock,
-        _managers,
-        _fence,
-        _ledger,
-        _lag,
-        _lineage,
-        _parity,
-        _durability,
-        _archive,
-        _capacity,
-        _clocks,
-        _access,
-        _site,
-        _trust,
-    ):
+    for check in OF_A_FAILOVER if checks is None else checks:
         gates.extend(check(plan, landscape, inputs, limits))
     gates.append(_forks(plan, controller))
-    gates.append(_signer(plan, landscape, controller))
+    if checks is None:
+        gates.append(_signer(plan, landscape, controller))
     gates.append(
         Gate(
             "G22",
@@ -108,7 +106,8 @@ def evaluate(plan: Plan, landscape: Landscape, inputs: Inputs, limits: Limits, c
             "free space in the state directory",
         )
     )
-    return [_accept(gate, inputs) for gate in gates]
+    # What is planned can wait until everything is seen.
+    return gates if plan.planned else [_accept(gate, inputs) for gate in gates]
 
 
 def blocking(gates: list[Gate]) -> list[Gate]:
@@ -162,7 +161,7 @@ def _identity(plan: Plan, landscape: Landscape, inputs: Inputs, limits: Limits) 
     expected = plan.system_identifier
     seen = {
         host: landscape.cluster(host).get("system_identifier")
-        for host in plan.fence
+        for host in plan.others()
         if landscape.cluster(host).get("system_identifier")
     }
     for host, observed in seen.items():
@@ -723,3 +722,24 @@ def _signer(plan: Plan, landscape: Landscape, controller: Controller) -> Gate:
         verdict(known),
         "run playbooks/protect.yml from this controller",
     )
+
+
+OF_EVERY_RUN: tuple[Check, ...] = (_identity, _lock, _managers, _clocks)
+OF_A_FAILOVER: tuple[Check, ...] = (
+    _reach,
+    _identity,
+    _lock,
+    _managers,
+    _fence,
+    _ledger,
+    _lag,
+    _lineage,
+    _parity,
+    _durability,
+    _archive,
+    _capacity,
+    _clocks,
+    _access,
+    _site,
+    _trust,
+)

@@ -236,6 +236,20 @@ def read_journal(tail_bytes: int = 65536) -> list[dict[str, Any]]:
     return entries
 
 
+def last_promotion(entries: list[dict[str, Any]]) -> Optional[str]:
+    """When this host was last promoted, by its journal; None when it does not know."""
+    found = None
+    for entry in entries:
+        if entry.get("phase") != "PROMOTE":
+            continue
+        promotion = entry.get("promotion")
+        if entry.get("kind") == "intent":
+            found = str(entry["at"])
+        elif promotion and not promotion["already"]:
+            found = str(promotion["promoted_at"])
+    return found
+
+
 def open_phases(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Intents that no result followed."""
     pending: dict[tuple[str, str], dict[str, Any]] = {}
@@ -256,6 +270,13 @@ def read_fence() -> Optional[dict[str, Any]]:
 def write_fence(mark: dict[str, Any]) -> None:
     """Mark this host as fenced; the boot guard keeps it from starting writable until the mark is lifted."""
     write_atomically(_path("fence.json"), json.dumps(mark))
+
+
+def lift_fence() -> None:
+    """Take the fence mark away: the boot guard judges this host by its own rules again."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(_path("fence.json"))
+        sync_directory(STATE_DIRECTORY)
 
 
 def read_peers() -> list[str]:

@@ -26,6 +26,9 @@ _FLAG = re.compile(r"(?i)true|false|yes|no")
 
 MODES = ("drill", "disaster")
 SCOPES = ("database", "site")
+# What a run is that is no drill and meets no disaster; nobody has to say so.
+PLANNED = "planned"
+METHODS = ("rewind", "delta", "full")
 
 # Every name that -e may carry: anything else would override what the inventory or a role says of a host.
 SCHEMA: dict[str, re.Pattern[str]] = {
@@ -57,6 +60,24 @@ SCHEMA: dict[str, re.Pattern[str]] = {
     "dr_files_target": re.compile(r"(/[A-Za-z0-9_][A-Za-z0-9._-]{0,99}){1,20}"),
     "dr_files_time": re.compile(r"[0-9TZ:.+-]{20,40}"),
     "dr_files_destination": _HOST,
+    "dr_failback_method": re.compile("|".join(METHODS)),
+}
+
+# What the runbooks that change production need to hear, and what they do not take: a planned change accepts no loss and nothing unseen.
+_REQUIRED = {
+    "dr_mode": "drill or disaster; it has no default",
+    "dr_scope": "database (same application hosts) or site (the other site's); it has no default",
+    "dr_target_site": "the site that shall serve afterwards",
+}
+REQUIRED: dict[str, tuple[str, ...]] = {
+    "failover": ("dr_mode", "dr_scope", "dr_target_site"),
+    "switchover": ("dr_scope", "dr_target_site"),
+    "failback": ("dr_target_site",),
+}
+_LOSS = ("dr_accept_loss_seconds", "dr_accept_loss_transactions", "dr_attest_dead", "dr_attested_by", "dr_failed_at")
+_NOT_TAKEN: dict[str, tuple[str, ...]] = {
+    "switchover": (*_LOSS, "dr_accept_unknown"),
+    "failback": (*_LOSS, "dr_mode", "dr_scope"),
 }
 
 ACCEPTS_BY_NAME = "an entry of dr_accept_unknown with dr_reason"
@@ -64,7 +85,7 @@ ACCEPTS_BY_NAME = "an entry of dr_accept_unknown with dr_reason"
 
 @dataclass(frozen=True)
 class Inputs:
-    """One operator's wish. accept_unknown: gate ids; attest_dead: hosts that a person declares dead (with attested_by)."""
+    """One operator's wish. accept_unknown: gate ids; attest_dead: hosts that a person declares dead (with attested_by); method: of a failback."""
 
     mode: str
     scope: str
@@ -78,12 +99,13 @@ class Inputs:
     failed_at: Optional[str] = None
     reason: str = ""
     approver: str = ""
+    method: str = ""
     given: tuple[str, ...] = field(default=())
 
 
-def _refuse(name: str, observed: str, expected: str) -> Refusal:
+def _refuse(name: str, observed: str, expected: str, runbook: str = "failover") -> Refusal:
     return Refusal(
-        "INPUT", "controller", "%s %s" % (name, observed), expected, "give -e %s=... as docs/runbooks/failover.md shows" % name
+        "INPUT", "controller", "%s %s" % (name, observed), expected, "give -e %s=... as docs/runbooks/%s.md shows" % (name, runbook)
     )
 
 
@@ -112,20 +134,27 @@ def check_value(name: str, value: Any) -> str:
     return text
 
 
-def confirmation(mode: str, cluster: str, target_site: str) -> str:
+def confirmation(mode: str, cluster: str, target_site: str, runbook: str = "failover") -> str:
     """What the operator must type: a drill on production really moves production, and says so."""
-    return "%s %s to %s" % ("drill production" if mode == "drill" else "failover", cluster, target_site)
+    return "%s %s to %s" % ("drill production" if mode == "drill" else runbook, cluster, target_site)
 
 
-def read_inputs(variables: Mapping[str, str]) -> Inputs:
-    """A complete wish for a failover. Raises Refusal for what is missing."""
-    for name, expected in (
-        ("dr_mode", "drill or disaster; it has no default"),
-        ("dr_scope", "database (same application hosts) or site (the other site's); it has no default"),
-        ("dr_target_site", "the site that shall serve afterwards"),
-    ):
+def read_inputs(variables: Mapping[str, str], runbook: str = "failover") -> Inputs:
+    """A complete wish for a runbook that changes production. Raises Refusal for what is missing, or not to be had there."""
+    for name in REQUIRED[runbook]:
         if not variables.get(name):
-            raise _refuse(name, "is missing", expected)
+            raise _refuse(name, "is missing", _REQUIRED[name], runbook)
+    for name in _NOT_TAKEN.get(runbook, ()):
+        if variables.get(name):
+            raise Refusal(
+                "INPUT",
+                "controller",
+                "-e %s" % name,
+                "nothing lost and nothing unseen in a planned run",
+                "remove it; what needs it is a failover",
+            )
+    if runbook == "switchover" and variables.get("dr_mode") == "disaster":
+        raise _refuse("dr_mode", "is 'disaster'", "drill, or nothing: the way out of a disaster is a failover", runbook)
     failed_at = variables.get("dr_failed_at")
     if failed_at:
         try:
@@ -140,8 +169,8 @@ def read_inputs(variables: Mapping[str, str]) -> Inputs:
         raise _refuse("dr_attested_by", "is missing", "who saw that %s is dead, and how" % ", ".join(attested))
     seconds, transactions = variables.get("dr_accept_loss_seconds"), variables.get("dr_accept_loss_transactions")
     return Inputs(
-        mode=variables["dr_mode"],
-        scope=variables["dr_scope"],
+        mode=variables.get("dr_mode", PLANNED),
+        scope=variables.get("dr_scope", ""),
         target_site=variables["dr_target_site"],
         confirm=variables.get("dr_confirm", ""),
         accept_loss_seconds=float(seconds) if seconds else None,
@@ -152,13 +181,14 @@ def read_inputs(variables: Mapping[str, str]) -> Inputs:
         failed_at=failed_at,
         reason=variables.get("dr_reason", ""),
         approver=variables.get("dr_approver", ""),
+        method=variables.get("dr_failback_method", ""),
         given=tuple(sorted(variables)),
     )
 
 
-def check_confirmation(inputs: Inputs, cluster: str) -> None:
+def check_confirmation(inputs: Inputs, cluster: str, runbook: str = "failover") -> None:
     """Raises Refusal unless the typed words name mode, cluster and site."""
-    wanted = confirmation(inputs.mode, cluster, inputs.target_site)
+    wanted = confirmation(inputs.mode, cluster, inputs.target_site, runbook)
     if inputs.confirm != wanted:
         raise Refusal(
             "CONFIRM",

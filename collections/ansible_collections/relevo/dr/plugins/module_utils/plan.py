@@ -46,7 +46,8 @@ class Plan:
     """Who does what.
 
     primary: the host that still serves and will be fenced, None when it is dead. done: the target serves already; resume: an earlier run was interrupted and
-    this one goes on. began_at: when the first of those runs took the lock, None when there is none.
+    this one goes on. began_at: when the first of those runs took the lock, None when there is none. planned: nothing may be lost, and until the promotion
+    the old side is opened again when anything fails. follow: the hosts that are to be standbys of the promoted one afterwards.
     """
 
     source_site: str
@@ -63,10 +64,16 @@ class Plan:
     resume: bool
     parent_run_id: Optional[str]
     began_at: Optional[str] = None
+    planned: bool = False
+    follow: tuple[str, ...] = ()
 
     def hosts(self) -> list[str]:
         """Every host with a part, once, the database hosts first."""
-        return list(dict.fromkeys([self.promote, *self.fence, *self.quiesce, *self.cutover, *self.witness]))
+        return list(dict.fromkeys([self.promote, *self.fence, *self.follow, *self.quiesce, *self.cutover, *self.witness]))
+
+    def others(self) -> list[str]:
+        """Every database host but the promoted one that the plan is about."""
+        return list(dict.fromkeys([*self.fence, *self.follow]))
 
     def as_dict(self) -> dict[str, Any]:
         """For the run's directory and the record."""
@@ -75,7 +82,7 @@ class Plan:
 
 def read_plan(value: Mapping[str, Any]) -> Plan:
     """The inverse of ``as_dict`` after JSON."""
-    lists = {"fence", "quiesce", "cutover", "witness"}
+    lists = {"fence", "quiesce", "cutover", "witness", "follow"}
     parts: dict[str, Any] = {name: tuple(part) if name in lists else part for name, part in value.items()}
     return Plan(**parts)
 
@@ -109,7 +116,7 @@ def check_groups(groups: Mapping[str, list[str]], sites: Mapping[str, str], targ
         )
 
 
-def make_plan(landscape: Landscape, target_site: str, scope: str) -> Plan:
+def make_plan(landscape: Landscape, target_site: str, scope: str, *, planned: bool = False) -> Plan:
     """Raises Refusal when no single standby of the target site can be named, or when two hosts are primaries."""
     check_groups(landscape.groups, landscape.sites, target_site)
     candidates = [host for host in landscape.groups["dr_database"] if landscape.sites[host] == target_site]
@@ -137,13 +144,17 @@ def make_plan(landscape: Landscape, target_site: str, scope: str) -> Plan:
     target = (promoted or standbys)[0]
     # A host of the target's own site that is not seen to be a standby may be a primary: silence is no proof there either.
     old += tuple(host for host in candidates if host != target and landscape.role(host) != "standby")
-    locks = {host: landscape.database[host].get("facts", {}).get("host", {}).get("lock") for host in (target, *old)}
+    follow: tuple[str, ...] = old if planned else ()
+    if planned and promoted:
+        # One that follows already is what this run, or the one before it, wanted.
+        old = tuple(host for host in old if landscape.role(host) != "standby")
+    locks = {host: landscape.database[host].get("facts", {}).get("host", {}).get("lock") for host in (target, *old, *follow)}
     lock = locks[target]
     unfinished = any(locks.values())
     applications = landscape.groups["dr_application"]
     here = [host for host in applications if landscape.sites[host] == target_site]
     there = [host for host in applications if landscape.sites[host] != target_site]
-    source_sites = sorted({landscape.sites[host] for host in old} - {target_site})
+    source_sites = sorted({landscape.sites[host] for host in (*old, *follow)} - {target_site})
     return Plan(
         source_site=",".join(source_sites),
         target_site=target_site,
@@ -155,11 +166,21 @@ def make_plan(landscape: Landscape, target_site: str, scope: str) -> Plan:
         cutover=tuple(here if scope == "site" else there),
         witness=tuple(landscape.groups["dr_witness"]),
         system_identifier=str(landscape.cluster(target).get("system_identifier")),
-        done=bool(promoted) and not unfinished,
+        done=bool(promoted) and not unfinished and all(follows(landscape, host) for host in follow),
         resume=unfinished,
         parent_run_id=lock["run_id"] if lock else None,
         began_at=min((held.get("began_at") or held["since"] for held in locks.values() if held), default=None),
+        planned=planned,
+        follow=follow,
     )
+
+
+def follows(landscape: Landscape, host: str) -> bool:
+    """Whether a host is a standby for good: it streams, and nothing keeps it from being started again."""
+    receiver = (landscape.cluster(host).get("standby") or {}).get("receiver") or {}
+    facts = landscape.database.get(host, {}).get("facts", {}).get("host", {})
+    masked = (facts.get("unit") or {}).get("UnitFileState") == "masked"
+    return receiver.get("status") == "streaming" and facts.get("fence") is None and not masked
 
 
 def _state(landscape: Landscape, host: str) -> str:

@@ -9,7 +9,7 @@ import os
 import subprocess
 import tempfile
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Optional
 
 NAMESPACE = "relevo-token"
 PRINCIPAL = "relevo-controller"
@@ -23,7 +23,10 @@ class TokenError(Exception):
 
 @dataclass(frozen=True)
 class Token:
-    """nonce: the promoting host's challenge. hosts: [{host, address, port, class, probes}] for every other database host."""
+    """nonce: the promoting host's challenge. hosts: [{host, address, port, class, probes}] for every other database host.
+
+    handover: of a planned run, the old primary's message and its shutdown, {run_id, nonce, from_lsn, message_lsn, shutdown_lsn, timeline}.
+    """
 
     run_id: str
     nonce: str
@@ -31,6 +34,7 @@ class Token:
     promote_host: str
     hosts: tuple[dict[str, Any], ...]
     accepted_classes: tuple[str, ...]
+    handover: Optional[dict[str, Any]] = None
 
 
 def canonical(token: Token) -> str:
@@ -95,7 +99,8 @@ def check(
 ) -> None:
     """Raises TokenError unless the token answers this host's own fresh challenge and every fence in it is one that may be believed.
 
-    challenge: {nonce, run_id, old_hosts}, as this host wrote it; age_seconds: by this host's own CLOCK_BOOTTIME.
+    challenge: {nonce, run_id, old_hosts, handover_of (in a planned run: whose hand-over it may be)}, as this host wrote it;
+    age_seconds: by this host's own CLOCK_BOOTTIME.
     """
     if token.run_id != run_id or challenge.get("run_id") != run_id:
         raise TokenError("the token is of run %s, this is run %s" % (token.run_id, run_id))
@@ -110,8 +115,18 @@ def check(
     missing = set(challenge.get("old_hosts") or ()) - {str(fenced.get("host")) for fenced in token.hosts}
     if missing or not token.hosts:
         raise TokenError("the token proves no fence of %s" % (", ".join(sorted(missing)) or "any host"))
+    if challenge.get("handover_of"):
+        _check_handover(token, challenge["handover_of"])
     for fenced in token.hosts:
         believed = fenced.get("class") in FENCING_CLASSES
         by_name = fenced.get("class") in CLASSES_ACCEPTED_BY_NAME and fenced.get("class") in token.accepted_classes
         if not (believed or by_name):
             raise TokenError("the fence of %s is %r" % (fenced.get("host"), fenced.get("class")))
+
+
+def _check_handover(token: Token, runs: list[str]) -> None:
+    """In a planned run the old primary speaks for itself, and every other host is stopped."""
+    if token.handover is None or token.handover.get("run_id") not in runs:
+        raise TokenError("the token carries no hand-over of %s" % " or ".join(runs))
+    if any(fenced.get("class") != "stopped" for fenced in token.hosts):
+        raise TokenError("in a planned change every other host is stopped, and nothing less")

@@ -147,6 +147,12 @@ def proof(server: Server, host: str) -> dict[str, Any]:
     }
 
 
+def unarchived(server: Server) -> list[str]:
+    """WAL segments that a stopped server had not archived yet; as a standby it would never archive them."""
+    names = os.listdir(os.path.join(server.data_directory, "pg_wal", "archive_status"))
+    return sorted(name[: -len(".ready")] for name in names if name.endswith(".ready"))
+
+
 def replay_target(proofs: list[dict[str, Any]]) -> Optional[str]:
     """The newest shutdown checkpoint of the stopped hosts: what the standby must have replayed to have lost nothing."""
     locations = [str(proof["shutdown_lsn"]) for proof in proofs if proof.get("shutdown_lsn")]

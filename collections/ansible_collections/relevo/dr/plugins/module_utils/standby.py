@@ -152,7 +152,8 @@ def fork(data_directory: str) -> dict[str, Any]:
     """The newest timeline of this server and the location at which it left its parent."""
     names = sorted(glob.glob(os.path.join(data_directory, "pg_wal", "*.history")))
     if not names:
-        return {"timeline": 1, "fork_lsn": None}
+        return {"timeline": 1, "parent": None, "fork_lsn": None}
     with open(names[-1], encoding="utf-8") as source:
         lines = [line.split() for line in source if line.strip() and not line.startswith("#")]
-    return {"timeline": int(os.path.basename(names[-1])[:8], 16), "fork_lsn": lines[-1][1] if lines else None}
+    newest = int(os.path.basename(names[-1])[:8], 16)
+    return {"timeline": newest, "parent": int(lines[-1][0]) if lines else None, "fork_lsn": lines[-1][1] if lines else None}

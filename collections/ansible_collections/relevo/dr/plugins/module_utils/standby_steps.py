@@ -34,6 +34,10 @@ select pg_is_in_recovery() as in_recovery, coalesce(pg_last_wal_replay_lsn()::te
        coalesce((select status = 'streaming' from pg_stat_wal_receiver), false) as streaming
 """
 
+_STREAM = """
+select pg_last_wal_replay_lsn()::text as replay_lsn, (select received_tli from pg_stat_wal_receiver where status = 'streaming') as timeline
+"""
+
 
 class BuildError(Exception):
     """A step failed; the message is a sentence."""
@@ -125,12 +129,27 @@ class Steps:
                     position = session.row(_POSITION)
             except PostgresqlError as error:
                 seen = "PostgreSQL does not answer (%s)" % error
+                if postmaster_pid(self._data) is None:
+                    # Nothing that is waited for comes from a server that is no more.
+                    break
             else:
                 if position["streaming"] and lsn_bytes(position["replay_lsn"]) >= target:
                     return
                 seen = "%s, replayed up to %s" % ("streaming" if position["streaming"] else "not streaming", position["replay_lsn"])
             time.sleep(0.5)
         raise BuildError("%s after %d s; its log ends with: %s" % (seen, self._p["catchup_timeout"], self._log()))
+
+    def proof(self, timeline: int) -> dict[str, Any]:
+        """What is seen of a standby that streams: timeline and position, and when, by the primary's clock. BuildError when it is another timeline."""
+        with self._session() as session:
+            seen = session.row(_STREAM)
+        said = self._ask_primary(
+            "select to_char(clock_timestamp() at time zone 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"') || ' ' || pg_is_in_recovery()"
+        )
+        at, recovering = said.split()
+        if recovering != "false" or seen["timeline"] != timeline:
+            raise BuildError("it streams on timeline %s; expected timeline %d, from a primary" % (seen["timeline"], timeline))
+        return {"timeline": seen["timeline"], "replay_lsn": seen["replay_lsn"], "at": at}
 
     def done(self) -> None:
         """Nothing is left to go on with."""

@@ -78,7 +78,9 @@ def _next(
     if not primaries:
         return "no primary answers: if it is dead, run the failover to the standby's site"
     if missing:
-        return "%s: run playbooks/protect.yml" % "; ".join(missing)
+        fenced = [host for host, entry in landscape.database.items() if _host(entry).get("fence")]
+        way = "playbooks/failback.yml, which brings %s back" % ", ".join(fenced) if fenced else "playbooks/protect.yml"
+        return "%s: run %s" % ("; ".join(missing), way)
     return "nothing: the cluster is protected"
 
 

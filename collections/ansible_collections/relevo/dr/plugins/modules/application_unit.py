@@ -10,11 +10,12 @@ short_description: Read, stop or cut over an application that is a systemd unit 
 description:
   - O(step=info) reads the unit, the address in the environment file, the application's health, and logs in to O(databases) as the application would.
   - O(step=stop) stops the unit; with O(disable=true) it stays stopped after a reboot.
+  - O(step=start) starts it where it was, after a planned change of site that came to nothing.
   - O(step=cutover) waits until O(address) accepts writes, replaces the address in the environment file as a whole, restarts the unit,
     and waits until it is healthy.
   - The changing steps act only while this host's lock is held by the run.
 options:
-  step: {description: What to do., type: str, required: true, choices: [info, stop, cutover]}
+  step: {description: What to do., type: str, required: true, choices: [info, stop, cutover, start]}
   run_id: {description: The run., type: str, default: ''}
   host: {description: Inventory name of this host., type: str, required: true}
   unit: {description: The systemd unit., type: str, required: true}
@@ -58,7 +59,7 @@ from ansible_collections.relevo.dr.plugins.module_utils import host_files, lette
 from ansible_collections.relevo.dr.plugins.module_utils.cluster_facts import host_facts
 from ansible_collections.relevo.dr.plugins.module_utils.milestone import Milestone
 
-PHASES = {"stop": "QUIESCE", "cutover": "CUTOVER"}
+PHASES = {"stop": "QUIESCE", "cutover": "CUTOVER", "start": "REOPEN"}
 
 
 def info(application: app.Application, p: dict[str, Any]) -> dict[str, Any]:
@@ -91,6 +92,23 @@ def stop(application: app.Application, p: dict[str, Any], check_mode: bool) -> t
     return bool(active or enabled), {"active": False, "detail": "stopped" if active else "was not running"}
 
 
+def start(application: app.Application, p: dict[str, Any], check_mode: bool) -> tuple[bool, dict[str, Any]]:
+    """As it was before it was stopped: it still points where it pointed."""
+    active, enabled = app.unit_is(application.unit, "is-active"), app.unit_is(application.unit, "is-enabled")
+    address = app.url_address(app.database_url(application))
+    if not check_mode:
+        if not active:
+            app.systemctl("start", application.unit, p["timeout_seconds"])
+        if not enabled:
+            app.systemctl("enable", application.unit)
+        app.wait_until_healthy(application, address, p["timeout_seconds"])
+    return not (active and enabled), {
+        "active": True,
+        "address": address,
+        "detail": "%s serves from %s again" % (application.unit, address),
+    }
+
+
 def cutover(application: app.Application, p: dict[str, Any], check_mode: bool) -> tuple[bool, dict[str, Any]]:
     before = app.database_url(application)
     after = app.with_address(before, p["address"], p["port"])
@@ -120,7 +138,7 @@ def cutover(application: app.Application, p: dict[str, Any], check_mode: bool) -
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
-            "step": {"type": "str", "required": True, "choices": ["info", "stop", "cutover"]},
+            "step": {"type": "str", "required": True, "choices": ["info", "stop", "cutover", "start"]},
             "run_id": {"type": "str", "default": ""},
             "host": {"type": "str", "required": True},
             "unit": {"type": "str", "required": True},
@@ -149,7 +167,7 @@ def main() -> None:
             module.fail_json(msg="%s: %s" % (p["host"], error))
     name = PHASES[p["step"]]
     phase = Milestone(name, p["host"])
-    act = {"stop": stop, "cutover": cutover}[p["step"]]
+    act = {"stop": stop, "cutover": cutover, "start": start}[p["step"]]
     try:
         if module.check_mode:
             changed, result = act(application, p, True)

@@ -25,6 +25,7 @@ options:
       verifier: {description: Filled by the action plugin., type: str}
       replication: {description: REPLICATION., type: bool, default: false}
       member_of: {description: Granted roles., type: list, elements: str, default: []}
+      functions: {description: "Functions of C(pg_catalog), with their arguments' types, that it may execute.", type: list, elements: str, default: []}
   slots: {description: Physical replication slots., type: list, elements: str, default: []}
   secrets_directory: {description: Where secrets are on the controller., type: str}
   bin_directory: {description: Directory of psql., type: path, required: true}
@@ -61,7 +62,8 @@ from ansible_collections.relevo.dr.plugins.module_utils.postgresql import Postgr
 
 _ROLES = """
 select a.rolname as name, a.rolcanlogin as login, a.rolreplication as replication, a.rolsuper as superuser, a.rolpassword as verifier,
-       (select coalesce(json_agg(g.rolname), '[]') from pg_auth_members m join pg_authid g on g.oid = m.roleid where m.member = a.oid) as member_of
+       (select coalesce(json_agg(g.rolname), '[]') from pg_auth_members m join pg_authid g on g.oid = m.roleid where m.member = a.oid) as member_of,
+       (select coalesce(json_agg(f.name), '[]') from (values %s) f (name) where has_function_privilege(a.oid, 'pg_catalog.' || f.name, 'execute')) as functions
 from pg_authid a where a.rolname in (%s)
 """
 _SLOTS = "select slot_name, slot_type, active, wal_status from pg_replication_slots"
@@ -74,6 +76,7 @@ def main() -> None:
         "verifier": {"type": "str", "no_log": True},
         "replication": {"type": "bool", "default": False},
         "member_of": {"type": "list", "elements": "str", "default": []},
+        "functions": {"type": "list", "elements": "str", "default": []},
     }
     module = AnsibleModule(
         argument_spec={
@@ -102,10 +105,15 @@ def main() -> None:
 def _plan(session: Psql, parameters: Mapping[str, Any]) -> list[Statement]:
     standby = session.row("select pg_is_in_recovery() as answer")["answer"]
     roles = [] if standby else parameters["roles"]
-    wanted = [WantedRole(role["name"], role["verifier"], role["replication"], tuple(role["member_of"])) for role in roles]
+    wanted = [
+        WantedRole(role["name"], role["verifier"], role["replication"], tuple(role["member_of"]), tuple(role["functions"]))
+        for role in roles
+    ]
     present = {}
     if wanted:
-        rows = session.query(_ROLES % ", ".join(literal(role.name) for role in wanted))
+        functions = sorted({function for role in wanted for function in role.functions}) or ["version()"]
+        values = ", ".join("(%s)" % literal(function) for function in functions)
+        rows = session.query(_ROLES % (values, ", ".join(literal(role.name) for role in wanted)))
         present = {row["name"]: row for row in rows}
     return plan_roles(wanted, present) + plan_slots([] if standby else parameters["slots"], session.query(_SLOTS))
 

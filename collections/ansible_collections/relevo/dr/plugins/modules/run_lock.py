@@ -84,6 +84,8 @@ def hold(module: AnsibleModule) -> dict[str, object]:
             wanted = replace(wanted, began_at=before.began_at or before.since)
             host_files.remove_lock(before.run_id)
         host_files.acquire_lock(wanted)
+        if taken_over:
+            host_files.write_journal(parameters["run_id"], "LOCK", "result", outcome="ok", taken_over=taken_over)
         # Modules that a dead run left waiting go away.
         letter.remove_boxes()
         if parameters["checkpoint"]:

@@ -12,9 +12,11 @@ description:
   - >-
     O(step=promote) verifies the token's signature, its answer to this host's challenge and the age of the challenge, probes every old database host again,
     compares the ledger's newest acknowledged references with this database, and only then promotes. A server that is a primary already is left as it is.
+  - With O(planned) nothing is promoted but on the old primary's hand-over, which the token names and this host's own replayed WAL holds.
+  - O(step=withdraw) makes the challenge void, so that no token can answer it any more, and says whether this server is still a standby.
   - Acts only while this host's lock is held by the run.
 options:
-  step: {description: What to do., type: str, required: true, choices: [drain, promote]}
+  step: {description: What to do., type: str, required: true, choices: [drain, promote, withdraw]}
   run_id: {description: The run., type: str, required: true}
   host: {description: Inventory name of this host., type: str, required: true}
   data_directory: {description: PGDATA., type: path, required: true}
@@ -39,6 +41,7 @@ options:
   accept_loss_seconds: {description: Accepted loss in seconds., type: float}
   accept_loss_transactions: {description: Accepted loss in ledger transactions., type: int}
   accept_unmeasured: {description: Whether a loss that cannot be measured was accepted by name., type: bool, default: false}
+  planned: {description: Whether a hand-over by the old primary is demanded., type: bool, default: false}
   allowed_signers: {description: Controllers that this host believes., type: path, default: /etc/relevo/allowed_signers}
   letter: {description: "Wait for a letter of this name before anything is done; see C(module_utils/letter.py).", type: str, default: ''}
   letter_seconds: {description: How long to wait for it., type: float, default: 300}
@@ -71,10 +74,18 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Optional
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.relevo.dr.plugins.module_utils import clock, host_files, letter, promotion_token, repositories, standby
+from ansible_collections.relevo.dr.plugins.module_utils import (
+    clock,
+    handover_message,
+    host_files,
+    letter,
+    promotion_token,
+    repositories,
+    standby,
+)
 from ansible_collections.relevo.dr.plugins.module_utils.loss import Loss, measure, within
 from ansible_collections.relevo.dr.plugins.module_utils.milestone import Milestone
-from ansible_collections.relevo.dr.plugins.module_utils.postgresql import PostgresqlError, Psql
+from ansible_collections.relevo.dr.plugins.module_utils.postgresql import PostgresqlError, Psql, lsn_bytes
 from ansible_collections.relevo.dr.plugins.module_utils.probe import probe
 
 _SERVER = """
@@ -84,7 +95,7 @@ select pg_is_in_recovery() as in_recovery, (select system_identifier::text from 
 
 
 # What is only known when the old primary is fenced, and so may come by letter.
-LATE = {"drain": ("replay_target_lsn",), "promote": ("token", "signature", "ledger_tail")}
+LATE = {"drain": ("replay_target_lsn",), "promote": ("token", "signature", "ledger_tail"), "withdraw": ()}
 
 
 class Stop(Exception):
@@ -100,7 +111,8 @@ def drain(p: dict[str, Any], session: Psql) -> dict[str, Any]:
     left_out = repositories.leave_out(p["pgbackrest_config"], p["leave_out"], p["run_id"], "did not answer when the site was left")
     server = session.row(_SERVER)
     archive = None
-    if p["stanza"] and server["in_recovery"]:
+    # The shutdown of a planned run comes by replication or not at all: it ends no segment, so no archive gets it in time.
+    if p["stanza"] and server["in_recovery"] and not p.get("planned"):
         receiver = session.query("select received_tli from pg_stat_wal_receiver")
         timeline = receiver[0]["received_tli"] if receiver else server["timeline"]
         archive = standby.Archive(p["pgbackrest_config"], p["stanza"], server["segment_bytes"], timeline, 2.0)
@@ -114,6 +126,8 @@ def drain(p: dict[str, Any], session: Psql) -> dict[str, Any]:
         # What this host was told when it was protected counts as well: a controller's shorter list must not make the fence smaller.
         "old_hosts": sorted({*(old["host"] for old in p["old_hosts"]), *host_files.read_peers()}),
     }
+    if p.get("planned"):
+        challenge["handover_of"] = handover_message.chain(host_files.read_journal(1 << 20), p["run_id"])
     host_files.write_challenge(challenge)
     return {
         "position": position,
@@ -124,8 +138,8 @@ def drain(p: dict[str, Any], session: Psql) -> dict[str, Any]:
     }
 
 
-def check_token(p: dict[str, Any], system_identifier: str) -> None:
-    """Raises TokenError; the challenge's age is judged by this host's own clock within one boot."""
+def check_token(p: dict[str, Any], system_identifier: str) -> promotion_token.Token:
+    """The token, when it may be believed. Raises TokenError; the challenge's age is judged by this host's own clock within one boot."""
     challenge = host_files.read_challenge()
     if challenge is None or challenge.get("boot_id") != clock.boot_id():
         raise promotion_token.TokenError("this host made no challenge since it was started")
@@ -133,6 +147,25 @@ def check_token(p: dict[str, Any], system_identifier: str) -> None:
     token = promotion_token.parse(p["token"])
     age_seconds = clock.boottime_seconds() - float(challenge["boottime"])
     promotion_token.check(token, p["run_id"], p["host"], system_identifier, challenge, age_seconds, p["token_limit_seconds"])
+    return token
+
+
+def check_handover(p: dict[str, Any], session: Psql, handover: dict[str, Any]) -> None:
+    """Raises Stop unless this server has replayed the old primary's message and its shutdown after it."""
+    replayed = session.row("select pg_last_wal_replay_lsn()::text as lsn")["lsn"]
+    if not lsn_bytes(replayed) > lsn_bytes(handover["shutdown_lsn"]) > lsn_bytes(handover["from_lsn"]):
+        raise Stop(
+            "this standby has replayed up to %s and not the old primary's shutdown at %s. Next: see why it does not follow; nothing was promoted"
+            % (replayed, handover["shutdown_lsn"])
+        )
+    printed = handover_message.read_wal(p["bin_directory"], p["data_directory"], handover["timeline"], handover)
+    handover_message.judge(printed, handover)
+
+
+def withdraw(p: dict[str, Any], session: Psql) -> dict[str, Any]:
+    """After this no token can be answered: what was not promoted by now is not promoted by this run."""
+    host_files.drop_challenge()
+    return {"in_recovery": session.row(_SERVER)["in_recovery"]}
 
 
 def probe_old_hosts(p: dict[str, Any]) -> list[dict[str, Any]]:
@@ -169,7 +202,9 @@ def promote(p: dict[str, Any], session: Psql) -> dict[str, Any]:
     began_at = None
     probes: list[dict[str, Any]] = []
     if not already:
-        check_token(p, server["system_identifier"])
+        token = check_token(p, server["system_identifier"])
+        if p.get("planned"):
+            check_handover(p, session, token.handover or {})
         probes = probe_old_hosts(p)
         answering = [found["address"] for found in probes if found["result"] == "answers"]
         if answering:
@@ -178,6 +213,7 @@ def promote(p: dict[str, Any], session: Psql) -> dict[str, Any]:
                 % ", ".join(answering)
             )
         loss = check_loss(p, session)
+        p["begun"] = True
         host_files.write_journal(p["run_id"], "PROMOTE", "intent", token=p["token"], signature=p["signature"])
         began_at = clock.utc_now()
         standby.promote(session, p["timeout_seconds"])
@@ -198,7 +234,7 @@ def promote(p: dict[str, Any], session: Psql) -> dict[str, Any]:
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
-            "step": {"type": "str", "required": True, "choices": ["drain", "promote"]},
+            "step": {"type": "str", "required": True, "choices": ["drain", "promote", "withdraw"]},
             "run_id": {"type": "str", "required": True},
             "host": {"type": "str", "required": True},
             "data_directory": {"type": "path", "required": True},
@@ -219,6 +255,7 @@ def main() -> None:
             "accept_loss_seconds": {"type": "float"},
             "accept_loss_transactions": {"type": "int"},
             "accept_unmeasured": {"type": "bool", "default": False},
+            "planned": {"type": "bool", "default": False},
             "allowed_signers": {"type": "path", "default": "/etc/relevo/allowed_signers"},
             **letter.OPTIONS,
         },
@@ -238,17 +275,29 @@ def main() -> None:
                 result = drain(p, session)
                 host_files.write_journal(p["run_id"], name, "result", outcome="ok", position=result["position"])
                 detail = "replayed to %s" % result["position"]["replay_lsn"] if result["in_recovery"] else "is primary already"
+            elif p["step"] == "withdraw":
+                result = withdraw(p, session)
+                host_files.write_journal(p["run_id"], name, "result", outcome="ok")
+                detail = "no token is believed any more"
             else:
                 result = promote(p, session)
                 detail = (
                     "was primary already" if result["promotion"]["already"] else "timeline %d" % result["promotion"]["timeline"]
                 )
-    except (PostgresqlError, standby.DrainError, promotion_token.TokenError, host_files.LockError, Stop) as error:
+    except (
+        PostgresqlError,
+        standby.DrainError,
+        promotion_token.TokenError,
+        handover_message.HandoverError,
+        host_files.LockError,
+        Stop,
+    ) as error:
         loss = getattr(error, "loss", None)
         module.fail_json(
             msg="%s on %s: %s" % (name, p["host"], error),
             phase=phase.ended("failed", str(error)),
             loss=loss.as_dict() if loss else None,
+            begun=bool(p.get("begun")),
         )
     changed = p["step"] == "promote" and not result["promotion"]["already"]
     module.exit_json(changed=changed, phase=phase.ended(detail=detail), **result)

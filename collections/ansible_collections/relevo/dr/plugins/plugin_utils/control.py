@@ -59,6 +59,16 @@ class Control:
         """Keep a value under a name such as ``handover/proof.a-db1``; whole or not at all."""
         write_atomically(self._path(name), json.dumps(value))
 
+    def claim(self, name: str, value: Any) -> Any:
+        """Keep a value where there is none, and return the one that stands: of several that come at once, one wins."""
+        path = self._path(name)
+        aside = "%s/claim.%d" % (os.path.dirname(name), os.getpid())
+        self.write(aside, value)
+        with contextlib.suppress(FileExistsError):
+            os.link(self._path(aside), path)
+        os.unlink(self._path(aside))
+        return self.read(name)
+
     def read(self, name: str) -> Any:
         """A value that was kept. ControlError when it was not."""
         try:
@@ -85,8 +95,8 @@ class Control:
         if os.getppid() != self._playbook_pid:
             raise Aborted("ansible-playbook of run %s is gone" % self.run_id)
 
-    def wait(self, names: Iterable[str], seconds: float) -> list[Any]:
-        """Wait until every name is kept. Aborted when a part failed meanwhile or the time is over."""
+    def wait(self, names: Iterable[str], seconds: float, *, regardless: bool = False) -> list[Any]:
+        """Wait until every name is kept. Aborted when a part failed meanwhile (unless regardless of that) or the time is over."""
         wanted = list(names)
         deadline = time.monotonic() + seconds
         while True:
@@ -94,7 +104,7 @@ class Control:
             if not missing:
                 return [self.read(name) for name in wanted]
             self.check_alive()
-            failed = self.failed()
+            failed = None if regardless else self.failed()
             if failed:
                 raise Aborted(failed)
             if time.monotonic() > deadline:

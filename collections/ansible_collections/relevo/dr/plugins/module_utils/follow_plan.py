@@ -1,0 +1,102 @@
+# Copyright: the Relevo maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""How a stopped and fenced host becomes a standby of the new primary: what is left to do, or why it must not be done."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Optional
+
+from ansible_collections.relevo.dr.plugins.module_utils.postgresql import lsn_bytes
+from ansible_collections.relevo.dr.plugins.module_utils.refusal import Refusal
+
+START_ASIDE, PROVE, STOP, LIFT, UNMASK, START = "start aside", "prove", "stop", "lift", "unmask", "start"
+_FAILBACK = "run playbooks/failback.yml: it keeps what is only here, and then makes this host a standby"
+
+
+@dataclass(frozen=True)
+class Follower:
+    """What was found on the host.
+
+    unit_leads: whether the running server is systemd's. rebuilt, half: our mark that its data were taken from the new primary's lineage, or are being so.
+    """
+
+    running: bool
+    in_recovery: Optional[bool]
+    streaming: bool
+    signal: bool
+    fence: Optional[Mapping[str, Any]]
+    masked: bool
+    unit_leads: bool
+    rebuilt: bool
+    half: bool
+    control: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """The new primary's: its system, its timeline, and where that left its parent; fork_lsn is None where it never did."""
+
+    system_identifier: str
+    timeline: int
+    parent: Optional[int]
+    fork_lsn: Optional[str]
+
+
+def plan(found: Follower, lineage: Lineage, host: str) -> tuple[str, ...]:
+    """The steps that are left. Raises Refusal.
+
+    The mark is lifted only after the server, started aside of its unit and read-only, was seen to stream from the new primary.
+    """
+    if found.running and found.in_recovery is not True:
+        said = "a writable primary" if found.in_recovery is False else "a server that does not answer"
+        raise Refusal("FOLLOW", host, said, "a stopped server, or a standby", "stop: find out which primary the application uses")
+    identifier = found.control.get("Database system identifier")
+    if identifier != lineage.system_identifier:
+        raise Refusal("FOLLOW", host, "system %s" % identifier, "system %s" % lineage.system_identifier, "is this the right host?")
+    if found.running and not found.fence and not found.masked and found.unit_leads:
+        return () if found.streaming else (PROVE,)
+    if found.fence is None:
+        # Lifted already, by a run that ended right after it.
+        start = () if found.running and found.unit_leads else (*((STOP,) if found.running else ()), START)
+        return (*((UNMASK,) if found.masked else ()), *start, PROVE)
+    if not found.running:
+        _safe(found, lineage, host)
+    aside = () if found.running else (START_ASIDE,)
+    return (*aside, PROVE, STOP, LIFT, UNMASK, START, PROVE)
+
+
+def _safe(found: Follower, lineage: Lineage, host: str) -> None:
+    """PostgreSQL itself would follow from pages that are newer than the fork, and say nothing."""
+    if found.half:
+        raise Refusal("FOLLOW", host, "a rebuild that did not end", "data that are whole", _FAILBACK)
+    if not found.signal:
+        raise Refusal("FOLLOW", host, "no standby.signal", "one: without it this host would start writable", _FAILBACK)
+    if found.rebuilt:
+        return
+    reason = diverged(found.control, lineage)
+    if reason:
+        raise Refusal("FOLLOW", host, reason, "data that end before the new primary's timeline begins", _FAILBACK)
+
+
+def diverged(control: Mapping[str, str], lineage: Lineage) -> Optional[str]:
+    """Why a stopped server's data are not, or may not be, an earlier state of the new primary's; None when they are."""
+    state = control.get("Database cluster state")
+    timeline = int(control.get("Latest checkpoint's TimeLineID") or 0)
+    recovered = int(control.get("Min recovery ending loc's timeline") or 0)
+    if state == "shut down in recovery" and lineage.timeline in (timeline, recovered):
+        return None
+    if lineage.fork_lsn is None or timeline != lineage.parent:
+        return "data of timeline %d, and a new primary on timeline %d that left timeline %s" % (
+            timeline,
+            lineage.timeline,
+            lineage.parent,
+        )
+    label = {"shut down": "Latest checkpoint location", "shut down in recovery": "Minimum recovery ending location"}.get(str(state))
+    if label is None:
+        return "a server that was not shut down cleanly (%s)" % state
+    end = control.get(label) or "0/0"
+    if lsn_bytes(end) > lsn_bytes(lineage.fork_lsn):
+        return "data up to %s, behind the fork at %s" % (end, lineage.fork_lsn)
+    return None

@@ -1,0 +1,161 @@
+#!/usr/bin/python
+# Copyright: the Relevo maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: standby_follow
+short_description: Let a fenced host follow the new primary, and lift its fence on the proof of it
+description:
+  - Starts the server read-only and aside of its masked unit, and waits until it streams from the new primary on the new primary's timeline and has caught up.
+    Only then the fence mark is taken away, the unit unmasked and started.
+  - Data that do not end before the new primary's timeline begins are refused; PostgreSQL would follow from them without a word.
+  - Acts only while this host's lock is held by the run. What is done already is not done again.
+options:
+  system_identifier: {description: The new primary's system identifier., type: str, required: true}
+  timeline: {description: The new primary's timeline., type: int, required: true}
+  parent: {description: The timeline that it left., type: int}
+  fork_lsn: {description: Where it left it., type: str}
+  run_id: {description: The run., type: str, required: true}
+  host_name: {description: Inventory name of this host., type: str, required: true}
+  cluster_version: {description: Major version., type: str, required: true}
+  cluster_name: {description: Debian's name of the cluster., type: str, default: main}
+  data_directory: {description: PGDATA., type: path, required: true}
+  config_directory: {description: Directory of postgresql.conf., type: path, required: true}
+  bin_directory: {description: Directory of psql and pg_ctl., type: path, required: true}
+  unit: {description: The systemd unit., type: str, required: true}
+  port: {description: Port of the server., type: int, default: 5432}
+  owner: {description: Operating system user of the cluster., type: str, default: postgres}
+  primary: {description: How the monitoring role connects to the new primary (libpq)., type: str, required: true}
+  catchup_timeout: {description: Seconds until it must have caught up., type: int, default: 3600}
+attributes:
+  check_mode: {support: full, description: Says what would be done.}
+author: The Relevo maintainers (@relevo)
+"""
+
+EXAMPLES = r"""
+- name: Follow the new primary
+  relevo.dr.standby_follow:
+    system_identifier: "7400000000000000001"
+    timeline: 2
+    parent: 1
+    fork_lsn: 0/5000000
+    run_id: 20261124T121530Z-switchover-1f3a
+    host_name: a-db1
+    cluster_version: "17"
+    data_directory: /var/lib/postgresql/17/main
+    config_directory: /etc/postgresql/17/main
+    bin_directory: /usr/lib/postgresql/17/bin
+    unit: postgresql@17-main.service
+    primary: host=b-db1 user=relevo_monitor dbname=postgres
+"""
+
+RETURN = r"""
+steps: {description: What was done., returned: success, type: list, elements: str}
+proof: {description: "streaming, timeline, replay_lsn, and at, by the new primary's clock.", returned: success, type: dict}
+phase: {description: The milestone., returned: success, type: dict}
+"""
+
+import contextlib
+import os
+import subprocess
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.relevo.dr.plugins.module_utils import follow_plan, host_files, server_start, server_stop
+from ansible_collections.relevo.dr.plugins.module_utils.milestone import Milestone
+from ansible_collections.relevo.dr.plugins.module_utils.postgresql import PostgresqlError, controldata
+from ansible_collections.relevo.dr.plugins.module_utils.refusal import Refusal
+from ansible_collections.relevo.dr.plugins.module_utils.server_start import StartError
+from ansible_collections.relevo.dr.plugins.module_utils.standby_steps import BuildError, Steps
+
+
+def observe(p: dict[str, Any], server: server_stop.Server, steps: Steps) -> follow_plan.Follower:
+    site = steps.observe()
+    control: dict[str, str] = {}
+    with contextlib.suppress(PostgresqlError):
+        control = controldata(server.bin_directory, server.data_directory, server.owner)
+    build = site.build if site.build and site.build.get("data_directory") == p["data_directory"] else None
+    return follow_plan.Follower(
+        running=site.running,
+        in_recovery=site.in_recovery,
+        streaming=site.streaming,
+        signal=os.path.exists(server_start.signal_path(server)),
+        fence=site.fence,
+        masked=server_stop.masked(server.unit),
+        unit_leads=server_start.unit_leads(server.unit),
+        rebuilt=build is not None and bool(build.get("restored")),
+        half=build is not None and not build.get("restored"),
+        control=control,
+    )
+
+
+def take(p: dict[str, Any], server: server_stop.Server, steps: Steps, names: tuple[str, ...]) -> dict[str, Any]:
+    proof: dict[str, Any] = {}
+    for name in names:
+        if name == follow_plan.START_ASIDE:
+            server_start.start_aside(server, p["config_directory"])
+        elif name == follow_plan.PROVE:
+            steps.wait()
+            proof = steps.proof(p["timeline"])
+        elif name == follow_plan.STOP:
+            server_start.stop_aside(server, 60)
+        elif name == follow_plan.LIFT:
+            host_files.lift_fence()
+            steps.done()
+        elif name == follow_plan.UNMASK:
+            server_start.unmask(server.unit)
+        else:
+            server_start.start_unit(server.unit)
+    return proof
+
+
+def main() -> None:
+    module = AnsibleModule(
+        argument_spec={
+            "system_identifier": {"type": "str", "required": True},
+            "timeline": {"type": "int", "required": True},
+            "parent": {"type": "int"},
+            "fork_lsn": {"type": "str"},
+            "run_id": {"type": "str", "required": True},
+            "host_name": {"type": "str", "required": True},
+            "cluster_version": {"type": "str", "required": True},
+            "cluster_name": {"type": "str", "default": "main"},
+            "data_directory": {"type": "path", "required": True},
+            "config_directory": {"type": "path", "required": True},
+            "bin_directory": {"type": "path", "required": True},
+            "unit": {"type": "str", "required": True},
+            "port": {"type": "int", "default": 5432},
+            "owner": {"type": "str", "default": "postgres"},
+            "primary": {"type": "str", "required": True},
+            "catchup_timeout": {"type": "int", "default": 3600},
+        },
+        supports_check_mode=True,
+    )
+    p = module.params
+    server = server_stop.Server(p["unit"], p["data_directory"], p["bin_directory"], p["port"], p["owner"])
+    lineage = follow_plan.Lineage(p["system_identifier"], p["timeline"], p["parent"], p["fork_lsn"])
+    steps, phase = Steps(p), Milestone("FOLLOW", p["host_name"])
+    try:
+        names = follow_plan.plan(observe(p, server, steps), lineage, p["host_name"])
+        proof: dict[str, Any] = {}
+        if names and not module.check_mode:
+            with host_files.acting(p["run_id"]):
+                host_files.extend_lock(p["run_id"], p["catchup_timeout"] + 120)
+                host_files.write_journal(p["run_id"], "FOLLOW", "intent")
+                proof = take(p, server, steps, names)
+                host_files.write_journal(p["run_id"], "FOLLOW", "result", outcome="ok", proof=proof)
+        elif not module.check_mode:
+            proof = steps.proof(p["timeline"])
+    except (Refusal, BuildError, StartError, PostgresqlError, subprocess.TimeoutExpired, host_files.LockError) as error:
+        said = str(error)
+        module.fail_json(msg="FOLLOW on %s: %s" % (p["host_name"], said), phase=phase.ended("failed", said))
+    detail = "streams on timeline %s" % proof.get("timeline")
+    module.exit_json(
+        changed=bool(set(names) - {follow_plan.PROVE}), steps=list(names), proof=proof, phase=phase.ended(detail=detail)
+    )
+
+
+if __name__ == "__main__":
+    main()

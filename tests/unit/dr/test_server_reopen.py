@@ -1,0 +1,47 @@
+"""A fence is taken away only by the run that made it, or by the one that goes on for it."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.relevo.dr.plugins.module_utils import host_files
+from ansible_collections.relevo.dr.plugins.module_utils.server_start import StartError
+from ansible_collections.relevo.dr.plugins.modules.server_reopen import check_fence
+
+
+@pytest.fixture(autouse=True)
+def state(tmp_path, monkeypatch):
+    monkeypatch.setattr(host_files, "STATE_DIRECTORY", str(tmp_path / "relevo"))
+
+
+def test_a_host_without_a_fence_was_never_stopped():
+    assert check_fence("run") is False
+
+
+def test_the_own_fence_goes_and_one_of_the_dead_run_before_it():
+    host_files.write_fence({"run_id": "dead"})
+    host_files.write_journal("run", "LOCK", "result", outcome="ok", taken_over="dead")
+    assert check_fence("run") is True
+    assert check_fence("dead") is True
+
+
+@pytest.mark.parametrize("mark", [{"run_id": "another"}, {"by": "relevo-guard"}], ids=["another run", "the guard"])
+def test_no_other_fence_is_touched(mark):
+    host_files.write_fence(mark)
+    with pytest.raises(StartError, match="not of this run"):
+        check_fence("run")
+
+
+def test_a_lifted_fence_is_gone():
+    host_files.write_fence({"run_id": "run"})
+    host_files.lift_fence()
+    host_files.lift_fence()
+    assert host_files.read_fence() is None
+
+
+def test_the_last_promotion_is_the_one_that_was_one():
+    intent = {"phase": "PROMOTE", "kind": "intent", "at": "1"}
+    done = {"phase": "PROMOTE", "kind": "result", "promotion": {"already": False, "promoted_at": "2"}}
+    again = {"phase": "PROMOTE", "kind": "result", "promotion": {"already": True, "promoted_at": "9"}}
+    assert host_files.last_promotion([intent, done, again]) == "2"
+    assert host_files.last_promotion([intent, again]) == "1"
+    assert host_files.last_promotion([again]) is None
