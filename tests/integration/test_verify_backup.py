@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
 import json
+import re
 import shutil
 import time
 from collections.abc import Iterator
@@ -14,7 +16,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 
-from .conftest import INVENTORY, ROOT, Bench, Run
+from .conftest import DRILL, INVENTORY, ROOT, Bench, Run
 
 STORE, READER, PRIMARY = "b-store1", "b-db1", "a-db1"
 BUCKET = "/srv/store/relevo-b/minimarket"
@@ -150,6 +152,9 @@ def test_backups_that_are_whole_pass_and_an_unchanged_repository_is_not_read_aga
     assert first["objects_read"] == first["objects"] > first["segments"] > 4
     assert first["restorable_until"]
     run = verify(stored)
+    files = {(gate["id"], gate["host"].split(",")[0]) for gate in run.record["gates"] if gate["verdict"] == "pass"}
+    for host in ("a-db1", "b-db1", "a-app1", "b-app1"):
+        assert {("FILESAGE", host), ("FILESSIZE", host), ("FILESDATA", host)} <= files
     assert run.code == 0, run.output[-3000:]
     second = run.record["measures"]["backup_verification"]["1"]
     # The probe of the archive wrote a segment or two.
@@ -210,6 +215,44 @@ def test_a_backup_that_is_too_old(stored, tmp_path):
     red(old, "G05", "too old")
 
 
+def emptied(text: str) -> tuple[str, str]:
+    """backup.info with a newest backup of no bytes, and its label. The file's last line is its checksum, as pgBackRest makes it."""
+    sections: dict[str, dict[str, str]] = {}
+    for line in text.splitlines():
+        if line.startswith("["):
+            section = sections.setdefault(line[1:-1], {})
+        elif "=" in line:
+            name, _, value = line.partition("=")
+            section[name] = value
+    sections["backrest"].pop("backrest-checksum")
+    newest = max(sections["backup:current"])
+    described = sections["backup:current"][newest]
+    sections["backup:current"][newest] = re.sub(r'("backup-info-size(?:-delta)?":)\d+', r"\g<1>0", described)
+    parts = ('"%s":{%s}' % (name, ",".join(f'"{key}":{value}' for key, value in keys.items())) for name, keys in sections.items())
+    digest = hashlib.sha1(("{" + ",".join(parts) + "}").encode(), usedforsecurity=False).hexdigest()
+    lines = [
+        line for name, keys in sections.items() for line in (f"[{name}]", *(f"{key}={value}" for key, value in keys.items()), "")
+    ]
+    return "\n".join([*lines, "[backrest]", f'backrest-checksum="{digest}"', ""]), newest
+
+
+@pytest.mark.full
+def test_a_backup_that_is_empty(stored):
+    places = ["backup/minimarket/backup.info", "backup/minimarket/backup.info.copy"]
+    text, label = emptied(pgbackrest(stored, "--repo=1", "repo-get", places[0]))
+    in_bucket(stored, "mkdir /tmp/info; cp -p backup/minimarket/backup.info* /tmp/info")
+    try:
+        for place in places:
+            words = ["runuser", "-u", "postgres", "--", "pgbackrest", "--stanza=minimarket", "--repo=1", "repo-put", place]
+            stored.inside(PRIMARY, *words, text=text)
+        time.sleep(CACHE_SECONDS)
+        red(stored, "G05", label, "empty")
+    finally:
+        in_bucket(stored, "cp -p /tmp/info/* backup/minimarket; rm -r /tmp/info")
+        time.sleep(CACHE_SECONDS)
+    green(stored)
+
+
 @pytest.mark.full
 def test_an_archive_command_that_only_pretends(stored):
     stored.sql(PRIMARY, "alter system set archive_command = '/bin/true'", "postgres")
@@ -244,6 +287,124 @@ def test_a_page_that_was_damaged_before_the_backup(stored):
         stored.sql(PRIMARY, "checkpoint", "postgres")
     begin_anew(stored)
     green(stored)
+
+
+# -- the files of the hosts, in the same record --
+
+
+@pytest.mark.full
+def test_damaged_files_are_named_beside_whole_backups_and_a_silent_application_host_keeps_nobody_from_looking(stored):
+    place = "/srv/store/relevo-b/files/b-app1/data"
+    pack = stored.inside(STORE, "bash", "-c", f"ls -S {place}/*/* | head -n 1").strip()
+    stored.inside(STORE, "bash", "-ec", FLIP.replace("FILE", pack))
+    stored.verb("power-off", "a-app1")
+    try:
+        time.sleep(CACHE_SECONDS)
+        run = verify(stored, full=True)
+        assert run.code != 0
+        gates = run.record["gates"]
+        assert {
+            gate["host"].split(",")[0]: gate["verdict"]
+            for gate in gates
+            if gate["id"] == "FILESDATA" and "repository 1" in gate["host"]
+        } == {
+            "a-db1": "pass",
+            "b-db1": "pass",
+            "b-app1": "fail",
+        }
+        assert [gate["verdict"] for gate in gates if gate["id"] == "FILESREPO" and gate["host"] == "a-app1"] == ["unknown"]
+        assert {gate["verdict"] for gate in gates if gate["id"] in ("G04", "OBJECTS", "CONTENT", "WAL")} == {"pass"}
+        assert f"pack {pack.rsplit('/', 1)[-1]}" in " ".join(run.output.split())
+        assert run.record["verdict"] == "failed"
+    finally:
+        stored.inside(STORE, "bash", "-ec", FLIP.replace("FILE", pack))
+        stored.verb("power-on", "a-app1")
+        time.sleep(CACHE_SECONDS)
+    stored.wait_until_serving()
+    green(stored)
+
+
+# -- Debian's check_pgbackrest, an oracle of continuity that shares no line with us --
+
+
+def oracle(bench: Bench, host: str = PRIMARY, repository: int = 1) -> dict[str, str]:
+    """What it says of a repository: its verdict, and the first and last segment that is missing, if any."""
+    words = ["check_pgbackrest", "--service=archives", "--stanza=minimarket", f"--repo={repository}", "--output=json"]
+    answer = json.loads(bench.inside(host, "runuser", "-u", "postgres", "--", *words, check=False))[0]
+    found = re.search(r"wrong sequence, (\d+) missing file\(s\) \((\w+) / (\w+)\)", answer["message"])
+    if not found and answer["status"]["code"]:
+        found = re.search(r"(min) WAL not found: ((\w+))", answer["message"])
+    return {
+        "verdict": answer["status"]["message"],
+        "missing": f"{found.group(2)} {found.group(3)}" if found else "",
+        "oldest": answer.get("long_message", {}).get("oldest_archive", ""),
+        "newest": answer.get("long_message", {}).get("latest_archive", ""),
+        "said": json.dumps(answer),
+    }
+
+
+def continuity(run: Run, repository: int = 1) -> dict[str, str]:
+    """What our own verification says of the same."""
+    return [gate for gate in run.record["gates"] if gate["id"] == "G04"][repository - 1]
+
+
+def both_miss(bench: Bench, files: list[str], *, host: str = PRIMARY) -> None:
+    """With these segments gone both say so, and name the same ones; with them back both are content."""
+    names = sorted(file.rsplit("/", 1)[-1].split("-")[0] for file in files)
+    in_bucket(bench, "mkdir /tmp/held; " + " ".join(f"mv {file} /tmp/held;" for file in files))
+    try:
+        time.sleep(CACHE_SECONDS)
+        theirs, ours = oracle(bench, host), continuity(verify(bench))
+        assert theirs["verdict"] in ("WARNING", "CRITICAL"), theirs["said"]
+        assert theirs["missing"] == f"{names[0]} {names[-1]}", theirs["said"]
+        assert ours["verdict"] == "fail"
+        assert re.findall(r"\b[0-9A-F]{24}\b", ours["observed"]) == names
+    finally:
+        in_bucket(bench, " ".join(f"mv /tmp/held/{file.rsplit('/', 1)[-1]} {file};" for file in files) + "rmdir /tmp/held")
+        time.sleep(CACHE_SECONDS)
+    assert oracle(bench, host)["verdict"] == "OK"
+
+
+@pytest.mark.full
+def test_the_oracle_and_our_verification_say_the_same_of_the_wal(stored):
+    for _ in range(3):
+        stored.sql(PRIMARY, "insert into public.load values ('after the newest backup')")
+        stored.sql(PRIMARY, "select pg_switch_wal()")
+    time.sleep(CACHE_SECONDS)
+    ours = continuity(verify(stored))
+    theirs = oracle(stored)
+    assert (theirs["verdict"], theirs["missing"], ours["verdict"]) == ("OK", "", "pass"), theirs["said"]
+
+    backups = json.loads(pgbackrest(stored, "--repo=1", "--output=json", "info"))[0]["backup"]
+    files = in_bucket(stored, f"find {SEGMENTS}").splitlines()
+    by_name = {file.rsplit("/", 1)[-1].split("-")[0]: file for file in files}
+    # Nothing is between them but what both see: the oldest that a backup needs, and the newest that there is.
+    assert (theirs["oldest"], theirs["newest"]) == (backups[0]["archive"]["start"], max(by_name))
+    of_the_oldest_backup = by_name[backups[0]["archive"]["start"]]
+    of_a_backup = by_name[backups[1]["archive"]["stop"]]
+    after_the_newest = next(file for name, file in sorted(by_name.items()) if name > backups[-1]["archive"]["stop"])
+    for gone in ([of_the_oldest_backup], [of_a_backup], [after_the_newest], [of_a_backup, after_the_newest]):
+        both_miss(stored, gone)
+    green(stored)
+
+
+@pytest.mark.full
+def test_the_oracle_and_our_verification_say_the_same_across_a_failover(bench, tmp_path):
+    moved = bench.with_inventory(inventory(tmp_path, dr_backup_periods=0))
+    run = moved.run("failover", **DRILL, dr_accept_loss_seconds="5")
+    assert run.code == 0, run.output[-3000:]
+    for _ in range(2):
+        moved.sql("b-db1", "select pg_logical_emit_message(true, 'test', 'x')")
+        moved.sql("b-db1", "select pg_switch_wal()")
+    time.sleep(CACHE_SECONDS)
+    ours, theirs = continuity(verify(moved)), oracle(moved, "b-db1")
+    assert (theirs["verdict"], theirs["missing"], ours["verdict"]) == ("OK", "", "pass"), theirs["said"]
+    assert ours["observed"].endswith("on timelines 1, 2")
+    by_name = {file.rsplit("/", 1)[-1].split("-")[0]: file for file in in_bucket(moved, f"find {SEGMENTS}").splitlines()}
+    first_of_child = min(name for name in by_name if name.startswith("00000002"))
+    last_of_parent = max(name for name in by_name if name.startswith("00000001") and name[8:] < first_of_child[8:])
+    for gone in ([by_name[last_of_parent]], [by_name[first_of_child]]):
+        both_miss(moved, gone, host="b-db1")
 
 
 # -- a repository that cannot be used: red, in bounded time, with a sentence --
@@ -318,6 +479,61 @@ def test_a_store_that_answers_503(stopped_store):
         unusable(stopped_store, "503")
     finally:
         stopped_store.inside(STORE, "systemctl", "stop", "busy")
+
+
+# In front of the store itself: everything goes through as it is, but the time that the store tells.
+LATE = """
+import email.utils, http.client, http.server, ssl, time
+class Late(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def answer(self):
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        behind = http.client.HTTPSConnection("127.0.0.1", 8443, context=ssl._create_unverified_context())
+        behind.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+        for name, value in self.headers.items():
+            behind.putheader(name, value)
+        behind.endheaders(body)
+        reply = behind.getresponse()
+        content = reply.read()
+        self.send_response_only(reply.status, reply.reason)
+        for name, value in reply.getheaders():
+            if name.lower() not in ("date", "connection", "transfer-encoding", "content-length"):
+                self.send_header(name, value)
+        self.send_header("Date", email.utils.formatdate(time.time() - 1200, usegmt=True))
+        self.send_header("Content-Length", reply.getheader("Content-Length") or str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = answer
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain("/etc/ssl/relevo-lab/host.pem", "/etc/ssl/relevo-lab/host.key")
+server = http.server.ThreadingHTTPServer(("", 443), Late)
+server.socket = context.wrap_socket(server.socket, server_side=True)
+server.serve_forever()
+"""
+BEHIND = """
+sed 's/--addr :443/--addr 127.0.0.1:8443/' /etc/systemd/system/relevo-lab-store.service > /run/systemd/system/behind.service
+systemctl daemon-reload
+systemctl start behind
+"""
+
+
+@pytest.mark.full
+def test_a_store_whose_clock_is_20_minutes_off(stopped_store):
+    stopped_store.inside(STORE, "bash", "-ec", BEHIND)
+    stopped_store.inside(STORE, "install", "/dev/stdin", "/root/late.py", text=LATE)
+    stopped_store.inside(STORE, "systemd-run", "--quiet", "--unit=late", "python3", "/root/late.py")
+    try:
+        ask = ("curl", "-sk", "-o", "/dev/null", "-w", "%{http_code}", "https://b-store1/")
+        stopped_store.wait("the store answers", lambda: stopped_store.inside(READER, *ask, check=False) in ("200", "403"))
+        run = verify(stopped_store)
+        assert run.code != 0
+        failing = {gate["id"]: gate for gate in run.record["gates"] if gate["verdict"] == "fail"}
+        assert list(failing) == ["G17"], failing
+        assert "s behind this host's" in failing["G17"]["observed"]
+        assert "repository 1" in failing["G17"]["host"]
+        assert "set the clock" in failing["G17"]["next_action"]
+    finally:
+        stopped_store.inside(STORE, "systemctl", "stop", "late", "behind")
 
 
 @pytest.mark.full

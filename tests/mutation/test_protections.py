@@ -544,6 +544,27 @@ FAST = [
         "if False:",
         "tests/unit/runner/test_verdict.py",
     ),
+    Protection(
+        "files of one host that are not proven, while the database's backups are",
+        f"{DR}/action/refuse.py",
+        "        if not sentences:",
+        '        if not judgement["sentences"]:',
+        "tests/unit/dr/test_findings.py",
+    ),
+    Protection(
+        "a silent host that ends the run before the others were looked at",
+        f"{DR}/plugin_utils/finding_action.py",
+        'UNKNOWN if answer.get("unreachable") else FAIL',
+        "FAIL",
+        "tests/unit/dr/test_findings.py",
+    ),
+    Protection(
+        "a hole in the WAL on no timeline of the restore's path",
+        f"{DR}/module_utils/restore_path.py",
+        "if not any(Segment(timeline, number) in archive.segments for timeline in here):",
+        "if not any(Segment(timeline, number) in archive.segments for timeline in range(9)):",
+        "tests/unit/dr/test_restore_path.py",
+    ),
 ]
 
 ON_THE_LABORATORY = [

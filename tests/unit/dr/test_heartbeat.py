@@ -116,5 +116,12 @@ def test_a_timer_is_judged_by_whether_it_will_run(of_timer, of_service, succeeds
     assert words in observed
 
 
+@pytest.mark.parametrize(
+    ("of_timer", "expected"), [({"LoadState": "not-found"}, "not_applicable"), ({"ActiveState": "inactive"}, "fail"), ({}, "pass")]
+)
+def test_what_nobody_installed_spoils_nothing_where_it_need_not_be_and_what_is_installed_must_run(of_timer, expected):
+    assert timer.judge({**TIMER, **of_timer}, SERVICE, True, installed=False)[0] == expected
+
+
 def test_a_systemd_that_does_not_answer_is_unknown():
-    assert timer.judge({}, SERVICE, True)[0] == "unknown"
+    assert timer.judge({}, SERVICE, True)[0] == timer.judge({}, SERVICE, True, installed=False)[0] == "unknown"

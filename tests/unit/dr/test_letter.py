@@ -85,3 +85,11 @@ def test_the_box_is_the_owners_alone():
     with pytest.raises(letter.NoLetter):
         letter.complete(waiting(0.01), "run")
     assert Path(letter.box("run")).stat().st_mode & 0o077 == 0
+
+
+def test_a_module_that_went_on_can_be_told_to_stop():
+    Path(letter.box("run")).mkdir(parents=True)
+    assert letter.withdrawn(waiting(), "run") is None
+    put({letter.WITHDRAWN: "b-db1 failed"})()
+    assert letter.withdrawn(waiting(), "run") == "b-db1 failed"
+    assert letter.withdrawn({"letter": ""}, "run") is None

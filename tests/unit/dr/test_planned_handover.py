@@ -73,7 +73,7 @@ class Staged:
     def ready(self, _seconds):
         return True
 
-    def go(self, late):
+    def go(self, late, _stop=None):
         return self._action.ask(self._module, {**self._arguments, **late})
 
     def give_up(self, _reason):

@@ -4,6 +4,7 @@ import datetime
 
 from ansible_collections.relevo.dr.plugins.module_utils import restore_path
 from ansible_collections.relevo.dr.plugins.module_utils.restore_target import Leg, path
+from ansible_collections.relevo.dr.plugins.module_utils.wal_archive import Archive, Fork, Segment, segment_name
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,28 +20,6 @@ rmgr: Heap        len (rec/tot):     71/    71, tx:        740, lsn: 0/030021F8,
 """
 
 
-def test_the_files_of_an_archive_are_segments_and_histories_by_timeline():
-    segments, histories = restore_path.names(
-        [
-            ".",
-            "0000000100000000",
-            f"0000000100000000/000000010000000000000003-{DIGEST}.zst",
-            f"0000000100000000/000000010000000000000002-{DIGEST}",
-            "0000000100000000/000000010000000000000002.00000028.backup",
-            f"0000000100000000/000000010000000000000004.partial-{DIGEST}.zst",
-            f"0000000200000000/000000020000000000000004-{DIGEST}.lz4",
-            "00000002.history",
-        ]
-    )
-    assert segments == {1: ["000000010000000000000002", "000000010000000000000003"], 2: ["000000020000000000000004"]}
-    assert histories == [2]
-
-
-def test_a_history_names_its_parents_and_where_each_was_left():
-    text = "1\t0/3000148\tno recovery target specified\n\n2\t1/0\tbefore 2026-11-25 03:27:20 UTC # by hand\n"
-    assert restore_path.history(text) == [(1, 0x3000148), (2, 1 << 32)]
-
-
 def test_commits_and_restore_points_are_read_from_a_dump():
     records = restore_path.records(DUMP)
     assert [record.position for record in records][-1] == 0x30021F8
@@ -49,36 +28,31 @@ def test_commits_and_restore_points_are_read_from_a_dump():
     assert [record.point for record in records if record.point] == ["before two"]
 
 
-@given(st.integers(1, 99), st.integers(0, 1 << 40), st.sampled_from([MIB, 16 * MIB, 1024 * MIB]))
-def test_the_name_of_a_segment_and_its_beginning_belong_together(timeline, position, size):
-    name = restore_path.segment_name(timeline, position, size)
-    assert restore_path.segment_start(name, size) <= position < restore_path.segment_start(name, size) + size
-    assert int(name[:8], 16) == timeline
+def archive(*segments):
+    return Archive(dict.fromkeys(segments, (DIGEST,)))
+
+
+def on(timeline, *numbers):
+    return [Segment(timeline, number) for number in numbers]
 
 
 def names(timeline, *numbers):
-    return [restore_path.segment_name(timeline, number * 16 * MIB, 16 * MIB) for number in numbers]
+    return [segment_name(segment) for segment in on(timeline, *numbers)]
 
 
 def test_a_gap_is_named_and_what_an_ancestor_or_a_child_holds_is_none():
-    legs = path({2: [(1, 5 * 16 * MIB + 100)]}, 2)
-    whole = {1: names(1, 2, 3, 4), 2: names(2, 5, 6, 7)}
+    legs = path({2: [Fork(1, 5 * 16 * MIB + 100)]}, 2)
+    whole = archive(*on(1, 1, 2, 3, 4), *on(2, 5, 6, 7))
     assert restore_path.missing(whole, legs, 2 * 16 * MIB + 40, 7 * 16 * MIB + 9, 16 * MIB) == []
-    gap = {1: names(1, 2, 4), 2: names(2, 5, 7)}
+    gap = archive(*on(1, 1, 2, 4), *on(2, 5, 7))
     assert restore_path.missing(gap, legs, 2 * 16 * MIB + 40, 7 * 16 * MIB + 9, 16 * MIB) == [*names(1, 3), *names(2, 6)]
     # What the parent wrote after it was left is of no use.
-    beyond = {1: names(1, 2, 3, 4, 5, 6), 2: names(2, 5, 7)}
+    beyond = archive(*on(1, 1, 2, 3, 4, 5, 6), *on(2, 5, 7))
     assert restore_path.missing(beyond, legs, 2 * 16 * MIB, 7 * 16 * MIB + 9, 16 * MIB) == names(2, 6)
 
 
-def test_the_segment_of_a_position_is_found_or_not():
-    assert restore_path.holding(names(1, 2, 3), 3 * 16 * MIB + 5, 16 * MIB) == names(1, 3)[0]
-    assert restore_path.holding(names(1, 2, 3), 4 * 16 * MIB, 16 * MIB) is None
-
-
-@given(st.sets(st.integers(0, 40)), st.integers(0, 20), st.integers(1, 20))
-def test_nothing_is_missing_exactly_when_every_segment_is_there(numbers, first, count):
-    have = {1: sorted(names(1, *numbers))}
+@given(st.sets(st.integers(0, 40)), st.integers(0, 20), st.integers(1, 20), st.integers(1, 20))
+def test_exactly_what_is_not_there_is_missing_up_to_a_limit(numbers, first, count, limit):
     begin, end = first * 16 * MIB, (first + count) * 16 * MIB
     expected = names(1, *[number for number in range(first, first + count) if number not in numbers])
-    assert restore_path.missing(have, [Leg(1)], begin, end, 16 * MIB, limit=100) == expected
+    assert restore_path.missing(archive(*on(1, *numbers)), [Leg(1)], begin, end, 16 * MIB, limit) == expected[:limit]

@@ -25,6 +25,8 @@ class Action:
         except letter.NoLetter as error:
             self.note(f"left: {error}")
             return {"failed": True, "msg": str(error)}
+        while arguments.get("patient") and not letter.withdrawn(arguments, "run"):
+            time.sleep(0.01)
         self.note("acted")
         return {"changed": True, "module": module, "token": completed["token"]}
 
@@ -51,8 +53,8 @@ def action(tmp_path, monkeypatch):
     return Action(tmp_path / "log")
 
 
-def staged(action):
-    return StagedModule(action, "run", "promote", "relevo.dr.standby_promote", {"token": ""}, 20)
+def staged(action, **more):
+    return StagedModule(action, "run", "promote", "relevo.dr.standby_promote", {"token": "", **more}, 20)
 
 
 def test_it_waits_and_goes_on_with_what_the_letter_brings(action):
@@ -74,6 +76,14 @@ def test_told_that_its_part_is_over_it_leaves_without_acting(action):
     while not action.noted() and time.monotonic() < limit:
         time.sleep(0.01)
     assert "acted" not in action.noted()
+
+
+def test_one_that_went_on_and_waits_for_another_hosts_part_hears_that_it_failed(action):
+    module = staged(action, patient=True)
+    asked = []
+    answer = module.go({"token": "signed"}, lambda: asked.append(1) or ("b-db1: nothing was promoted" if len(asked) > 1 else None))
+    assert answer["changed"]
+    assert len(asked) == 2
 
 
 @pytest.mark.parametrize("wrong", ["broken", "deaf"])

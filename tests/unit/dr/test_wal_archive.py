@@ -48,6 +48,15 @@ def test_what_is_no_segment_is_left_out():
     assert found.histories == {2}
 
 
+def test_the_names_of_segments_are_known_before_their_size():
+    listing = [
+        "0000000100000000",
+        "00000002.history",
+        *(f"0000000{line}00000000/0000000{line}00000000000000FF-{SHA}.lz4" for line in (2, 1)),
+    ]
+    assert wal_archive.segment_names(listing) == ["0000000100000000000000FF", "0000000200000000000000FF"]
+
+
 @given(st.integers(0, 300), st.integers(2, 40), st.data())
 def test_exactly_the_holes_are_missing(first, count, data):
     every = run(1, first, first + count)
@@ -76,7 +85,7 @@ def test_a_backup_behind_the_fork_does_not_need_the_parent():
 
 
 def test_the_history_of_a_grandchild_names_its_parent_last():
-    text = "1\t0/8000028\tno recovery target specified\n\n2\t0/C0000A0\tno recovery target specified\n"
+    text = "1\t0/8000028\tno recovery target specified\n\n# 9\t0/9\n2\t0/C0000A0\tbefore 2026-11-25 UTC # by hand\n"
     assert wal_archive.read_history(text) == [Fork(1, 0x8000028), Fork(2, 0xC0000A0)]
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import tempfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from unittest import mock
 
 from ansible_collections.relevo.dr.plugins.module_utils import witness_log
 from hypothesis import given
@@ -55,6 +57,22 @@ def test_the_tail_reaches_into_older_files() -> None:
         assert not witness_log.reaches_further(str(path), 10_000)
 
 
+@given(
+    st.lists(st.lists(st.sampled_from(["accepted", "refused"]), max_size=40), min_size=1, max_size=3),
+    st.integers(16, 4096),
+    st.integers(0, 200),
+)
+def test_backwards_gives_what_reading_all_of_it_gives(parts: list[list[str]], block: int, padding: int) -> None:
+    numbers = itertools.count(1)
+    files = [[{"n": next(numbers), "outcome": outcome, "padding": "x" * padding} for outcome in part] for part in parts]
+    every = [entry for entries in files for entry in entries][::-1]
+    with tempfile.TemporaryDirectory() as directory, mock.patch.object(witness_log, "_BLOCK_BYTES", block):
+        path = str(write(directory, files, torn='{"n": 9, "a'))
+        assert list(witness_log.backwards(path)) == every
+        assert list(witness_log.backwards(path, b'"accepted"')) == [entry for entry in every if entry["outcome"] == "accepted"]
+
+
 def test_a_log_that_is_not_there_is_empty() -> None:
+    assert list(witness_log.backwards("/nonexistent/log.jsonl")) == []
     assert witness_log.since("/nonexistent/log.jsonl", at(0)) == []
     assert witness_log.tail("/nonexistent/log.jsonl", 100) == []

@@ -372,7 +372,8 @@ class ActionModule(RunAction):
 
     def _cut_over(self) -> None:
         self.control.wait(["handover/authorised"], self._limit())
-        self._execute("cutover", "CUTOVER", {})
+        # It waits for the new primary, which may not come.
+        self._execute("cutover", "CUTOVER", {}, self.control.failed)
         self.control.wait(["handover/promoted"], self._seconds("promote_seconds", 60))
 
     def _cutover_arguments(self) -> dict[str, Any]:
@@ -400,10 +401,12 @@ class ActionModule(RunAction):
         about = {name: entry["settings"][name] for name in ("unit", "environment_file", "url_variable", "health_url")}
         return {**about, **more, "step": step, "run_id": self.control.run_id, "host": self.host}
 
-    def _execute(self, name: str, phase: str, late: dict[str, Any]) -> dict[str, Any]:
+    def _execute(
+        self, name: str, phase: str, late: dict[str, Any], stop: Callable[[], Optional[str]] = lambda: None
+    ) -> dict[str, Any]:
         """Let a staged module go on, as this host's next milestone. PartFailed when it fails or the host stops answering."""
         started = Milestone(phase, self.host)
-        answer = self._staged[name].go(late)
+        answer = self._staged[name].go(late, stop)
         wrong = went_wrong(answer)
         if wrong:
             # A promotion that says itself that it did not begin; one that fell silent may have.

@@ -4,22 +4,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from ansible.plugins.action import ActionBase
 from ansible_collections.relevo.dr.plugins.module_utils.file_repositories import secret_names
-from ansible_collections.relevo.dr.plugins.plugin_utils.secret_files import read_secrets
+from ansible_collections.relevo.dr.plugins.plugin_utils.secret_action import SecretAction
 
 
-class ActionModule(ActionBase):
+class ActionModule(SecretAction):
     """Runs the module ``restic_repository``."""
 
-    def run(self, tmp: Any = None, task_vars: Any = None) -> dict[str, Any]:
-        super().run(tmp, task_vars)
-        arguments = dict(self._task.args)
-        names = secret_names(arguments.get("repositories") or [])
-        arguments["secrets"] = read_secrets(arguments.get("secrets_directory") or "", names, self._task.check_mode)
-        result: dict[str, Any] = self._execute_module(
-            module_name="relevo.dr.restic_repository", module_args=arguments, task_vars=task_vars
-        )
-        return result
+    module = "restic_repository"
+
+    def names(self, arguments: Mapping[str, Any]) -> list[str]:
+        return secret_names(arguments.get("repositories") or [])

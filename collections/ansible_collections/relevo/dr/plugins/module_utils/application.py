@@ -13,6 +13,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Optional
 
@@ -145,8 +146,10 @@ def systemctl(verb: str, unit: str, timeout_seconds: float = 60.0) -> None:
         raise ApplicationError("systemctl %s %s failed: %s" % (verb, unit, done.stderr.strip()))
 
 
-def wait_for_primary(application: Application, url: str, system_identifier: str, timeout_seconds: float) -> None:
-    """Wait until the database behind url is this cluster and writable. Raises ApplicationError."""
+def wait_for_primary(
+    application: Application, url: str, system_identifier: str, timeout_seconds: float, stop: Callable[[], Optional[str]]
+) -> None:
+    """Wait until the database behind url is this cluster and writable, or stop gives a reason not to. Raises ApplicationError."""
     deadline = time.monotonic() + timeout_seconds
     while True:
         answer = ask_database(application, url)
@@ -156,6 +159,9 @@ def wait_for_primary(application: Application, url: str, system_identifier: str,
             )
         if answer["ok"] and not answer["in_recovery"]:
             return
+        reason = stop()
+        if reason:
+            raise ApplicationError("it still points where it did: %s" % reason)
         if time.monotonic() > deadline:
             raise ApplicationError(
                 "%s does not accept writes after %g s: %s"

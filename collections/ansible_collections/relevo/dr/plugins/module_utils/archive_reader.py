@@ -13,10 +13,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Optional
 
-from ansible_collections.relevo.dr.plugins.module_utils import cluster_identity, restore_path
+from ansible_collections.relevo.dr.plugins.module_utils import cluster_identity, restore_path, wal_archive
 from ansible_collections.relevo.dr.plugins.module_utils.pgbackrest import Pgbackrest, PgbackrestError, explained
 from ansible_collections.relevo.dr.plugins.module_utils.postgresql import lsn_bytes, owner_switch
 from ansible_collections.relevo.dr.plugins.module_utils.restore_target import Archive, Backup, Tail, path, timeline_at
+from ansible_collections.relevo.dr.plugins.module_utils.wal_archive import Fork, Segment
 
 # How far back from the end of a timeline a commit is looked for.
 QUIET_SEGMENTS = 16
@@ -24,10 +25,10 @@ QUIET_SEGMENTS = 16
 
 @dataclass(frozen=True)
 class Content:
-    """archive: what a target is chosen from. segments: by timeline."""
+    """archive: what a target is chosen from. wal: the segments that it rests on."""
 
     archive: Archive
-    segments: Mapping[int, Sequence[str]]
+    wal: wal_archive.Archive
     segment_bytes: int
     system_identifier: str
     version: str
@@ -40,7 +41,7 @@ class ArchiveReader:
         self._command, self._repository, self._bin = command, repository, bin_directory
         self._scratch, self._scan = scratch, scan_segments
         self._identity = os.path.join(scratch, "identity")
-        self._bytes = 0
+        self._bytes = wal_archive.DEFAULT_SEGMENT_BYTES
 
     def read(self, info: Mapping[str, Any], point: str = "", until: str = "") -> Content:
         """Everything of the newest database of the stanza. point: a restore point to look for, back to the backup labelled until.
@@ -67,25 +68,29 @@ class ArchiveReader:
                 "archive/%s/%s-%s" % (self._command.stanza, database["version"], database["id"]),
             )
         )
-        segments, with_history = restore_path.names(listing)
-        histories = {timeline: self._history(timeline) for timeline in with_history}
-        tails = {timeline: self._tail(found, None) for timeline, found in segments.items()}
+        self._bytes = self._segment_bytes(wal_archive.segment_names(listing))
+        wal = wal_archive.read_archive(listing, self._bytes)
+        histories = {timeline: self._history(timeline) for timeline in sorted(wal.histories)}
+        tails = {timeline: self._tail(_on(wal, timeline)) for timeline in sorted({segment.timeline for segment in wal.segments})}
+        if tails and not any(tails.values()):
+            raise PgbackrestError(
+                "%s reads no record in the newest segments of any timeline" % os.path.join(self._bin, "pg_waldump"),
+                "see that it is of PostgreSQL %s, as the cluster; if it is, run verify_backup" % database["version"],
+            )
         forks = {
-            (parent, end): self._fork(segments, parent, timeline, end)
+            (fork.parent, fork.position): self._fork(wal, timeline, fork)
             for timeline, parents in histories.items()
-            for parent, end in parents
-            if self._bytes
+            for fork in parents
         }
-        points = self._points(segments, histories, backups, point, until) if point else []
         archive = Archive(
             self._repository,
             backups,
             histories,
             {timeline: tail for timeline, tail in tails.items() if tail},
             {place: tail for place, tail in forks.items() if tail},
-            points,
+            self._points(wal, histories, backups, point, until) if point else [],
         )
-        return Content(archive, segments, self._bytes, identifier, str(database["version"]))
+        return Content(archive, wal, self._bytes, identifier, str(database["version"]))
 
     def _get(self, name: str) -> Optional[str]:
         """A file of the archive, or None when it is not there."""
@@ -101,42 +106,55 @@ class ArchiveReader:
             raise explained(said)
         return None
 
-    def _history(self, timeline: int) -> list[tuple[int, int]]:
+    def _segment_bytes(self, names: Sequence[str]) -> int:
+        """From the newest segment that can be read: a cluster may have been made with another size than the usual one."""
+        for name in list(reversed(names))[:QUIET_SEGMENTS]:
+            file = self._get(name)
+            if file:
+                return os.path.getsize(file)
+        return wal_archive.DEFAULT_SEGMENT_BYTES
+
+    def _history(self, timeline: int) -> list[Fork]:
         file = self._get("%08X.history" % timeline)
         if file is None:
             raise PgbackrestError(
                 "the history of timeline %d cannot be read" % timeline, "run playbooks/protect.yml and look at its checks"
             )
         with open(file, encoding="utf-8") as source:
-            return restore_path.history(source.read())
+            return wal_archive.read_history(source.read())
 
-    def _records(self, segment: str, manager: str = "") -> list[restore_path.Record]:
-        file = self._get(segment)
+    def _records(self, segment: Segment, manager: str = "") -> list[restore_path.Record]:
+        file = self._get(wal_archive.segment_name(segment, self._bytes))
         if file is None:
             return []
-        self._bytes = os.path.getsize(file)
         words = [os.path.join(self._bin, "pg_waldump"), *(["--rmgr=%s" % manager] if manager else []), file]
         # It ends with an error where the WAL ends; what it printed before is good.
-        done = subprocess.run(
-            words,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            check=False,
-            timeout=300,
-            cwd=self._scratch,
-            env={"LC_ALL": "C", "TZ": "UTC"},
-            **owner_switch(self._command.owner),
-        )
+        try:
+            done = subprocess.run(
+                words,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                check=False,
+                timeout=300,
+                cwd=self._scratch,
+                env={"LC_ALL": "C", "TZ": "UTC"},
+                **owner_switch(self._command.owner),
+            )
+        except FileNotFoundError:
+            raise PgbackrestError(
+                "%s does not exist, so the end of the WAL cannot be found" % words[0],
+                "install the server package of the cluster's release on this host",
+            ) from None
         with contextlib.suppress(OSError):
             os.unlink(file)
         return restore_path.records(done.stdout)
 
-    def _tail(self, segments: Sequence[str], before: Optional[int]) -> Optional[Tail]:
+    def _tail(self, segments: Sequence[Segment], before: Optional[int] = None) -> Optional[Tail]:
         """The last record (before a position) and the last commit before it."""
         position: Optional[int] = None
-        for name in list(reversed(segments))[:QUIET_SEGMENTS]:
-            records = [record for record in self._records(name) if before is None or record.position < before]
+        for segment in list(reversed(segments))[:QUIET_SEGMENTS]:
+            records = [record for record in self._records(segment) if before is None or record.position < before]
             if records and position is None:
                 position = records[-1].position
             commits = [record.committed_at for record in records if record.committed_at]
@@ -144,20 +162,19 @@ class ArchiveReader:
                 return Tail(position, max(commits))
         return Tail(position) if position is not None else None
 
-    def _fork(self, segments: Mapping[int, Sequence[str]], parent: int, child: int, end: int) -> Optional[Tail]:
+    def _fork(self, wal: wal_archive.Archive, child: int, fork: Fork) -> Optional[Tail]:
         """What the parent had committed when it was left. The child's first segment begins with a copy of the parent's last."""
-        for timeline in (parent, child):
-            found = segments.get(timeline, [])
-            here = restore_path.holding(found, end - 1, self._bytes)
-            if here:
-                older = [name for name in segments.get(parent, []) if name[8:] < here[8:]]
-                return self._tail([*older, here], end)
+        for timeline in (fork.parent, child):
+            here = Segment(timeline, (fork.position - 1) // self._bytes)
+            if here in wal.segments:
+                older = [segment for segment in _on(wal, fork.parent) if segment.number < here.number]
+                return self._tail([*older, here], fork.position)
         return None
 
     def _points(
         self,
-        segments: Mapping[int, Sequence[str]],
-        histories: Mapping[int, Sequence[tuple[int, int]]],
+        wal: wal_archive.Archive,
+        histories: Mapping[int, Sequence[Fork]],
         backups: Sequence[Backup],
         point: str,
         until: str,
@@ -165,9 +182,9 @@ class ArchiveReader:
         """Where the restore point is, from the newest segment back to the newest backup before it (or the one that was named)."""
         found: list[tuple[int, int]] = []
         floor = min((backup.start for backup in backups if not until or backup.label == until), default=0)
-        names = sorted((name for each in segments.values() for name in each), key=lambda name: (name[8:], name[:8]), reverse=True)
-        for scanned, name in enumerate(names, 1):
-            begin = restore_path.segment_start(name, self._bytes or 16 << 20)
+        newest_first = sorted(wal.segments, key=lambda segment: (segment.number, segment.timeline), reverse=True)
+        for scanned, segment in enumerate(newest_first, 1):
+            begin = segment.number * self._bytes
             if begin + self._bytes <= floor:
                 break
             if found and not until:
@@ -179,14 +196,19 @@ class ArchiveReader:
                     "restore point %s is not in the newest %d segments of the archive" % (point, self._scan),
                     "name the backup before it with dr_restore_set, or give the time or the LSN instead",
                 )
-            legs = path(histories, int(name[:8], 16))
+            legs = path(histories, segment.timeline)
             # A timeline's first segment begins with a copy of its parent's last.
             found += [
                 (timeline_at(legs, record.position), record.position)
-                for record in self._records(name, "XLOG")
+                for record in self._records(segment, "XLOG")
                 if record.point == point
             ]
         return sorted(set(found), key=lambda entry: entry[1])
+
+
+def _on(wal: wal_archive.Archive, timeline: int) -> list[Segment]:
+    """The segments of a timeline, oldest first."""
+    return sorted(segment for segment in wal.segments if segment.timeline == timeline)
 
 
 def _backup(entry: Mapping[str, Any]) -> Backup:

@@ -97,6 +97,12 @@ _COLLATIONS = """
 select datname as name, datcollversion as recorded, pg_database_collation_actual_version(oid) as actual
 from pg_database where datallowconn order by datname
 """
+# Before PostgreSQL 15 a database does not know its version; the collations in its catalog do, and a C library changes all of them at once.
+_COLLATIONS_BEFORE_15 = """
+select distinct case collprovider when 'i' then 'ICU' else 'C library' end as name,
+       collversion as recorded, pg_collation_actual_version(oid) as actual
+from pg_collation where collversion is not null order by 1, 2
+"""
 
 
 @dataclass(frozen=True)
@@ -151,7 +157,7 @@ def _running_facts(session: Psql) -> dict[str, Any]:
         facts.update(role="primary", timeline=primary.pop("timeline"), primary=primary)
     facts["extensions"] = session.query(_EXTENSIONS)
     facts["available_extensions"] = session.query(_AVAILABLE)
-    facts["collations"] = session.query(_COLLATIONS)
+    facts["collations"] = session.query(_COLLATIONS if facts["version_num"] >= 150000 else _COLLATIONS_BEFORE_15)
     facts["tablespaces"] = session.query(
         "select spcname as name, pg_tablespace_location(oid) as path from pg_tablespace where pg_tablespace_location(oid) <> ''"
     )

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Optional
 
 PHASE = "VERIFY"
-PASS, FAIL, UNKNOWN = "pass", "fail", "unknown"
+PASS, FAIL, UNKNOWN, NOT_APPLICABLE = "pass", "fail", "unknown", "not_applicable"
 # The median of so many snapshots before it is what a new one is compared with.
 COMPARED = 5
 # How many buckets restic can read one of: by the first byte of a pack's name.
@@ -90,11 +90,11 @@ def age_gate(
     expected = "a snapshot at most %s old" % duration(max_age)
     take = "take one: systemctl start relevo-files@%s.service on %s, and read its journal" % (name, host)
     if newest is None:
-        due = since is not None and now - since <= max_age
+        early = since is not None and now - since <= max_age
         observed = "no snapshot" + ("; the repository was made %s ago" % duration(now - since) if since is not None else "")
-        return gate(
-            "FILESAGE", "Newest snapshot of %s" % name, host, place, name, UNKNOWN if due else FAIL, observed, expected, take
-        )
+        observed += ", and the first is due within %s of it" % duration(max_age) if early else ""
+        verdict = NOT_APPLICABLE if early else FAIL
+        return gate("FILESAGE", "Newest snapshot of %s" % name, host, place, name, verdict, observed, expected, take)
     age = now - newest.at
     observed = "%s, %s old" % (newest.short, duration(max(0.0, age)))
     if age < -60:

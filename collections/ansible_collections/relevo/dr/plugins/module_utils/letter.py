@@ -47,6 +47,17 @@ def complete(parameters: Mapping[str, Any], run_id: str, late: Iterable[str] = (
     return {**parameters, **content}
 
 
+def withdrawn(parameters: Mapping[str, Any], run_id: str) -> Optional[str]:
+    """Why a module that has gone on already, and waits for something else now, is to stop; None as long as it is not."""
+    if not parameters["letter"]:
+        return None
+    try:
+        with open(path(run_id, parameters["letter"]), encoding="utf-8") as source:
+            return str(json.load(source)[WITHDRAWN])
+    except FileNotFoundError:
+        return None
+
+
 def remove_boxes(run_id: Optional[str] = None) -> None:
     """Remove the box of one run, or those of all; whoever still waits in it goes away."""
     shutil.rmtree(box(run_id) if run_id else BOX, ignore_errors=True)

@@ -12,10 +12,12 @@ _NOT_STARTED = ("exec-condition", "resources", "timeout", "watchdog", "start-lim
 _EXEC_FAILED = range(200, 244)
 
 
-def judge(timer: Mapping[str, str], service: Mapping[str, str], succeeds: bool) -> tuple[str, str]:
-    """(verdict, what was observed)."""
+def judge(timer: Mapping[str, str], service: Mapping[str, str], succeeds: bool, installed: bool = True) -> tuple[str, str]:
+    """(verdict, what was observed). installed: whether it must be; one whose file is there must run in any case."""
     if not timer or not service:
         return "unknown", "systemd does not answer"
+    if not installed and timer.get("LoadState") == "not-found":
+        return "not_applicable", "it is not installed"
     next_times = (timer.get("NextElapseUSecRealtime", ""), timer.get("NextElapseUSecMonotonic", ""))
     # A timer that counts from the end of its service has no next time while that is at work.
     runs_now = service.get("ActiveState") in ("activating", "active", "deactivating")

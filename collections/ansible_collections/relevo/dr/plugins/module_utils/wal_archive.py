@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from ansible_collections.relevo.dr.plugins.module_utils.postgresql import lsn_bytes
 
@@ -39,8 +40,7 @@ class Archive:
     histories: frozenset[int] = frozenset()
 
 
-@dataclass(frozen=True)
-class Fork:
+class Fork(NamedTuple):
     """A timeline left its parent at this position, in bytes."""
 
     parent: int
@@ -67,6 +67,12 @@ def read_archive(paths: Iterable[str], segment_bytes: int = DEFAULT_SEGMENT_BYTE
         {segment: tuple(found) for segment, found in places.items()},
         frozenset(histories),
     )
+
+
+def segment_names(paths: Iterable[str]) -> list[str]:
+    """The names of the segments among these objects, sorted: what can be said of them before their size is known."""
+    found = (_SEGMENT.fullmatch(path.rsplit("/", 1)[-1]) for path in paths)
+    return sorted({match.group(1) for match in found if match})
 
 
 def read_segment(name: str, segment_bytes: int = DEFAULT_SEGMENT_BYTES) -> Segment:

@@ -6,9 +6,11 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from typing import Any, Optional
 
 _PROBE_BYTES = 8192
+_BLOCK_BYTES = 262144
 
 
 def since(path: str, at: str) -> list[dict[str, Any]]:
@@ -39,6 +41,23 @@ def tail(path: str, limit_bytes: int) -> list[dict[str, Any]]:
         if left <= 0:
             break
     return [entry for part in reversed(newest_first) for entry in part]
+
+
+def backwards(path: str, containing: bytes = b"") -> Iterator[dict[str, Any]]:
+    """Entries, the newest first, for who stops at the one that was looked for. containing: lines without it are passed over unread."""
+    for name in _files(path):
+        with open(name, "rb") as source:
+            position, rest = os.fstat(source.fileno()).st_size, b""
+            while position > 0:
+                begin = max(0, position - _BLOCK_BYTES)
+                source.seek(begin)
+                lines = (source.read(position - begin) + rest).split(b"\n")
+                # The first line of a block may have begun in the block before it.
+                position, rest = begin, lines[0] if begin else b""
+                for line in reversed(lines[1:] if begin else lines):
+                    entry = _entry(line) if containing in line else None
+                    if entry is not None:
+                        yield entry
 
 
 def reaches_further(path: str, limit_bytes: int) -> bool:

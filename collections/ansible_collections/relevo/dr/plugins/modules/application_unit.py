@@ -122,7 +122,7 @@ def cutover(application: app.Application, p: dict[str, Any], check_mode: bool) -
         }
     if check_mode:
         return True, {"active": active, "address": app.url_address(before)}
-    app.wait_for_primary(application, after, p["system_identifier"], p["timeout_seconds"])
+    app.wait_for_primary(application, after, p["system_identifier"], p["timeout_seconds"], lambda: letter.withdrawn(p, p["run_id"]))
     app.point_at(application, after)
     app.systemctl("restart", application.unit, p["timeout_seconds"])
     health = app.wait_until_healthy(application, app.url_address(after), p["timeout_seconds"])

@@ -45,31 +45,18 @@ from collections import Counter
 from typing import Any, Optional
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.relevo.dr.plugins.module_utils import clock, ledger, witness_log
-
-LINE_BYTES = 512
-
-
-def newest(path: str, acknowledged: int) -> list[ledger.Entry]:
-    """Entries from the end of the log with at least that many acknowledged ones, or all of it."""
-    limit = LINE_BYTES * max(64, acknowledged)
-    while True:
-        lines = witness_log.tail(path, limit)
-        entries = ledger.parse(lines)
-        if len(ledger.acknowledged(entries)) >= acknowledged or not witness_log.reaches_further(path, limit):
-            return entries
-        limit *= 8
+from ansible_collections.relevo.dr.plugins.module_utils import clock, ledger, ledger_tail, witness_log
 
 
 def last_position(path: str) -> Optional[dict[str, Any]]:
-    for event in reversed(witness_log.tail(path, 262144)):
+    for event in witness_log.backwards(path, b'"accepted"'):
         if event.get("outcome") == "accepted" and event.get("flush_lsn"):
             return {key: event.get(key) for key in ("address", "at", "flush_lsn", "timeline", "system_identifier")}
     return None
 
 
 def read(p: dict[str, Any]) -> dict[str, Any]:
-    entries = newest(p["path"], p["tail"])
+    entries = ledger_tail.newest(p["path"], p["tail"])
     chain = ledger.acknowledged(entries)
     wall = clock.parse_utc(clock.utc_now())
     found: dict[str, Any] = {

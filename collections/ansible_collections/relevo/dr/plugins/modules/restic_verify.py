@@ -36,7 +36,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 gates: {description: The gates of all repositories., returned: always, type: list, elements: dict}
-sentences: {description: A sentence for each gate that fails or is unknown., returned: always, type: list, elements: str}
+sentences: {description: A sentence for each gate that fails., returned: always, type: list, elements: str}
 """
 
 import fcntl
@@ -52,7 +52,7 @@ from ansible_collections.relevo.dr.plugins.module_utils import file_record, file
 from ansible_collections.relevo.dr.plugins.module_utils.file_snapshots import FAIL, Size, Snapshot
 from ansible_collections.relevo.dr.plugins.module_utils.host_files import write_atomically
 from ansible_collections.relevo.dr.plugins.module_utils.milestone import told
-from ansible_collections.relevo.dr.plugins.module_utils.refusal import Refusal, sentence
+from ansible_collections.relevo.dr.plugins.module_utils.refusal import Refusal
 
 Gates = list[dict[str, Any]]
 # A timer's run waits for a verification; a verification does not wait for a whole system's snapshot.
@@ -80,9 +80,7 @@ def main() -> None:
             gates, measures = verify(module, settings)
     except Refusal as refusal:
         module.fail_json(msg=str(refusal), **told(gates=[{**refusal.gate, "phase": file_snapshots.PHASE}]))
-    wrong = [found for found in gates if found["verdict"] != file_snapshots.PASS]
-    said = [sentence(found["id"], found["host"], found["observed"], found["expected"], found["next_action"]) for found in wrong]
-    module.exit_json(changed=False, gates=gates, sentences=said, **told(gates=gates, measures={"files": {host: measures}}))
+    module.exit_json(changed=False, **told(gates=gates, measures={"files": {host: measures}}))
 
 
 @contextmanager

@@ -216,7 +216,7 @@ class Plan:
         backup, target, archive = choice.backup, choice.target, content.archive
         tail = archive.tails.get(choice.legs[-1].timeline) or archive.tails[max(archive.tails)]
         end = {restore_target.LSN: target.position, restore_target.NAME: _point(archive, choice)}.get(target.kind) or tail.position
-        missing = restore_path.missing(content.segments, choice.legs, backup.start, end, content.segment_bytes)
+        missing = restore_path.missing(content.wal, choice.legs, backup.start, end, content.segment_bytes)
         newest = max(archive.backups, key=lambda other: other.stopped)
         return {
             "number": number,

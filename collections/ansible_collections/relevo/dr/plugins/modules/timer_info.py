@@ -15,6 +15,7 @@ options:
   gate: {description: Id of the gate., type: str, required: true}
   title: {description: What the gate asks., type: str, required: true}
   next_action: {description: What to do when it does not hold., type: str, required: true}
+  installed: {description: Whether it must be installed; otherwise one that is not is told and spoils nothing., type: bool, default: true}
   succeeds: {description: "Whether its service must have succeeded; otherwise it may end as it likes, as long as it ran.", type: bool, default: true}
 attributes:
   check_mode: {support: full, description: Only reads.}
@@ -32,15 +33,14 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-verdict: {description: Of the gate., returned: always, type: str}
-sentence: {description: The gate for a person., returned: always, type: str}
+gates: {description: The gate., returned: always, type: list, elements: dict}
+sentences: {description: The gate for a person when it fails., returned: always, type: list, elements: str}
 """
 
 import subprocess
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.relevo.dr.plugins.module_utils.milestone import told
-from ansible_collections.relevo.dr.plugins.module_utils.refusal import sentence
 from ansible_collections.relevo.dr.plugins.module_utils.timer import judge
 
 _TIMER = "LoadState,ActiveState,UnitFileState,NextElapseUSecRealtime,NextElapseUSecMonotonic,NeedDaemonReload"
@@ -55,13 +55,14 @@ def main() -> None:
             "gate": {"type": "str", "required": True},
             "title": {"type": "str", "required": True},
             "next_action": {"type": "str", "required": True},
+            "installed": {"type": "bool", "default": True},
             "succeeds": {"type": "bool", "default": True},
         },
         supports_check_mode=True,
     )
     p = module.params
     service = p["timer"][: -len(".timer")] + ".service"
-    verdict, observed = judge(_show(p["timer"], _TIMER), _show(service, _SERVICE), p["succeeds"])
+    verdict, observed = judge(_show(p["timer"], _TIMER), _show(service, _SERVICE), p["succeeds"], p["installed"])
     gate = {
         "id": p["gate"],
         "title": p["title"],
@@ -72,8 +73,7 @@ def main() -> None:
         "verdict": verdict,
         "next_action": p["next_action"] if verdict != "pass" else "",
     }
-    said = sentence(p["gate"], p["host"], observed, gate["expected"], gate["next_action"] or "nothing")
-    module.exit_json(changed=False, verdict=verdict, sentence=said, **told(gates=[gate]))
+    module.exit_json(changed=False, **told(gates=[gate]))
 
 
 def _show(unit: str, properties: str) -> dict[str, str]:

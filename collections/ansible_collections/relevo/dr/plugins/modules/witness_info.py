@@ -34,7 +34,6 @@ last_accepted: {description: "By database host: observer, outcome, age_seconds, 
 host: {description: Clock and the like., returned: always, type: dict}
 """
 
-import os
 from datetime import datetime, timezone
 
 from ansible.module_utils.basic import AnsibleModule
@@ -42,8 +41,8 @@ from ansible_collections.relevo.dr.plugins.module_utils import ledger, witness_l
 from ansible_collections.relevo.dr.plugins.module_utils.clock import parse_utc
 from ansible_collections.relevo.dr.plugins.module_utils.cluster_facts import host_facts
 
-# Enough for the last minutes also at the fast pace.
-_TAIL_BYTES = 512 * 1024
+# How much of the observer's log is read behind the newest accepted write, for those on other hosts.
+_EVENTS = 4096
 
 
 def age_seconds(at: str) -> float:
@@ -51,24 +50,34 @@ def age_seconds(at: str) -> float:
 
 
 def last_acknowledgement(path: str) -> dict[str, object]:
-    entries = ledger.parse(witness_log.tail(path, _TAIL_BYTES)) if os.path.exists(path) else []
-    attempted = {"last_attempt_age_seconds": age_seconds(entries[-1].at) if entries else None}
-    acknowledged = ledger.acknowledged(entries)
-    if not acknowledged:
-        return {**attempted, "last_number": None, "last_acknowledged_at": None, "last_acknowledged_age_seconds": None}
-    last = acknowledged[-1]
-    known = {"last_number": last.number, "last_acknowledged_at": last.at, "last_acknowledged_age_seconds": age_seconds(last.at)}
-    return {**attempted, **known}
+    """However long ago it was: a site may have been gone for hours before somebody decides."""
+    attempt = next(witness_log.backwards(path, b'"intent"'), None)
+    found: dict[str, object] = {"last_attempt_age_seconds": age_seconds(attempt["at"]) if attempt else None}
+    outcomes = witness_log.backwards(path, b'"%s"' % ledger.ACKNOWLEDGED.encode())
+    last = next((entry for entry in outcomes if entry.get("outcome") == ledger.ACKNOWLEDGED), None)
+    if last is None:
+        return {**found, "last_number": None, "last_acknowledged_at": None, "last_acknowledged_age_seconds": None}
+    return {
+        **found,
+        "last_number": last["n"],
+        "last_acknowledged_at": last["at"],
+        "last_acknowledged_age_seconds": age_seconds(last["at"]),
+    }
 
 
 def last_accepted(path: str, observer: str, databases: list[dict[str, str]]) -> dict[str, dict[str, object]]:
+    """Each database host's newest accepted write. Where one was, others are looked for only a little further back."""
     hosts = {database["name"]: database["host"] for database in databases}
-    found = {}
-    for event in witness_log.tail(path, _TAIL_BYTES) if os.path.exists(path) else []:
+    found: dict[str, dict[str, object]] = {}
+    left = _EVENTS
+    for event in witness_log.backwards(path, b'"accepted"'):
         host = hosts.get(str(event.get("address")))
-        if host and event.get("outcome") == "accepted":
+        if host and host not in found and event.get("outcome") == "accepted":
             kept = {name: event.get(name) for name in ("outcome", "at", "system_identifier", "timeline", "flush_lsn")}
             found[host] = {**kept, "observer": observer, "age_seconds": age_seconds(event["at"])}
+        left -= bool(found)
+        if len(found) == len(hosts) or not left:
+            break
     return found
 
 

@@ -39,15 +39,11 @@ ledger_tail:
 probes: {description: One probe of each target., returned: always, type: list, elements: dict}
 """
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.relevo.dr.plugins.module_utils import clock, ledger, letter, witness_log
+from ansible_collections.relevo.dr.plugins.module_utils import clock, ledger, ledger_tail, letter
 from ansible_collections.relevo.dr.plugins.module_utils.probe import probe
-
-# An intent and its outcome take less than this.
-_ENTRY_BYTES = 600
 
 
 def main() -> None:
@@ -68,9 +64,7 @@ def main() -> None:
     except letter.NoLetter as error:
         module.fail_json(msg="%s: %s" % (module.params["witness"], error))
     tail = None
-    entries = (
-        ledger.parse(witness_log.tail(p["ledger_log"], p["tail_entries"] * _ENTRY_BYTES)) if os.path.exists(p["ledger_log"]) else []
-    )
+    entries = ledger_tail.newest(p["ledger_log"], p["tail_entries"])
     if ledger.tried_within(entries, clock.utc_now(), p["attempt_seconds"]):
         acknowledged = ledger.acknowledged(entries)[-p["tail_entries"] :]
         # An empty tail says nothing about what is missing.

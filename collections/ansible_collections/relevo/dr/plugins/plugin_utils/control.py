@@ -13,7 +13,7 @@ import os
 import secrets
 import time
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Optional
 
 from ansible_collections.relevo.dr.plugins.module_utils.host_files import write_atomically
 
@@ -105,12 +105,17 @@ class Control:
             if not missing:
                 return [self.read(name) for name in wanted]
             self.check_alive()
-            failed = {} if regardless else self.read_all("handover/failed")
+            failed = None if regardless else self.failed()
             if failed:
-                raise Aborted("; ".join("%s: %s" % (host, value["msg"]) for host, value in failed.items()))
+                raise Aborted(failed)
             if time.monotonic() > deadline:
                 raise Aborted("%s did not come within %g s" % (", ".join(missing), seconds))
             time.sleep(0.003)
+
+    def failed(self) -> Optional[str]:
+        """What the hosts say whose part of the hand-over failed, or None."""
+        said = self.read_all("handover/failed")
+        return "; ".join("%s: %s" % (host, value["msg"]) for host, value in said.items()) or None
 
     def came(self, names: Iterable[str], seconds: float) -> bool:
         """Whether every name is kept within that time, where nothing depends on it but speed."""

@@ -9,12 +9,16 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import shlex
 import signal
+from collections.abc import Callable
 from typing import Any, Optional, Protocol
 
 from ansible.errors import AnsibleError
 from ansible_collections.relevo.dr.plugins.module_utils import letter
+
+_LOOK_SECONDS = 0.2
 
 
 class Action(Protocol):
@@ -46,12 +50,12 @@ class StagedModule:
         loop = "n=0; until [ -e %s ]; do n=$((n+1)); [ $n -lt %d ] || exit 1; sleep 0.05; done" % (ready, tries)
         return self._action.say(loop, "")
 
-    def go(self, late: dict[str, Any]) -> dict[str, Any]:
-        """Give the module its last parameters and return its answer."""
+    def go(self, late: dict[str, Any], stop: Callable[[], Optional[str]] = lambda: None) -> dict[str, Any]:
+        """Give the module its last parameters and return its answer. stop: asked meanwhile; its reason, if any, is written to the module too."""
         if self._ended() or not self._send(late):
             self._drop()
             return self._action.ask(self._module, {**self._arguments, **late})
-        return self._answer()
+        return self._answer(stop)
 
     def give_up(self, reason: str) -> None:
         """Tell a module that still waits that nothing is to be done; nothing to do after :meth:`go`."""
@@ -60,18 +64,26 @@ class StagedModule:
             self._drop()
 
     def _send(self, content: dict[str, Any]) -> bool:
-        place = shlex.quote(self._path)
         # The box is the module's to make: where there is none, nobody waits.
-        command = "umask 077; n=0; until [ -e {0}.ready ]; do n=$((n+1)); [ $n -lt 200 ] || exit 1; sleep 0.05; done; cat > {0}.new && mv {0}.new {0}"
-        return self._action.say(command.format(place), json.dumps(content))
+        waits = "n=0; until [ -e %s.ready ]; do n=$((n+1)); [ $n -lt 200 ] || exit 1; sleep 0.05; done; " % shlex.quote(self._path)
+        return self._put(content, waits)
+
+    def _put(self, content: dict[str, Any], first: str = "") -> bool:
+        command = "umask 077; " + first + "cat > {0}.new && mv {0}.new {0}".format(shlex.quote(self._path))
+        return self._action.say(command, json.dumps(content))
 
     def _ended(self) -> bool:
         """Whether the process is over, though no letter was sent."""
         return os.waitid(os.P_PID, self._pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
-    def _answer(self) -> dict[str, Any]:
+    def _answer(self, stop: Callable[[], Optional[str]]) -> dict[str, Any]:
         reader, self._reader = self._reader, None
         with os.fdopen(reader if reader is not None else -1, encoding="utf-8") as source:
+            told = False
+            while not told and not select.select([source], [], [], _LOOK_SECONDS)[0]:
+                reason = stop()
+                if reason:
+                    told = self._put({letter.WITHDRAWN: reason})
             text = source.read()
         os.waitpid(self._pid, 0)
         if not text:

@@ -9,7 +9,7 @@ module: machine_check
 short_description: Whether this machine can carry a laboratory
 description:
   - Fails with one sentence when we are not root, when a network or a bridge of the laboratory belongs to something else, or when a
-    laboratory of another release is there.
+    laboratory of another release is there, or when the kernel would not let so many hosts watch their files.
   - Reports the Debian packages that the laboratory needs and this machine lacks.
 options:
   state_directory:
@@ -24,6 +24,11 @@ options:
     description: Debian release of the hosts.
     type: str
     required: true
+  hosts:
+    description: The names of all hosts that the laboratory will have.
+    type: list
+    elements: str
+    default: []
 attributes:
   check_mode: {support: full, description: Only reads.}
 author: The Relevo maintainers (@relevo)
@@ -34,6 +39,7 @@ EXAMPLES = r"""
   relevo.lab.machine_check:
     networks: {a: 198.51.100.64/26, b: 198.51.100.0/26}
     release: trixie
+    hosts: [a-db1, b-db1]
   register: __lab_hosts_machine
 """
 
@@ -49,7 +55,7 @@ import socket
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.relevo.lab.plugins.module_utils import container, network, root_tree
+from ansible_collections.relevo.lab.plugins.module_utils import container, network, root_tree, watches
 from ansible_collections.relevo.lab.plugins.module_utils.laboratory import Laboratory, LaboratoryError, installed, require_root
 from ansible_collections.relevo.lab.plugins.module_utils.options import NETWORKS, STATE_DIRECTORY
 
@@ -101,7 +107,12 @@ def watched_addresses(release: str) -> dict[str, str]:
 
 def main() -> None:
     module = AnsibleModule(
-        argument_spec={"state_directory": STATE_DIRECTORY, "networks": NETWORKS, "release": {"type": "str", "required": True}},
+        argument_spec={
+            "state_directory": STATE_DIRECTORY,
+            "networks": NETWORKS,
+            "release": {"type": "str", "required": True},
+            "hosts": {"type": "list", "elements": "str", "default": []},
+        },
         supports_check_mode=True,
     )
     try:
@@ -111,6 +122,8 @@ def main() -> None:
         if "iproute2" not in missing:
             lab = Laboratory.at(module.params["state_directory"])
             refuse_other_release(lab, module.params["release"])
+            on = {host.name for host in lab.hosts() if container.is_on(lab, host)}
+            watches.refuse_shortage(len(set(module.params["hosts"]) - on))
             network.refuse_collisions(lab, module.params["networks"], watched_addresses(module.params["release"]))
     except LaboratoryError as error:
         module.fail_json(msg=str(error))

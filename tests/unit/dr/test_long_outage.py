@@ -1,0 +1,68 @@
+"""Hours after the failure the witness still knows what it last saw of the old primary: the logs hold thousands of failures by then."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from ansible_collections.relevo.dr.plugins.module_utils import ledger, ledger_tail
+from ansible_collections.relevo.dr.plugins.modules import witness_info
+
+NOW = datetime.now(UTC)
+OUTAGE_SECONDS = 20_000
+DATABASES = [{"host": "a-db1", "name": "a-db1.example.org"}, {"host": "b-db1", "name": "b-db1.example.org"}]
+
+
+def at(seconds_ago: float) -> str:
+    return (NOW - timedelta(seconds=seconds_ago)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def attempt(number: int, outcome: str, ago: float) -> list[dict]:
+    times = {"at": at(ago), "mono": 1e6 - ago}
+    intent = {"kind": "intent", "n": number, "reference": f"relevo-1-{number}", **times}
+    return [intent, {"kind": "outcome", "n": number, "outcome": outcome, "error": "connection refused " * 5, **times}]
+
+
+@pytest.fixture
+def ledger_log(tmp_path):
+    lines = [{"kind": "start", "prefix": "relevo-1", "boot_id": "boot", "at": at(OUTAGE_SECONDS + 100), "mono": 0.0}]
+    for number in range(100):
+        lines += attempt(number, "acknowledged", OUTAGE_SECONDS + 100 - number)
+    for number in range(100, OUTAGE_SECONDS):
+        lines += attempt(number, "failed", OUTAGE_SECONDS - number)
+    path = tmp_path / "ledger.jsonl"
+    path.write_text("".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines))
+    return str(path)
+
+
+def test_the_last_acknowledged_write_is_found_however_long_ago_it_was(ledger_log):
+    found = witness_info.last_acknowledgement(ledger_log)
+    assert found["last_number"] == 99
+    assert found["last_acknowledged_age_seconds"] == pytest.approx(OUTAGE_SECONDS + 1, abs=30)
+    assert found["last_attempt_age_seconds"] < 30
+
+
+def test_the_tail_that_the_standby_is_compared_with_holds_acknowledged_writes(ledger_log):
+    acknowledged = ledger.acknowledged(ledger_tail.newest(ledger_log, 2000))
+    assert [entry.reference for entry in acknowledged] == [f"relevo-1-{number}" for number in range(100)]
+
+
+def test_the_last_accepted_write_on_the_old_primary_is_found_however_long_ago_it_was(tmp_path):
+    lines = [
+        {"at": at(OUTAGE_SECONDS), "address": "a-db1.example.org", "outcome": "accepted", "system_identifier": "7", "timeline": 3}
+    ]
+    for ago in range(OUTAGE_SECONDS - 1, 0, -1):
+        lines.append({"at": at(ago), "address": "a-db1.example.org", "outcome": "unreachable", "error": "timed out"})
+        lines.append({"at": at(ago), "address": "b-db1.example.org", "outcome": "read_only", "error": None})
+    path = tmp_path / "observer.jsonl"
+    path.write_text("".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines))
+    found = witness_info.last_accepted(str(path), "wit1", DATABASES)
+    assert set(found) == {"a-db1"}
+    assert (found["a-db1"]["system_identifier"], found["a-db1"]["timeline"]) == ("7", 3)
+
+
+def test_a_log_of_nothing_says_nothing(tmp_path):
+    missing = str(tmp_path / "none.jsonl")
+    assert witness_info.last_acknowledgement(missing)["last_number"] is None
+    assert witness_info.last_accepted(missing, "wit1", DATABASES) == {}
