@@ -108,9 +108,10 @@ def test_no_rule_of_the_linter_is_left_out():
     assert [name(path) for path in task_files() if re.search(r"#\s*noqa", text(path))] == []
 
 
-def test_one_task_is_on_the_outage_clock():
+@pytest.mark.parametrize("runbook", ["failover", "switchover"])
+def test_one_task_is_on_the_outage_clock(runbook):
     """Each further task there costs a round trip to every host; see docs/performance.md."""
-    plays = load(ROOT / "playbooks/failover.yml")
+    plays = load(ROOT / f"playbooks/{runbook}.yml")
     clock = next(play for play in plays if play["name"].endswith("Hand over"))
     assert [task["ansible.builtin.include_role"]["tasks_from"] for task in clock["tasks"]] == ["promote"]
     assert len(load(ROOT / "roles/dr_standby/tasks/promote.yml")) == 1

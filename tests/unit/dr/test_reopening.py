@@ -44,10 +44,10 @@ class Hosts:
         return self._answers.get(name, good)
 
 
-def part(control, host, hosts, *, refused=False, stopped=True):
+def part(control, host, hosts, *, refused=False, served=True):
     database = {"host": host} if host.endswith("db1") else {}
     application = {"host": host} if host == "a-app1" else {}
-    return Reopening(control, PLAN, host, hosts, 0.05).go(database, application, refused=refused, stopped=stopped)
+    return Reopening(control, PLAN, host, hosts, 0.05).go(database, application, refused=refused, served=served)
 
 
 def test_each_host_opens_its_part_and_gives_the_lock_back(control):
@@ -117,7 +117,7 @@ def test_an_application_that_was_not_running_is_not_started(control):
     control.write("handover/withdrawn", {"certain": True, "said": ""})
     control.write("handover/reopened/a-db1", {"ok": True, "said": None})
     hosts = Hosts()
-    part(control, "a-app1", hosts, stopped=False)
+    part(control, "a-app1", hosts, served=False)
     assert hosts.asked == ["run_lock"]
 
 

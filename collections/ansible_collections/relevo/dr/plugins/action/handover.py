@@ -49,7 +49,7 @@ class ActionModule(RunAction):
         self._changed = False
         self._material: dict[str, Any] = {"phases": []}
         self._seen: list[dict[str, Any]] = []
-        self._stopped = self._refused = False
+        self._refused = False
         self._staged: dict[str, StagedModule] = {}
         if plan.done or self._task.check_mode:
             return {"msg": "nothing to do: %s serves already" % plan.promote if plan.done else "check mode: nothing is done"}
@@ -127,12 +127,16 @@ class ActionModule(RunAction):
             entry = self.control.read("database/%s" % host)["settings"]
             database = {name: entry[name] for name in ("data_directory", "bin_directory", "port", "database")}
             database.update(old_hosts=[], run_id=self.control.run_id, host=host)
+        served = plan.resume
         if host in plan.quiesce:
-            application = self._application(self.control.read("application/%s" % host), "start")
+            entry = self.control.read("application/%s" % host)
+            application = self._application(entry, "start")
+            # By what it was before: a stop that failed may have stopped it all the same.
+            served = served or bool(entry["facts"]["application"]["active"])
         seconds = self._limit() + self._seconds("cutover_seconds", 60)
         try:
             phases = Reopening(self.control, plan, host, self.ask, seconds).go(
-                database, application, refused=self._refused, stopped=self._stopped or plan.resume
+                database, application, refused=self._refused, served=served
             )
         except NotReopened as error:
             return ". The old side is NOT open: %s. Next: relevo status, then start this runbook again" % error
@@ -155,7 +159,6 @@ class ActionModule(RunAction):
             if wrong and self._plan.planned:
                 raise PartFailed(wrong, phases=[started.ended("failed", wrong)])
             phase = started.ended("skipped", "not stopped: %s" % wrong) if wrong else answer["phase"]
-            self._stopped = bool(answer.get("changed"))
             self._changed = self._changed or bool(answer.get("changed"))
         self._told(phase)
         self.control.write("handover/quiesced/%s" % self.host, phase)

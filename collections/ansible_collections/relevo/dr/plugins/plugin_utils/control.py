@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 import time
 from collections.abc import Iterable
 from typing import Any, Optional
@@ -62,7 +63,7 @@ class Control:
     def claim(self, name: str, value: Any) -> Any:
         """Keep a value where there is none, and return the one that stands: of several that come at once, one wins."""
         path = self._path(name)
-        aside = "%s/claim.%d" % (os.path.dirname(name), os.getpid())
+        aside = "%s/claim-%s" % (os.path.dirname(name), secrets.token_hex(8))
         self.write(aside, value)
         with contextlib.suppress(FileExistsError):
             os.link(self._path(aside), path)

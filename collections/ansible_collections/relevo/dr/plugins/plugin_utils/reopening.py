@@ -37,11 +37,11 @@ class Reopening:
     def __init__(self, control: Control, plan: Plan, host: str, ask: Ask, seconds: float) -> None:
         self._control, self._plan, self._host, self._ask, self._seconds = control, plan, host, ask, seconds
 
-    def go(self, database: dict[str, Any], application: dict[str, Any], *, refused: bool, stopped: bool) -> list[dict[str, Any]]:
+    def go(self, database: dict[str, Any], application: dict[str, Any], *, refused: bool, served: bool) -> list[dict[str, Any]]:
         """The phases of this host's part. Raises NotReopened.
 
         database, application: the arguments of this host's modules, empty where it has none. refused: whether this host's promotion surely did not begin.
-        stopped: whether this run, or the one before it, stopped this host's application.
+        served: whether this host's application ran before this run, or before the dead one for which it goes on.
         """
         turn = self._control.claim(_TURN, {"to": REOPEN, "by": self._host})
         phases: list[dict[str, Any]] = []
@@ -53,7 +53,7 @@ class Reopening:
         for host, opened in zip(self._plan.fence, self._wait(["handover/reopened/%s" % host for host in self._plan.fence])):
             if not opened["ok"]:
                 raise NotReopened("%s was not opened again (%s)" % (host, opened["said"]))
-        if application and stopped:
+        if application and served:
             phases.append(self._started(self._ask("relevo.dr.application_unit", {**application, "step": "start"})))
         self._ask("relevo.dr.run_lock", {"state": "free", "run_id": self._control.run_id})
         return phases
