@@ -36,6 +36,7 @@ SCHEMA: dict[str, re.Pattern[str]] = {
     "dr_accept_loss_seconds": _NUMBER,
     "dr_accept_loss_transactions": re.compile(r"\d{1,9}"),
     "dr_accept_unknown": _GATES,
+    "dr_accept_fence": re.compile("lease_expired"),
     "dr_attest_dead": re.compile(r"[A-Za-z0-9][A-Za-z0-9._,-]{0,499}"),
     "dr_attested_by": _PROSE,
     "dr_failed_at": re.compile(r"[0-9TZ:.+-]{20,40}"),
@@ -64,7 +65,7 @@ ACCEPTS_BY_NAME = "an entry of dr_accept_unknown with dr_reason"
 
 @dataclass(frozen=True)
 class Inputs:
-    """One operator's wish. accept_unknown: gate ids; attest_dead: hosts that a person declares dead (with attested_by)."""
+    """One operator's wish. accept_unknown: gate ids; accept_fence: weak fence classes; attest_dead: hosts that a person declares dead (with attested_by)."""
 
     mode: str
     scope: str
@@ -73,6 +74,7 @@ class Inputs:
     accept_loss_seconds: Optional[float] = None
     accept_loss_transactions: Optional[int] = None
     accept_unknown: tuple[str, ...] = ()
+    accept_fence: tuple[str, ...] = ()
     attest_dead: tuple[str, ...] = ()
     attested_by: str = ""
     failed_at: Optional[str] = None
@@ -135,6 +137,9 @@ def read_inputs(variables: Mapping[str, str]) -> Inputs:
     accepts = tuple(variables.get("dr_accept_unknown", "").split(",")) if variables.get("dr_accept_unknown") else ()
     if accepts and not variables.get("dr_reason"):
         raise _refuse("dr_reason", "is missing", "the reason why %s may stay unknown" % ", ".join(accepts))
+    fences = tuple(variables.get("dr_accept_fence", "").split(",")) if variables.get("dr_accept_fence") else ()
+    if fences and not variables.get("dr_reason"):
+        raise _refuse("dr_reason", "is missing", "the reason why a fence of the class %s is enough" % ", ".join(fences))
     attested = tuple(variables.get("dr_attest_dead", "").split(",")) if variables.get("dr_attest_dead") else ()
     if attested and not variables.get("dr_attested_by"):
         raise _refuse("dr_attested_by", "is missing", "who saw that %s is dead, and how" % ", ".join(attested))
@@ -147,6 +152,7 @@ def read_inputs(variables: Mapping[str, str]) -> Inputs:
         accept_loss_seconds=float(seconds) if seconds else None,
         accept_loss_transactions=int(transactions) if transactions else None,
         accept_unknown=accepts,
+        accept_fence=fences,
         attest_dead=attested,
         attested_by=variables.get("dr_attested_by", ""),
         failed_at=failed_at,

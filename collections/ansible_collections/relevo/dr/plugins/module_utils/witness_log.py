@@ -6,9 +6,11 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from typing import Any, Optional
 
 _PROBE_BYTES = 8192
+_BLOCK_BYTES = 1 << 20
 
 
 def since(path: str, at: str) -> list[dict[str, Any]]:
@@ -39,6 +41,25 @@ def tail(path: str, limit_bytes: int) -> list[dict[str, Any]]:
         if left <= 0:
             break
     return [entry for part in reversed(newest_first) for entry in part]
+
+
+def newest(path: str, wanted: Callable[[bytes], bool], limit_bytes: int) -> Optional[dict[str, Any]]:
+    """The newest entry whose line is wanted, among the last `limit_bytes`; lines are only parsed when they are."""
+    left = limit_bytes
+    for name in _files(path):
+        with open(name, "rb") as source:
+            end, rest = os.fstat(source.fileno()).st_size, b""
+            while end > 0 and left > 0:
+                begin = max(0, end - _BLOCK_BYTES)
+                source.seek(begin)
+                lines = (source.read(end - begin) + rest).split(b"\n")
+                rest = lines.pop(0) if begin > 0 else b""
+                for line in reversed(lines):
+                    entry = _entry(line) if wanted(line) else None
+                    if entry is not None:
+                        return entry
+                left, end = left - (end - begin), begin
+    return None
 
 
 def reaches_further(path: str, limit_bytes: int) -> bool:

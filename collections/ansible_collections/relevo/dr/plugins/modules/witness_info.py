@@ -30,6 +30,10 @@ EXAMPLES = r"""
 
 RETURN = r"""
 ledger: {description: "last_number, last_acknowledged_at, last_acknowledged_age_seconds; null when unknown.", returned: always, type: dict}
+leases:
+  description: "By database host: sent_age_seconds, accepted_age_seconds, self_fence_seconds, heard_by; what a lease is judged by."
+  returned: always
+  type: dict
 last_accepted: {description: "By database host: observer, outcome, age_seconds, system_identifier, timeline, flush_lsn.", returned: always, type: dict}
 host: {description: Clock and the like., returned: always, type: dict}
 """
@@ -38,12 +42,14 @@ import os
 from datetime import datetime, timezone
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.relevo.dr.plugins.module_utils import ledger, witness_log
+from ansible_collections.relevo.dr.plugins.module_utils import clock, lease, ledger, witness_log
 from ansible_collections.relevo.dr.plugins.module_utils.clock import parse_utc
 from ansible_collections.relevo.dr.plugins.module_utils.cluster_facts import host_facts
 
 # Enough for the last minutes also at the fast pace.
 _TAIL_BYTES = 512 * 1024
+# More than a day: a host may be silent for long before anybody asks whether its lease has ended.
+_SEARCHED_BYTES = 64 * 1024 * 1024
 
 
 def age_seconds(at: str) -> float:
@@ -72,6 +78,27 @@ def last_accepted(path: str, observer: str, databases: list[dict[str, str]]) -> 
     return found
 
 
+def leases(path: str, databases: list[dict[str, str]]) -> dict[str, dict[str, object]]:
+    if not os.path.exists(path):
+        return {}
+    tail = witness_log.tail(path, _TAIL_BYTES)
+    found = {}
+    for database in databases:
+        about = ('"address":"%s"' % database["name"]).encode()
+        wanted = (
+            lambda line, about=about: about in line and b'"sent_mono":null' not in line,
+            lambda line, about=about: (
+                about in line and b'"outcome":"accepted"' in line and b'"self_fence_seconds":null' not in line
+            ),
+        )
+        events = [witness_log.newest(path, one, _SEARCHED_BYTES) for one in wanted]
+        events.append(next((event for event in tail if event.get("address") == database["name"]), None))
+        found[database["host"]] = lease.facts_of_log(
+            [event for event in events if event is not None], clock.boottime_seconds(), clock.boot_id()
+        )
+    return found
+
+
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
@@ -87,6 +114,7 @@ def main() -> None:
         changed=False,
         ledger=last_acknowledgement(p["ledger_log"]),
         last_accepted=last_accepted(p["observer_log"], p["host"], p["databases"]),
+        leases=leases(p["observer_log"], p["databases"]),
         host=host_facts(),
     )
 
