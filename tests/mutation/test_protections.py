@@ -300,6 +300,27 @@ FAST = [
         "tests/unit/dr/test_standby_promote.py",
     ),
     Protection(
+        "a letter that brings the bounds of an accepted loss",
+        f"{DR}/module_utils/letter.py",
+        "    if unexpected:",
+        "    if False:",
+        "tests/unit/dr/test_letter.py",
+    ),
+    Protection(
+        "a module that goes on waiting for a dead run while another one acts",
+        f"{DR}/module_utils/letter.py",
+        "        if not os.path.exists(ready):",
+        "        if False:",
+        "tests/unit/dr/test_letter.py",
+    ),
+    Protection(
+        "a receiver that says streaming on a dead link",
+        f"{DR}/module_utils/gates.py",
+        "if lag > 0 and (silent is None or silent > limits.message_age_seconds):",
+        "if False:",
+        "tests/unit/dr/test_gates.py",
+    ),
+    Protection(
         "a loss without a bound",
         f"{DR}/module_utils/loss.py",
         "    if accept_seconds is None and accept_transactions is None:\n        return False",

@@ -5,13 +5,14 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
-from ansible_collections.relevo.dr.plugins.module_utils import clock, host_files
+from ansible_collections.relevo.dr.plugins.module_utils import clock, host_files, letter
 from ansible_collections.relevo.dr.plugins.modules import run_lock
 
 
 @pytest.fixture(autouse=True)
 def state(tmp_path, monkeypatch):
     monkeypatch.setattr(host_files, "STATE_DIRECTORY", str(tmp_path / "relevo"))
+    monkeypatch.setattr(letter, "BOX", str(tmp_path / "letters"))
 
 
 def take(run_id, *, dead_run_id="", lease_seconds=60.0):
@@ -56,3 +57,11 @@ def test_a_lock_that_cannot_be_read_is_taken_over_by_nobody(tmp_path):
     (tmp_path / "relevo/lock.json").touch()
     with pytest.raises(host_files.LockError, match=r"cannot be read\. Next:"):
         take("first", dead_run_id="another")
+
+
+def test_modules_that_wait_for_another_run_are_sent_away_by_who_takes_the_lock(tmp_path):
+    waiting = tmp_path / "letters/first/promote.json.ready"
+    waiting.parent.mkdir(parents=True)
+    waiting.touch()
+    take("second")
+    assert not waiting.exists()

@@ -20,8 +20,12 @@ from ansible_collections.relevo.dr.plugins.module_utils.server_stop import repla
 from ansible_collections.relevo.dr.plugins.plugin_utils.control import Aborted
 from ansible_collections.relevo.dr.plugins.plugin_utils.fencing import Fencing, LockLost, NotFenced, fence
 from ansible_collections.relevo.dr.plugins.plugin_utils.run_action import RunAction, went_wrong
+from ansible_collections.relevo.dr.plugins.plugin_utils.staged_module import StagedModule
 
 WEAKEST_FIRST = (*promotion_token.CLASSES_ACCEPTED_BY_NAME[::-1], *promotion_token.FENCING_CLASSES[::-1])
+
+# How long a module may take from its start until it waits for its letter.
+_STAGING_SECONDS = 5.0
 
 
 class PartFailed(Exception):
@@ -40,9 +44,11 @@ class ActionModule(RunAction):
         self._changed = False
         self._material: dict[str, Any] = {"phases": []}
         self._seen: list[dict[str, Any]] = []
+        self._staged: dict[str, StagedModule] = {}
         if plan.done or self._task.check_mode:
             return {"msg": "nothing to do: %s serves already" % plan.promote if plan.done else "check mode: nothing is done"}
         try:
+            self._stage()
             for part in self._parts():
                 part()
         except (PartFailed, Aborted, promotion_token.TokenError) as error:
@@ -50,6 +56,9 @@ class ActionModule(RunAction):
             for key, value in getattr(error, "material", {}).items():
                 self._material[key] = self._material.get(key, []) + value if isinstance(value, list) else value
             return {"failed": True, "changed": self._changed, "msg": str(error), **told(**self._material)}
+        finally:
+            for staged in self._staged.values():
+                staged.give_up("this host's part is over")
         return {"changed": self._changed, **told(**self._material)}
 
     def _parts(self) -> list[Callable[[], None]]:
@@ -63,6 +72,32 @@ class ActionModule(RunAction):
             (plan.cutover, self._cut_over),
         ]
         return [part for hosts, part in parts if self.host in hosts]
+
+    def _stage(self) -> None:
+        """Start what this host will have to run, so that on the clock a letter is enough. With a dead primary the clock runs already: nobody waits."""
+        for module, name, arguments in self._later():
+            self._staged[name] = StagedModule(self, self.control.run_id, name, module, arguments, self._limit() + 120)
+        if self._plan.primary is None:
+            return
+        for staged in self._staged.values():
+            staged.ready(_STAGING_SECONDS)
+        self.control.write("handover/staged/%s" % self.host, {})
+        if self.host in self._plan.quiesce:
+            self.control.came(["handover/staged/%s" % host for host in self._plan.hosts()], 2 * _STAGING_SECONDS)
+
+    def _later(self) -> list[tuple[str, str, dict[str, Any]]]:
+        """Module, name and the arguments that are known before the clock, of each part of this host that answers."""
+        plan, later = self._plan, []
+        if self.host in plan.fence and self.control.read("database/%s" % self.host)["reachable"]:
+            later.append(("relevo.dr.server_fence", "fence", self._fence_arguments()))
+        if self.host in plan.witness and self.control.read("witness/%s" % self.host)["reachable"]:
+            later.append(("relevo.dr.witness_statement", "witness", self._statement_arguments()))
+        if self.host == plan.promote:
+            later.append(("relevo.dr.standby_promote", "drain", self._drain_arguments()))
+            later.append(("relevo.dr.standby_promote", "promote", self._promote_arguments()))
+        if self.host in plan.cutover:
+            later.append(("relevo.dr.application_unit", "cutover", self._cutover_arguments()))
+        return later
 
     def _quiesce(self) -> None:
         """An application that cannot be stopped does not stop a failover: the fence of its database stands for it, and the record says so."""
@@ -88,15 +123,13 @@ class ActionModule(RunAction):
                 ["handover/quiesced/%s" % host for host in self._plan.quiesce], self._seconds("quiesce_wait_seconds", 20)
             )
         database = entry["settings"]
-        arguments = {name: database[name] for name in ("unit", "data_directory", "bin_directory", "port")}
-        arguments.update(run_id=self.control.run_id, host=self.host)
         try:
             proof = fence(
                 Fencing(
                     run_id=self.control.run_id,
                     host=self.host,
                     settings=settings,
-                    server_fence=lambda: self.ask("relevo.dr.server_fence", arguments),
+                    server_fence=lambda: self._staged["fence"].go({}),
                     reachable=entry["reachable"],
                     attested_by=inputs["attested_by"] if self.host in inputs["attest_dead"] else "",
                     lease_left_seconds=self._lease_left_seconds,
@@ -121,6 +154,11 @@ class ActionModule(RunAction):
         self._material["fence"] = shown_fence([proof], [])
         self.control.write("handover/proof/%s" % self.host, proof)
         self._count_what_is_missing(proof, database)
+
+    def _fence_arguments(self) -> dict[str, Any]:
+        database = self.control.read("database/%s" % self.host)["settings"]
+        about = {name: database[name] for name in ("unit", "data_directory", "bin_directory", "port")}
+        return {**about, "run_id": self.control.run_id, "host": self.host}
 
     def _count_what_is_missing(self, proof: dict[str, Any], database: dict[str, Any]) -> None:
         """Where the standby does not get as far as this host's clean shutdown: whether that lacks any commit."""
@@ -159,45 +197,37 @@ class ActionModule(RunAction):
 
     def _state_what_was_acknowledged(self) -> None:
         """After the fence nothing can be acknowledged any more: now the ledger's tail is final, and this vantage point's probes count."""
-        entry = self.control.read("witness/%s" % self.host)
-        proofs = self._proofs()
+        self._proofs()
         statement: dict[str, Any] = {"ledger_tail": None, "probes": []}
-        if entry["reachable"]:
-            targets = [{name: proof[name] for name in ("host", "address", "port")} for proof in proofs]
-            answer = self.ask("relevo.dr.witness_statement", {**entry["settings"], "witness": self.host, "targets": targets})
+        if "witness" in self._staged:
+            answer = self._staged["witness"].go({})
             if went_wrong(answer) is None:
                 statement = {name: answer[name] for name in ("ledger_tail", "probes")}
         self.control.write("handover/witness/%s" % self.host, statement)
 
+    def _statement_arguments(self) -> dict[str, Any]:
+        settings = self.control.read("witness/%s" % self.host)["settings"]
+        return {**settings, "witness": self.host, "targets": self._old_hosts(), "run_id": self.control.run_id}
+
+    def _old_hosts(self) -> list[dict[str, Any]]:
+        """Every host that must be fenced: inventory name, address and port."""
+        known = {host: self.control.read("database/%s" % host)["settings"] for host in self._plan.fence}
+        return [{"host": host, "address": entry["address"], "port": int(entry["port"])} for host, entry in known.items()]
+
     def _drain_and_promote(self) -> None:
         proofs = self._proofs()
-        entry = self.control.read("database/%s" % self.host)["settings"]
-        old_hosts = [{name: proof[name] for name in ("host", "address", "port")} for proof in proofs]
-        common = {
-            **{name: entry[name] for name in ("data_directory", "bin_directory", "port", "database")},
-            "old_hosts": old_hosts,
-        }
         inputs = self.control.read("inputs")
-        bounds = {name: inputs[name] for name in ("accept_loss_seconds", "accept_loss_transactions")}
         # While the standby drains: a silent host costs a probe its whole time-out.
-        again = ThreadPoolExecutor().map(lambda old: probe("controller", old["host"], old["address"], old["port"]), old_hosts)
-        drained = self._execute(
-            "relevo.dr.standby_promote",
-            "DRAIN",
-            {
-                **common,
-                "step": "drain",
-                "stanza": entry["stanza"],
-                "leave_out": self.control.read("repositories")["leave_out"],
-                "replay_target_lsn": replay_target(proofs) or "",
-                "timeout_seconds": self._seconds("drain_seconds", 60),
-            },
+        again = ThreadPoolExecutor().map(
+            lambda old: probe("controller", old["host"], old["address"], old["port"]), self._old_hosts()
         )
+        drained = self._execute("drain", "DRAIN", {"replay_target_lsn": replay_target(proofs) or ""})
         self.control.write("handover/drained", drained["position"])
         if drained["in_recovery"]:
             gate = archive_gate(self.host, drained["position"], self._tails(drained["position"]))
             self._material["gates"] = [gate.as_dict()]
-            if gate.verdict == gates.FAIL and set(bounds.values()) == {None}:
+            bounds = {inputs[name] for name in ("accept_loss_seconds", "accept_loss_transactions")}
+            if gate.verdict == gates.FAIL and bounds == {None}:
                 said = "DRAIN on %s: %s. Nothing was promoted. Next: %s" % (self.host, gate.observed, gate.next_action)
                 raise PartFailed(said, phases=[Milestone("DRAIN", self.host).ended("failed", said)])
         statements = self.control.wait(
@@ -210,24 +240,8 @@ class ActionModule(RunAction):
         )
         # From here the application hosts get ready: they wait for the new primary by themselves.
         self.control.write("handover/authorised", {"host": self.host})
-        promoted = self._execute(
-            "relevo.dr.standby_promote",
-            "PROMOTE",
-            {
-                **common,
-                "step": "promote",
-                "token": token,
-                "signature": signature,
-                "token_limit_seconds": self._seconds("token_limit_seconds", 300),
-                "timeout_seconds": self._seconds("promote_seconds", 60),
-                "ledger_tail": next(
-                    (statement["ledger_tail"] for statement in statements if statement["ledger_tail"] is not None), None
-                ),
-                "ledger_present_sql": entry["ledger_present_sql"],
-                **bounds,
-                "accept_unmeasured": "LOSS" in inputs["accept_unknown"],
-            },
-        )
+        tail = next((statement["ledger_tail"] for statement in statements if statement["ledger_tail"] is not None), None)
+        promoted = self._execute("promote", "PROMOTE", {"token": token, "signature": signature, "ledger_tail": tail})
         self._material["fence"] = shown_fence(proofs, self._seen + promoted["probes"])
         self._material["measures"] = {
             "loss_before_promotion": promoted["loss"],
@@ -237,6 +251,27 @@ class ActionModule(RunAction):
             "repositories": {"left_out": drained["left_out"]},
         }
         self.control.write("handover/promoted", promoted["promotion"])
+
+    def _standby_arguments(self, step: str) -> dict[str, Any]:
+        entry = self.control.read("database/%s" % self.host)["settings"]
+        about = {name: entry[name] for name in ("data_directory", "bin_directory", "port", "database")}
+        acting = {"run_id": self.control.run_id, "host": self.host, "step": step, "old_hosts": self._old_hosts()}
+        return {**about, **acting, "timeout_seconds": self._seconds("%s_seconds" % step, 60)}
+
+    def _drain_arguments(self) -> dict[str, Any]:
+        stanza = self.control.read("database/%s" % self.host)["settings"]["stanza"]
+        leave_out = self.control.read("repositories")["leave_out"]
+        return {**self._standby_arguments("drain"), "stanza": stanza, "leave_out": leave_out}
+
+    def _promote_arguments(self) -> dict[str, Any]:
+        inputs = self.control.read("inputs")
+        return {
+            **self._standby_arguments("promote"),
+            "token_limit_seconds": self._seconds("token_limit_seconds", 300),
+            "ledger_present_sql": self.control.read("database/%s" % self.host)["settings"]["ledger_present_sql"],
+            **{name: inputs[name] for name in ("accept_loss_seconds", "accept_loss_transactions")},
+            "accept_unmeasured": "LOSS" in inputs["accept_unknown"],
+        }
 
     def _authorise(self, proofs: list[dict[str, Any]], seen: list[dict[str, Any]], drained: dict[str, Any]) -> tuple[str, str]:
         """Sign what is proven. seen: probes after the fence, from here and from the witnesses. Raises PartFailed when anything still answers."""
@@ -266,22 +301,20 @@ class ActionModule(RunAction):
         return text, promotion_token.sign(text, os.environ["RELEVO_SIGNING_KEY"])
 
     def _cut_over(self) -> None:
-        entry = self.control.read("application/%s" % self.host)
-        database = self.control.read("database/%s" % self._plan.promote)["settings"]
         self.control.wait(["handover/authorised"], self._limit())
-        self._execute(
-            "relevo.dr.application_unit",
-            "CUTOVER",
-            self._application(
-                entry,
-                "cutover",
-                address=database["name"],
-                port=database["port"],
-                system_identifier=self._plan.system_identifier,
-                timeout_seconds=self._seconds("cutover_seconds", 60),
-            ),
-        )
+        self._execute("cutover", "CUTOVER", {})
         self.control.wait(["handover/promoted"], self._seconds("promote_seconds", 60))
+
+    def _cutover_arguments(self) -> dict[str, Any]:
+        database = self.control.read("database/%s" % self._plan.promote)["settings"]
+        return self._application(
+            self.control.read("application/%s" % self.host),
+            "cutover",
+            address=database["name"],
+            port=database["port"],
+            system_identifier=self._plan.system_identifier,
+            timeout_seconds=self._seconds("cutover_seconds", 60),
+        )
 
     def _proofs(self) -> list[dict[str, Any]]:
         proofs: list[dict[str, Any]] = self.control.wait(["handover/proof/%s" % host for host in self._plan.fence], self._limit())
@@ -291,10 +324,10 @@ class ActionModule(RunAction):
         about = {name: entry["settings"][name] for name in ("unit", "environment_file", "url_variable", "health_url")}
         return {**about, **more, "step": step, "run_id": self.control.run_id, "host": self.host}
 
-    def _execute(self, module: str, phase: str, arguments: dict[str, Any]) -> dict[str, Any]:
-        """Run a module as this host's next milestone. PartFailed when it fails or the host stops answering."""
+    def _execute(self, name: str, phase: str, late: dict[str, Any]) -> dict[str, Any]:
+        """Let a staged module go on, as this host's next milestone. PartFailed when it fails or the host stops answering."""
         started = Milestone(phase, self.host)
-        answer = self.ask(module, {**arguments, "run_id": self.control.run_id, "host": self.host})
+        answer = self._staged[name].go(late)
         wrong = went_wrong(answer)
         if wrong:
             raise PartFailed(wrong, phases=[answer.get("phase") or started.ended("failed", wrong)], loss=answer.get("loss"))

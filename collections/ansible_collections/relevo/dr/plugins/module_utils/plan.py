@@ -169,7 +169,8 @@ def _state(landscape: Landscape, host: str) -> str:
     cluster = landscape.cluster(host)
     said = "%s, %s" % (cluster.get("state"), cluster.get("role"))
     # Another cluster need not even have the application's database.
-    others = {landscape.cluster(other).get("system_identifier") for other in landscape.database if other != host} - {None}
+    known = [landscape.cluster(other).get("system_identifier") for other in landscape.database if other != host]
+    others = {str(identifier) for identifier in known if identifier}
     own = cluster.get("system_identifier")
     if own and others and own not in others:
         said += ", of system %s and not of %s" % (own, ", ".join(sorted(others)))

@@ -103,20 +103,19 @@ def drain(
             )
         replayed = lsn_bytes(position["replay_lsn"])
         behind = position["receive_lsn"] is not None and replayed < lsn_bytes(position["receive_lsn"])
-        reached = replay_target_lsn is None or replayed > lsn_bytes(replay_target_lsn)
-        if not behind and archive is not None and asked_at != position["replay_lsn"]:
+        # Behind the old primary's own shutdown there is nothing, so the archive need not be asked on the outage clock.
+        beyond = replay_target_lsn is not None and replayed > lsn_bytes(replay_target_lsn)
+        asked = archive is None or asked_at == position["replay_lsn"]
+        if not behind and (beyond or (replay_target_lsn is None and asked and not answer)):
+            known = beyond or answer is not None
+            return {**position, "archive_replayed": True if known else None, "target_replayed": True if beyond else None}
+        if not behind and archive is not None and not asked:
             asked_at, answer = position["replay_lsn"], archived(archive, position["replay_lsn"])
             if answer and position["receiver_pid"]:
                 # A receiver that waits for a dead sender keeps the startup process away from the archive.
                 session.execute("select pg_terminate_backend(%d)" % position["receiver_pid"])
                 _wake(position["receiver_pid"])
             continue
-        if not behind and reached and not answer:
-            return {
-                **position,
-                "archive_replayed": None if answer is None else True,
-                "target_replayed": None if replay_target_lsn is None else True,
-            }
         if position["replay_lsn"] != stands_at:
             stands_since, stands_at = time.monotonic(), position["replay_lsn"]
         # The old primary is fenced by now: a receiver that is still there waits for nobody.

@@ -27,6 +27,8 @@ options:
   system_identifier: {description: The cluster that must answer there., type: str, default: ''}
   disable: {description: Keep the unit from starting at boot., type: bool, default: false}
   timeout_seconds: {description: Limit of this step., type: float, default: 60}
+  letter: {description: "Wait for a letter of this name before anything is done; see C(module_utils/letter.py).", type: str, default: ''}
+  letter_seconds: {description: How long to wait for it., type: float, default: 300}
 attributes:
   check_mode: {support: full, description: Says what would change.}
 author: The Relevo maintainers (@relevo)
@@ -52,7 +54,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.relevo.dr.plugins.module_utils import application as app
-from ansible_collections.relevo.dr.plugins.module_utils import host_files
+from ansible_collections.relevo.dr.plugins.module_utils import host_files, letter
 from ansible_collections.relevo.dr.plugins.module_utils.cluster_facts import host_facts
 from ansible_collections.relevo.dr.plugins.module_utils.milestone import Milestone
 
@@ -131,10 +133,14 @@ def main() -> None:
             "system_identifier": {"type": "str", "default": ""},
             "disable": {"type": "bool", "default": False},
             "timeout_seconds": {"type": "float", "default": 60},
+            **letter.OPTIONS,
         },
         supports_check_mode=True,
     )
-    p = module.params
+    try:
+        p = letter.complete(module.params, module.params["run_id"])
+    except letter.NoLetter as error:
+        module.fail_json(msg="%s: %s" % (module.params["host"], error))
     application = app.Application(p["unit"], p["environment_file"], p["url_variable"], p["health_url"])
     if p["step"] == "info":
         try:

@@ -48,7 +48,7 @@ taken_over: {description: The run whose lock was taken over., returned: when it 
 from dataclasses import asdict, replace
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.relevo.dr.plugins.module_utils import clock, host_files
+from ansible_collections.relevo.dr.plugins.module_utils import clock, host_files, letter
 from ansible_collections.relevo.dr.plugins.module_utils.postgresql import PostgresqlError, Psql
 
 
@@ -84,6 +84,8 @@ def hold(module: AnsibleModule) -> dict[str, object]:
             wanted = replace(wanted, began_at=before.began_at or before.since)
             host_files.remove_lock(before.run_id)
         host_files.acquire_lock(wanted)
+        # Modules that a dead run left waiting go away.
+        letter.remove_boxes()
         if parameters["checkpoint"]:
             checkpoint(parameters["bin_directory"], parameters["port"])
     return {"before": asdict(before) if before else None, "taken_over": taken_over}
@@ -126,6 +128,7 @@ def main() -> None:
         if before is not None and before.run_id == module.params["run_id"]:
             host_files.write_journal(module.params["run_id"], "UNLOCK", "result", outcome="ok")
         host_files.remove_lock(module.params["run_id"])
+        letter.remove_boxes(module.params["run_id"])
         module.exit_json(changed=False, before=asdict(before) if before else None)
     try:
         # A lock is the run's own breath, not a change of the system: taking it is not reported as one.

@@ -21,6 +21,8 @@ options:
   port: {description: Port of the server., type: int, default: 5432}
   fast_seconds: {description: How long the fast stop may take before the immediate one., type: float, default: 10}
   immediate_seconds: {description: How long the immediate stop may take before SIGKILL., type: float, default: 5}
+  letter: {description: "Wait for a letter of this name before anything is done; see C(module_utils/letter.py).", type: str, default: ''}
+  letter_seconds: {description: How long to wait for it., type: float, default: 300}
 attributes:
   check_mode: {support: full, description: Says whether the host is fenced.}
 author: The Relevo maintainers (@relevo)
@@ -41,7 +43,7 @@ proof: {description: "class, cluster_state, shutdown_lsn (null after an immediat
 """
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.relevo.dr.plugins.module_utils import host_files
+from ansible_collections.relevo.dr.plugins.module_utils import host_files, letter
 from ansible_collections.relevo.dr.plugins.module_utils.milestone import Milestone
 from ansible_collections.relevo.dr.plugins.module_utils.server_stop import FenceError, Server, fenced, proof, stop_for_good
 
@@ -57,10 +59,14 @@ def main() -> None:
             "port": {"type": "int", "default": 5432},
             "fast_seconds": {"type": "float", "default": 10},
             "immediate_seconds": {"type": "float", "default": 5},
+            **letter.OPTIONS,
         },
         supports_check_mode=True,
     )
-    p = module.params
+    try:
+        p = letter.complete(module.params, module.params["run_id"])
+    except letter.NoLetter as error:
+        module.fail_json(msg="FENCE on %s: %s" % (module.params["host"], error))
     server = Server(p["unit"], p["data_directory"], p["bin_directory"], p["port"])
     phase = Milestone("FENCE", p["host"])
     changed = not fenced(server)

@@ -40,6 +40,8 @@ options:
   accept_loss_transactions: {description: Accepted loss in ledger transactions., type: int}
   accept_unmeasured: {description: Whether a loss that cannot be measured was accepted by name., type: bool, default: false}
   allowed_signers: {description: Controllers that this host believes., type: path, default: /etc/relevo/allowed_signers}
+  letter: {description: "Wait for a letter of this name before anything is done; see C(module_utils/letter.py).", type: str, default: ''}
+  letter_seconds: {description: How long to wait for it., type: float, default: 300}
 attributes:
   check_mode: {support: none, description: Preflight and C(playbooks/check.yml) are the safe way to ask.}
 author: The Relevo maintainers (@relevo)
@@ -69,7 +71,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Optional
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.relevo.dr.plugins.module_utils import clock, host_files, promotion_token, repositories, standby
+from ansible_collections.relevo.dr.plugins.module_utils import clock, host_files, letter, promotion_token, repositories, standby
 from ansible_collections.relevo.dr.plugins.module_utils.loss import Loss, measure, within
 from ansible_collections.relevo.dr.plugins.module_utils.milestone import Milestone
 from ansible_collections.relevo.dr.plugins.module_utils.postgresql import PostgresqlError, Psql
@@ -79,6 +81,10 @@ _SERVER = """
 select pg_is_in_recovery() as in_recovery, (select system_identifier::text from pg_control_system()) as system_identifier,
        (select timeline_id from pg_control_checkpoint()) as timeline, (select setting::bigint from pg_settings where name = 'wal_segment_size') as segment_bytes
 """
+
+
+# What is only known when the old primary is fenced, and so may come by letter.
+LATE = {"drain": ("replay_target_lsn",), "promote": ("token", "signature", "ledger_tail")}
 
 
 class Stop(Exception):
@@ -214,11 +220,15 @@ def main() -> None:
             "accept_loss_transactions": {"type": "int"},
             "accept_unmeasured": {"type": "bool", "default": False},
             "allowed_signers": {"type": "path", "default": "/etc/relevo/allowed_signers"},
+            **letter.OPTIONS,
         },
         supports_check_mode=False,
     )
-    p = module.params
-    name = p["step"].upper()
+    name = module.params["step"].upper()
+    try:
+        p = letter.complete(module.params, module.params["run_id"], LATE[module.params["step"]])
+    except letter.NoLetter as error:
+        module.fail_json(msg="%s on %s: %s" % (name, module.params["host"], error))
     phase = Milestone(name, p["host"])
     try:
         with host_files.acting(p["run_id"]), Psql(p["bin_directory"], p["port"], p["database"]) as session:

@@ -14,7 +14,10 @@ options:
   ledger_log: {description: The ledger's log., type: path, required: true}
   tail_entries: {description: How many acknowledged entries to state at most., type: int, default: 2000}
   attempt_seconds: {description: A ledger that did not try for so long was not at work., type: float, default: 60}
+  run_id: {description: "The run, whose letter is waited for.", type: str, default: ''}
   targets: {description: "The fenced hosts: host, address, port.", type: list, elements: dict, required: true}
+  letter: {description: "Wait for a letter of this name before anything is done; see C(module_utils/letter.py).", type: str, default: ''}
+  letter_seconds: {description: How long to wait for it., type: float, default: 300}
 attributes:
   check_mode: {support: full, description: Only reads.}
 author: The Relevo maintainers (@relevo)
@@ -40,7 +43,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.relevo.dr.plugins.module_utils import clock, ledger, witness_log
+from ansible_collections.relevo.dr.plugins.module_utils import clock, ledger, letter, witness_log
 from ansible_collections.relevo.dr.plugins.module_utils.probe import probe
 
 # An intent and its outcome take less than this.
@@ -55,10 +58,15 @@ def main() -> None:
             "tail_entries": {"type": "int", "default": 2000},
             "attempt_seconds": {"type": "float", "default": 60},
             "targets": {"type": "list", "elements": "dict", "required": True},
+            "run_id": {"type": "str", "default": ""},
+            **letter.OPTIONS,
         },
         supports_check_mode=True,
     )
-    p = module.params
+    try:
+        p = letter.complete(module.params, module.params["run_id"])
+    except letter.NoLetter as error:
+        module.fail_json(msg="%s: %s" % (module.params["witness"], error))
     tail = None
     entries = (
         ledger.parse(witness_log.tail(p["ledger_log"], p["tail_entries"] * _ENTRY_BYTES)) if os.path.exists(p["ledger_log"]) else []

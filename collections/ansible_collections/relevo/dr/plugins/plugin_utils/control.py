@@ -101,5 +101,15 @@ class Control:
                 raise Aborted("%s did not come within %g s" % (", ".join(missing), seconds))
             time.sleep(0.003)
 
+    def came(self, names: Iterable[str], seconds: float) -> bool:
+        """Whether every name is kept within that time, where nothing depends on it but speed."""
+        wanted = list(names)
+        deadline = time.monotonic() + seconds
+        while not all(self.exists(name) for name in wanted):
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.003)
+        return True
+
     def _path(self, name: str) -> str:
         return os.path.join(self._directory, name + ".json")

@@ -36,13 +36,26 @@ class RunAction(ActionBase):
         raise NotImplementedError
 
     def ask(self, module: str, arguments: dict[str, Any]) -> dict[str, Any]:
-        """Run a module on this host; a host that stops answering gives ``unreachable`` and a sentence, never an exception."""
+        """Run a module on this host, unless nobody leads this run any more; see :meth:`execute`."""
         self.control.check_alive()
+        return self.execute(module, arguments)
+
+    def execute(self, module: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Run a module on this host; a host that stops answering gives ``unreachable`` and a sentence, never an exception."""
         try:
             answer: dict[str, Any] = self._execute_module(module_name=module, module_args=arguments, task_vars=self.variables)
         except AnsibleConnectionFailure as error:
             return {"unreachable": True, "msg": "%s stopped answering: %s" % (self.host, str(error)[:200])}
         return answer
+
+    def say(self, command: str, text: str) -> bool:
+        """Run a short command on this host, as root, with that standard input; whether it ended with 0."""
+        self.control.check_alive()
+        try:
+            answer = self._low_level_execute_command(command, in_data=text.encode() or b"\n")
+        except AnsibleConnectionFailure:
+            return False
+        return bool(answer["rc"] == 0)
 
 
 def went_wrong(answer: dict[str, Any]) -> Optional[str]:

@@ -1,0 +1,87 @@
+"""A module that waits for its last parameters: what a letter may bring, and everything that ends the wait."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from ansible_collections.relevo.dr.plugins.module_utils import letter
+
+
+@pytest.fixture(autouse=True)
+def box(tmp_path, monkeypatch):
+    monkeypatch.setattr(letter, "BOX", str(tmp_path / "letters"))
+    return tmp_path / "letters"
+
+
+def waiting(seconds: float = 5.0, **more):
+    return {"letter": "promote", "letter_seconds": seconds, "token": "", **more}
+
+
+def soon(act):
+    """When the module waits."""
+
+    def later():
+        ready = Path(letter.path("run", "promote") + ".ready")
+        while not ready.exists():
+            time.sleep(0.001)
+        act()
+
+    thread = threading.Thread(target=later)
+    thread.start()
+    return thread
+
+
+def put(content):
+    def write():
+        aside = Path(letter.path("run", "promote") + ".new")
+        aside.write_text(json.dumps(content))
+        aside.rename(letter.path("run", "promote"))
+
+    return write
+
+
+def test_without_a_letter_nothing_is_waited_for():
+    assert letter.complete({"letter": "", "letter_seconds": 5.0, "token": "x"}, "run")["token"] == "x"
+
+
+def test_a_letter_brings_the_last_parameters_once():
+    thread = soon(put({"token": "signed"}))
+    assert letter.complete(waiting(host="b-db1"), "run", ["token"]) == waiting(host="b-db1", token="signed")
+    thread.join()
+    assert list(Path(letter.box("run")).iterdir()) == []
+
+
+def test_a_letter_brings_nothing_but_what_it_may():
+    thread = soon(put({"accept_loss_seconds": 1e6}))
+    with pytest.raises(letter.NoLetter, match="accept_loss_seconds"):
+        letter.complete(waiting(), "run", ["token"])
+    thread.join()
+
+
+def test_a_letter_can_say_that_nothing_is_to_be_done():
+    thread = soon(put({letter.WITHDRAWN: "the fence has no proof"}))
+    with pytest.raises(letter.NoLetter, match="the fence has no proof"):
+        letter.complete(waiting(), "run", ["token"])
+    thread.join()
+
+
+def test_a_run_that_takes_over_sends_those_away_that_wait_for_a_dead_one():
+    thread = soon(letter.remove_boxes)
+    with pytest.raises(letter.NoLetter, match="taken over"):
+        letter.complete(waiting(), "run")
+    thread.join()
+
+
+def test_nobody_waits_for_ever():
+    with pytest.raises(letter.NoLetter, match=r"within 0\.01 s"):
+        letter.complete(waiting(0.01), "run")
+
+
+def test_the_box_is_the_owners_alone():
+    with pytest.raises(letter.NoLetter):
+        letter.complete(waiting(0.01), "run")
+    assert Path(letter.box("run")).stat().st_mode & 0o077 == 0
