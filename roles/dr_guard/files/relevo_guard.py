@@ -879,6 +879,14 @@ def server_state(settings: Settings) -> Optional[tuple[int, str]]:
     return pid, lines[7].strip() if len(lines) > 7 else "starting"
 
 
+def local_conninfo(settings: Settings) -> str:
+    """The way to the server on this host: its own socket and port, as it says in postmaster.pid."""
+    with contextlib.suppress(OSError, IndexError):
+        lines = settings.file("postmaster.pid").read_text(encoding="utf-8", errors="replace").splitlines()
+        return "host='%s' port='%s' dbname='%s'" % (lines[4], lines[3], settings.lease_database)
+    return "dbname='%s'" % settings.lease_database
+
+
 def of_the_server(settings: Settings, pid: int) -> str:
     """The kernel's letter for the state of a process of this cluster: a server program that works in the data directory. Empty for any other."""
     try:
@@ -938,13 +946,9 @@ def boottime() -> float:
 class Session:
     """One psql session that is kept, so that asking needs neither a new process nor a free connection slot."""
 
-    def __init__(self, settings: Settings, conninfo: str, **environment: str) -> None:
-        self._command = [
-            settings.program("psql"),
-            "-XAtqw",
-            "--field-separator=|",
-            "--dbname=%s" % conninfo,
-        ]
+    def __init__(self, settings: Settings, conninfo: Callable[[], str], **environment: str) -> None:
+        self._command = [settings.program("psql"), "-XAtqw", "--field-separator=|"]
+        self._conninfo = conninfo
         self._arguments = as_owner(settings, **environment)
         self._process: Optional[subprocess.Popen[bytes]] = None
         self._number = 0
@@ -954,7 +958,11 @@ class Session:
         if self._process is None:
             with contextlib.suppress(OSError):
                 self._process = subprocess.Popen(
-                    self._command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, **self._arguments
+                    [*self._command, "--dbname=%s" % self._conninfo()],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.DEVNULL,
+                    **self._arguments,
                 )
             return self.ask("", seconds) is not None
         return True
@@ -1020,7 +1028,7 @@ def hear(watch: Watch) -> None:
     """While this host is primary: who has written into it. The name of the session tells the givers that it is watched, and for how long it may go unheard."""
     settings = watch.settings
     armed = "relevo-guard armed=%d by=%s" % (settings.self_fence_seconds, givers_digest(settings.heard_by))
-    session = Session(settings, "dbname='%s'" % settings.lease_database, PGAPPNAME=armed, PGCONNECT_TIMEOUT="3")
+    session = Session(settings, lambda: local_conninfo(settings), PGAPPNAME=armed, PGCONNECT_TIMEOUT="3")
     while not watch.stopping.is_set():
         if not watch.primary.is_set():
             session.close()
@@ -1037,7 +1045,7 @@ def hear(watch: Watch) -> None:
 def give(watch: Watch, peer: dict[str, Any], own_name: str) -> None:
     """While this host is not primary: write into a peer, as the observers do, and keep when a write was last on its way to it."""
     settings, name = watch.settings, str(peer["name"])
-    session = Session(settings, peer_conninfo(settings, peer, settings.lease_database))
+    session = Session(settings, lambda: peer_conninfo(settings, peer, settings.lease_database))
     while not watch.stopping.is_set():
         if watch.primary.is_set():
             session.close()
