@@ -118,12 +118,13 @@ def test_what_the_guard_gave(tmp_path):
     path = tmp_path / "given.json"
     given = {"boot_id": BOOT, "sent": {"a-db1": 60.0}, "accepted": {"a-db1": {"at": 61.0, **ARMED}}}
     path.write_text(json.dumps(given))
-    found = lease.facts_of_guard(["a-db1", "c-db1"], 100.0, BOOT, str(path))
+    found = lease.facts_of_guard(["a-db1", "c-db1"], 100.0, BOOT, 30.0, str(path))
     assert found["a-db1"] == {"sent_age_seconds": 40.0, "accepted_age_seconds": 39.0, **ARMED}
     # Nothing was given to it during this boot.
-    assert found["c-db1"]["sent_age_seconds"] == 100.0
-    assert lease.facts_of_guard(["a-db1"], 100.0, "another", str(path))["a-db1"]["accepted_age_seconds"] is None
-    assert lease.facts_of_guard(["a-db1"], 100.0, BOOT, "/nonexistent")["a-db1"]["sent_age_seconds"] == 100.0
+    assert found["c-db1"]["sent_age_seconds"] == 70.0
+    assert lease.facts_of_guard(["a-db1"], 100.0, "another", 30.0, str(path))["a-db1"]["accepted_age_seconds"] is None
+    assert lease.facts_of_guard(["a-db1"], 100.0, BOOT, 30.0, "/nonexistent")["a-db1"]["sent_age_seconds"] == 70.0
+    assert 0 <= lease.started_boottime() < guard.boottime()
 
 
 def test_the_newest_entry_is_found_far_back_and_across_files(tmp_path, monkeypatch):

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Optional
@@ -107,8 +108,16 @@ def facts_of_log(events: Iterable[Mapping[str, Any]], boottime: float, boot_id: 
     }
 
 
-def facts_of_guard(hosts: Iterable[str], boottime: float, boot_id: str, path: str = GIVEN) -> dict[str, dict[str, Any]]:
-    """What this host's guard gave the others. Without its file nothing was given since this host was started."""
+def started_boottime() -> float:
+    """When process 1 was started, by the boot clock: a container's clock and boot id are those of its machine."""
+    with open("/proc/1/stat", encoding="utf-8", errors="replace") as source:
+        return int(source.read().rpartition(")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
+
+
+def facts_of_guard(
+    hosts: Iterable[str], boottime: float, boot_id: str, started: float, path: str = GIVEN
+) -> dict[str, dict[str, Any]]:
+    """What this host's guard gave the others. Without its file, which is in memory, nothing was given since this host was started."""
     try:
         with open(path, encoding="utf-8") as source:
             given = json.load(source)
@@ -120,7 +129,7 @@ def facts_of_guard(hosts: Iterable[str], boottime: float, boot_id: str, path: st
     for host in hosts:
         accepted = given.get("accepted", {}).get(host) or {}
         found[host] = {
-            "sent_age_seconds": boottime - float(given.get("sent", {}).get(host, 0.0)),
+            "sent_age_seconds": boottime - float(given.get("sent", {}).get(host, started)),
             "accepted_age_seconds": boottime - float(accepted["at"]) if accepted else None,
             "self_fence_seconds": accepted.get("self_fence_seconds"),
             "heard_by": accepted.get("heard_by") or None,

@@ -96,7 +96,7 @@ def main() -> None:
         cluster=cluster,
         host=host,
         guard=guard_facts(location.unit),
-        leases=lease.facts_of_guard(host_files.read_peers(), clock.boottime_seconds(), clock.boot_id()),
+        leases=lease.facts_of_guard(host_files.read_peers(), clock.boottime_seconds(), clock.boot_id(), lease.started_boottime()),
         repository=asked.result() if asked else {},
     )
 
