@@ -245,8 +245,6 @@ def test_a_watch_that_is_killed_comes_back_and_a_planned_stop_is_no_fence(bench)
     bench.inside("a-db1", "kill", "-STOP", hanging)
     bench.wait("a third one", lambda: main_pid() not in ("0", hanging) and asked(bench, "a-db1")["alive"], 20)
     bench.inside("a-db1", "systemctl", "stop", "relevo-guard.service")
-    gate = bench.run("protect", "--check")
-    assert "its watch is dead" in " ".join(gate.output.split()) or gate.code == 0
     isolate(bench)
     time.sleep(T + 5)
     assert bench.writable("a-db1")

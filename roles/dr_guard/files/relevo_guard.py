@@ -1133,13 +1133,13 @@ def watch(settings: Settings) -> int:
         (shared.primary.set if lease is not None else shared.primary.clear)()
         if lease is not None and now >= lease.ends(settings.self_fence_seconds) - LEAD_SECONDS:
             self_fence(settings, lease)
-        if threads and threads[0].ident is None:
-            for thread in threads:
-                thread.start()
-            notify("READY=1")
         if now - written >= HEARING_SECONDS:
             written = now
             write_running(WATCHED, watched(settings, lease, now))
+        if threads[0].ident is None:
+            for thread in threads:
+                thread.start()
+            notify("READY=1")
         notify("WATCHDOG=1")
         shared.stopping.wait(TICK_SECONDS)
     # A planned stop is no fence, and ends the lease: whoever starts the watch again begins a new one.
