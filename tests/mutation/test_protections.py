@@ -558,6 +558,13 @@ FAST = [
         "if False:",
         "tests/unit/dr/test_guard.py",
     ),
+    Protection(
+        "a standby takes itself for a primary, gives no lease and stops itself",
+        "roles/dr_guard/files/relevo_guard.py",
+        'return pid, "standby" if recovering and state == "ready" else state',
+        "return pid, state",
+        "tests/unit/dr/test_guard_lease.py",
+    ),
 ]
 
 ON_THE_LABORATORY = [

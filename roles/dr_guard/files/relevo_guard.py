@@ -327,7 +327,8 @@ def lease_of(lease: Optional[Lease], server: Optional[tuple[int, str]], now: flo
     if server is None:
         return None
     postmaster, state = server
-    if lease is not None and lease.postmaster == postmaster and state in ("ready", "stopping"):
+    # A signal file that appears beside a primary is somebody's fence at work: until it has ended, the primary is one.
+    if lease is not None and lease.postmaster == postmaster:
         return lease
     return Lease(postmaster, now) if state == "ready" else None
 
@@ -868,7 +869,10 @@ def say_lift(settings: Settings, arguments: argparse.Namespace) -> int:
 
 
 def server_state(settings: Settings) -> Optional[tuple[int, str]]:
-    """The running postmaster and what postmaster.pid says of it (starting, ready, standby, stopping); read without asking it, for it may be frozen."""
+    """The running postmaster and its state (starting, ready, standby, stopping), from its files: it may be frozen and not answer.
+
+    postmaster.pid says ready of a standby too, as soon as it lets readers in.
+    """
     try:
         lines = settings.file("postmaster.pid").read_text(encoding="utf-8", errors="replace").splitlines()
         pid = int(lines[0])
@@ -876,7 +880,9 @@ def server_state(settings: Settings) -> Optional[tuple[int, str]]:
         return None
     if not of_the_server(settings, pid):
         return None
-    return pid, lines[7].strip() if len(lines) > 7 else "starting"
+    state = lines[7].strip() if len(lines) > 7 else "starting"
+    recovering = any(settings.file(name).exists() for name in ("standby.signal", "recovery.signal"))
+    return pid, "standby" if recovering and state == "ready" else state
 
 
 def local_conninfo(settings: Settings) -> str:

@@ -83,6 +83,7 @@ SERVED = (7, "ready")
         (None, (7, "stopping"), None),
         (guard.Lease(7, 10.0), SERVED, guard.Lease(7, 10.0)),
         (guard.Lease(7, 10.0), (7, "stopping"), guard.Lease(7, 10.0)),
+        (guard.Lease(7, 10.0), (7, "standby"), guard.Lease(7, 10.0)),
         (guard.Lease(7, 10.0), None, None),
         (guard.Lease(6, 10.0), SERVED, guard.Lease(7, 50.0)),
     ],
@@ -116,6 +117,13 @@ def test_the_state_of_the_server_is_read_without_asking_it(host, start, state): 
     lead(host, postmaster, state)
     postmaster.send_signal(signal.SIGSTOP)
     assert guard.server_state(host) == (postmaster.pid, state)
+
+
+@pytest.mark.parametrize("name", ["standby.signal", "recovery.signal"])
+def test_a_standby_that_lets_readers_in_calls_itself_ready(host, start, name):  # noqa: F811
+    lead(host, start("postgres", host.data_directory))
+    host.file(name).touch()
+    assert guard.server_state(host)[1] == "standby"
 
 
 def test_a_number_of_another_process_is_not_our_postmaster(host, start, tmp_path):  # noqa: F811
@@ -267,7 +275,8 @@ def test_a_primary_that_nobody_hears_is_stopped_in_time(host, start, watch):  # 
 
 def test_a_standby_is_left_alone(host, start, watch):  # noqa: F811
     postmaster = start("postgres", host.data_directory)
-    lead(host, postmaster, "standby")
+    lead(host, postmaster)
+    host.file("standby.signal").touch()
     watch(self_fence_seconds=5)
     time.sleep(2)
     assert heard() is None
