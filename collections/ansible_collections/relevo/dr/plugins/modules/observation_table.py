@@ -66,7 +66,8 @@ select has_database_privilege('relevo_observer', current_database(), 'connect')
        or has_schema_privilege('relevo_observer', 'relevo', 'create') as too_much
 """
 MONITOR = """
-select has_schema_privilege('relevo_monitor', 'relevo', 'usage')
+select has_database_privilege('relevo_monitor', current_database(), 'connect')
+       and has_schema_privilege('relevo_monitor', 'relevo', 'usage')
        and has_table_privilege('relevo_monitor', 'relevo.observation', 'select')
        and has_table_privilege('relevo_monitor', 'relevo.observation', 'update') as enough
 """
@@ -124,7 +125,11 @@ def plan(session: Psql, observers: list[str], password: str, database: str) -> l
         steps.append((Change("rights of relevo_observer", "other", "select and update on relevo.observation"), grants))
     monitored = state["has_monitor"] and state["has_table"] and session.row(MONITOR)["enough"]
     if state["has_monitor"] and not monitored:
-        grants = ["grant usage on schema relevo to relevo_monitor", "grant select, update on relevo.observation to relevo_monitor"]
+        grants = [
+            'grant connect on database "%s" to relevo_monitor' % database,
+            "grant usage on schema relevo to relevo_monitor",
+            "grant select, update on relevo.observation to relevo_monitor",
+        ]
         steps.append((Change("rights of relevo_monitor", "other", "select and update on relevo.observation"), grants))
     return steps
 
