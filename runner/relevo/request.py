@@ -40,6 +40,7 @@ FORMS: dict[str, tuple[re.Pattern[str], str]] = {
         re.compile(r"[A-Z][A-Z0-9]{1,15}(,[A-Z][A-Z0-9]{1,15})*"),
         "ids of gates with commas between them, such as G02,G15",
     ),
+    "dr_accept_fence": (re.compile("lease_expired"), "lease_expired, the weak fence class that is taken over by name"),
     "dr_attest_dead": (re.compile(r"[A-Za-z0-9][A-Za-z0-9._,-]{0,499}"), "names of hosts with commas between them"),
     "dr_attested_by": _PROSE,
     "dr_failed_at": (re.compile(r"[0-9TZ:.+-]{20,40}"), "a time such as 2026-11-24T03:12:00Z"),

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from relevo.record import Record
 
-_TOLD_APART = {"primary", "primaries", "protected", "next", "interrupted_run", "lock", "hosts"}
+_TOLD_APART = {"primary", "primaries", "protected", "next", "interrupted_run", "lock", "hosts", "unsafe"}
 _COLUMNS = ("site", "role", "state", "timeline", "lsn", "lag_seconds", "fence", "guard")
 _TITLES = {"lsn": "position", "lag_seconds": "lag"}
 
@@ -63,6 +63,11 @@ def _facts(state: Mapping[str, Any], unfinished: Record | None) -> list[tuple[st
     for name, value in state.items():
         if name not in _TOLD_APART:
             facts.append((name.replace("_", " "), _plain(value), ""))
+    unsafe = state.get("unsafe")
+    if isinstance(unsafe, list):
+        facts += [("" if number else "unsafe", str(said), "red") for number, said in enumerate(unsafe)] or [
+            ("unsafe", "nothing", "green")
+        ]
     if state.get("next"):
         facts.append(("next", str(state["next"]), "bold"))
     return facts

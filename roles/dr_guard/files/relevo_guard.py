@@ -1,11 +1,13 @@
 #!/usr/bin/python3
 # Copyright: the Relevo maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""relevo-guard: may PostgreSQL on this host start writable?
+"""relevo-guard: may PostgreSQL on this host start writable, and may it go on?
 
   relevo-guard boot                    asked by systemd before every start (ExecStartPre); exit 1 keeps PostgreSQL down
+  relevo-guard watch                   the self-fence, a service: stops a primary that nobody outside its site hears any more
   relevo-guard check                   what the next start would be, as JSON; changes nothing
   relevo-guard start --reason "..."    end a read-only hold on this host's own word; needs nobody else
+  relevo-guard lift --reason "..."     lift a fence, where what is seen allows it
 
 Nothing but Python and PostgreSQL is needed. What cannot be decided is decided against writing.
 """
@@ -13,26 +15,42 @@ Nothing but Python and PostgreSQL is needed. What cannot be decided is decided a
 from __future__ import annotations
 
 import argparse
+import collections
 import concurrent.futures
 import contextlib
+import hashlib
 import json
 import os
 import pwd
 import re
+import select
+import signal
+import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, Optional
 
 SETTINGS = Path("/etc/relevo/guard.json")
 STATE = Path("/var/lib/relevo")
+# In memory, so that nothing of an earlier boot is ever taken for news.
+RUN = Path("/run/relevo-guard")
 FENCE, HOLD, PERMIT, JOURNAL = "fence.json", "guard-held.json", "guard-permit.json", "journal.jsonl"
+RESERVE = "fence-reserve"
+WATCHED, GIVEN = "watch.json", "given.json"
 PERMIT_SECONDS = 120.0
+
+# A stop begins that long before the lease ends, so that it has ended by then whatever PostgreSQL does: fast, then immediate, then killed.
+LEAD_SECONDS, IMMEDIATE_SECONDS, KILL_SECONDS = 5.0, 2.0, 1.0
+TICK_SECONDS, HEARING_SECONDS, GIVING_SECONDS, ANSWER_SECONDS = 0.1, 0.5, 1.0, 3.0
+# A watch that has not written its state for that long is dead, or as good as.
+ALIVE_SECONDS = 5.0
 
 WRITABLE, STANDBY, HOLD_READ_ONLY, REFUSE, FENCE_AND_REFUSE = (
     "start",
@@ -44,8 +62,8 @@ WRITABLE, STANDBY, HOLD_READ_ONLY, REFUSE, FENCE_AND_REFUSE = (
 
 
 BRING_BACK = (
-    "keep this data directory if it may hold transactions that are nowhere else; then move it away, remove /var/lib/relevo/fence.json, "
-    "unmask the unit, and run playbooks/protect.yml, which builds a standby here"
+    "keep this data directory if it may hold transactions that are nowhere else; then move it away, say so with "
+    "relevo-guard lift --reason '...', and run playbooks/protect.yml, which builds a standby here"
 )
 
 
@@ -200,12 +218,136 @@ def _who(mark: dict[str, Any]) -> str:
     return "run %s" % mark["run_id"] if mark.get("run_id") else str(mark.get("by") or "an unknown hand")
 
 
+# -- lifting a fence: pure --
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """How this host's data relate to a primary's timeline.
+
+    clean: shut down cleanly, or a standby's. location: its last checkpoint. forks: by timeline where the primary's history leaves it, None when unknown.
+    """
+
+    clean: bool = False
+    location: int = 0
+    forks: Optional[dict[int, int]] = None
+
+
+def decide_lift(evidence: Evidence, lineage: Lineage, *, running: str = "") -> Decision:
+    """What a fenced host becomes when its mark is lifted: WRITABLE (after the boot guard has looked again), STANDBY, or REFUSE.
+
+    running: the state in postmaster.pid, empty when PostgreSQL is stopped.
+    """
+    if not evidence.cluster:
+        return Decision(WRITABLE, "there is no cluster here that could be writable")
+    if running and running != "standby":
+        return Decision(REFUSE, "PostgreSQL runs here (%s)" % running, "stop it, then lift the fence")
+    primaries = [peer for peer in evidence.peers if peer.role == "primary" and peer.timeline >= evidence.timeline]
+    if primaries:
+        return _lift_beside(primaries[0], evidence, lineage)
+    seen = decide(replace(evidence, fence=None, hold=None, permit=None, signal=False))
+    if seen.action == WRITABLE:
+        return seen
+    silent = ", ".join(peer.name for peer in evidence.peers if peer.role == "silent")
+    if seen.action == HOLD_READ_ONLY and silent:
+        gone = "let %s answer, then lift it; what is lost for good is named: --gone %s" % (silent, silent.replace(", ", " --gone "))
+        return Decision(REFUSE, seen.reason, gone)
+    return Decision(REFUSE, seen.reason, BRING_BACK if seen.action == FENCE_AND_REFUSE else seen.next_action)
+
+
+def _lift_beside(primary: Peer, evidence: Evidence, lineage: Lineage) -> Decision:
+    """Beside a living primary a host may only come back as its standby, and only with data that can follow it."""
+    where = "%s is the primary, on timeline %d" % (primary.name, primary.timeline)
+    if not evidence.signal:
+        return Decision(REFUSE, "%s, and standby.signal is gone here: the next start would be writable" % where, BRING_BACK)
+    if evidence.timeline == primary.timeline:
+        return Decision(STANDBY, "%s, and this host's data are of it" % where)
+    if lineage.forks is None:
+        return Decision(
+            REFUSE,
+            "%s; the archive does not tell where it left timeline %d" % (where, evidence.timeline),
+            "let a repository answer, then lift it",
+        )
+    fork = lineage.forks.get(evidence.timeline, 0)
+    if lineage.clean and lineage.location < fork:
+        return Decision(STANDBY, "%s, which holds all that this host has" % where)
+    return Decision(REFUSE, "%s; this host's data went another way" % where, BRING_BACK)
+
+
+def history_forks(text: str) -> dict[int, int]:
+    """By timeline the position at which a history file leaves it."""
+    found = re.findall(r"^(\d+)\s+([0-9A-Fa-f]+)/([0-9A-Fa-f]+)", text, re.MULTILINE)
+    return {int(timeline): (int(high, 16) << 32) + int(low, 16) for timeline, high, low in found}
+
+
+# -- the lease of a primary: pure --
+
+
+@dataclass(frozen=True)
+class Lease:
+    """How long this host may go on being primary.
+
+    postmaster: the process that it is for. heard: when, by the boot clock, it was last certain that somebody outside this site would hear us.
+    samples: by giver what its count was and when that was asked, newest first.
+    """
+
+    postmaster: int
+    heard: float
+    heard_from: str = ""
+    samples: dict[str, tuple[tuple[int, float], ...]] = field(default_factory=dict)
+
+    def ends(self, seconds: float) -> float:
+        """When PostgreSQL has to be stopped, by the boot clock."""
+        return self.heard + seconds
+
+
+def renew(lease: Lease, counts: Mapping[str, int], asked: float) -> Lease:
+    """What the givers' counts, asked at that time, add to it.
+
+    A giver sends one write at a time. The last one may be old: a frozen host commits it when it thaws. The one after it was sent when the giver had our
+    answer, so a count that went up by two since it was asked proves that the giver heard us after that asking.
+    """
+    heard, heard_from, samples = lease.heard, lease.heard_from, dict(lease.samples)
+    for giver, count in counts.items():
+        known = samples.get(giver, ())
+        if known and known[0][0] > count:
+            known = ()
+        known = ((count, asked), *(known[1:] if known and known[0][0] == count else known))
+        certain = next((number for number, (before, _) in enumerate(known) if before <= count - 2), None)
+        if certain is not None:
+            known = known[: certain + 1]
+            if known[certain][1] > heard:
+                heard, heard_from = known[certain][1], giver
+        samples[giver] = known
+    return replace(lease, heard=heard, heard_from=heard_from, samples=samples)
+
+
+def lease_of(lease: Optional[Lease], server: Optional[tuple[int, str]], now: float) -> Optional[Lease]:
+    """The lease that the server at hand needs: kept for the same process, new for one that was started since (systemd asked the boot guard), else none."""
+    if server is None:
+        return None
+    postmaster, state = server
+    # A signal file that appears beside a primary is somebody's fence at work: until it has ended, the primary is one.
+    if lease is not None and lease.postmaster == postmaster:
+        return lease
+    return Lease(postmaster, now) if state == "ready" else None
+
+
+def givers_digest(names: Iterable[str]) -> str:
+    """Names of those who are heard, short enough to be told in a session's name."""
+    return hashlib.sha256(",".join(sorted(names)).encode()).hexdigest()[:8]
+
+
 # -- seeing --
 
 
 @dataclass(frozen=True)
 class Settings:
-    """/etc/relevo/guard.json. peers: [{name, host, port}]; host is a name in the server's certificate."""
+    """/etc/relevo/guard.json. peers: [{name, host, port}]; host is a name in the server's certificate.
+
+    name: this host's in the inventory. self_fence_seconds: 0 = never. heard_by: observers and database hosts outside this host's site.
+    lease_database: where they write.
+    """
 
     cluster: str
     unit: str
@@ -223,6 +365,10 @@ class Settings:
     wait_seconds: float = 10.0
     peers: list[dict[str, Any]] = field(default_factory=list)
     repositories: list[int] = field(default_factory=lambda: [1])
+    name: str = ""
+    self_fence_seconds: int = 0
+    heard_by: list[str] = field(default_factory=list)
+    lease_database: str = "postgres"
 
     def file(self, name: str) -> Path:
         """A file of the data directory."""
@@ -262,7 +408,16 @@ def read_mark(name: str) -> Optional[dict[str, Any]]:
 def look(settings: Settings, *, patient: bool = True) -> Evidence:
     """This host's own files and, unless they settle it, the peers and the archive. patient: wait for peers that may still be booting."""
     control = controldata(settings)
-    evidence = Evidence(
+    evidence = own_files(settings, control)
+    if decide_alone(evidence) is not None:
+        return evidence
+    wait_seconds = settings.wait_seconds if patient and evidence.permit is None else 0.0
+    return ask_around(settings, evidence, control.get("Database system identifier", ""), wait_seconds)
+
+
+def own_files(settings: Settings, control: dict[str, str]) -> Evidence:
+    """What this host knows by itself."""
+    return Evidence(
         cluster=settings.file("global/pg_control").exists(),
         signal=settings.file("standby.signal").exists(),
         hold=read_mark(HOLD),
@@ -270,23 +425,20 @@ def look(settings: Settings, *, patient: bool = True) -> Evidence:
         permit=fresh_permit(read_mark(PERMIT)),
         timeline=newest_timeline(control, settings.file("pg_wal")),
     )
-    if decide_alone(evidence) is not None:
-        return evidence
-    wait_seconds = settings.wait_seconds if patient and evidence.permit is None else 0.0
+
+
+def ask_around(settings: Settings, evidence: Evidence, system_identifier: str, wait_seconds: float) -> Evidence:
+    """The same with what the peers and the archive say."""
     with concurrent.futures.ThreadPoolExecutor() as pool:
         archive = pool.submit(archive_timeline, settings)
 
         def enough(peers: tuple[Peer, ...]) -> bool:
             newest = archive.result() if archive.done() else None
-            return settled(Evidence(**{**_shallow(evidence), "peers": peers, "archive_timeline": newest}))
+            return settled(replace(evidence, peers=peers, archive_timeline=newest))
 
-        peers = ask_peers(settings, control.get("Database system identifier", ""), pool, wait_seconds, enough)
+        peers = ask_peers(settings, system_identifier, pool, wait_seconds, enough)
         newest = archive.result()
-    return Evidence(**{**_shallow(evidence), "peers": peers, "archive_timeline": newest})
-
-
-def _shallow(evidence: Evidence) -> dict[str, Any]:
-    return {name: getattr(evidence, name) for name in evidence.__dataclass_fields__}
+    return replace(evidence, peers=peers, archive_timeline=newest)
 
 
 def controldata(settings: Settings) -> dict[str, str]:
@@ -345,12 +497,12 @@ select case when pg_is_in_recovery() then 'standby' else 'primary' end,
 """
 
 
-def ask_peer(settings: Settings, peer: dict[str, Any], system_identifier: str) -> Peer:
-    """One peer over verified TLS, in bounded time."""
+def peer_conninfo(settings: Settings, peer: Mapping[str, Any], database: str) -> str:
+    """The way to a peer: verified TLS, in bounded time."""
     words = {
-        "host": peer["host"],
+        "host": str(peer["host"]),
         "port": str(peer.get("port", 5432)),
-        "dbname": settings.database,
+        "dbname": database,
         "user": settings.monitor_role,
         "passfile": settings.passfile,
         "connect_timeout": str(max(2, settings.connect_seconds)),
@@ -359,12 +511,16 @@ def ask_peer(settings: Settings, peer: dict[str, Any], system_identifier: str) -
     }
     if settings.ca_file:
         words["sslrootcert"] = settings.ca_file
-    conninfo = " ".join("%s='%s'" % (name, value.replace("\\", "\\\\").replace("'", "\\'")) for name, value in words.items())
+    return " ".join("%s='%s'" % (name, value.replace("\\", "\\\\").replace("'", "\\'")) for name, value in words.items())
+
+
+def ask_peer(settings: Settings, peer: dict[str, Any], system_identifier: str) -> Peer:
+    """One peer's answer."""
     command = [
         settings.program("psql"),
         "-XAtqw",
         "--field-separator=|",
-        "--dbname=%s" % conninfo,
+        "--dbname=%s" % peer_conninfo(settings, peer, settings.database),
         "--command=%s" % _QUESTION,
     ]
     done = run_as_owner(settings, command, settings.connect_seconds + 3)
@@ -411,27 +567,23 @@ def repository_timeline(settings: Settings, repository: int, deadline: float) ->
 
 def list_archive(settings: Settings, repository: int, path: str, deadline: float) -> Optional[list[str]]:
     """Names below a path of a repository."""
+    answer = ask_archive(settings, repository, ["repo-ls", path], deadline)
+    return None if answer is None else answer.split()
+
+
+def ask_archive(settings: Settings, repository: int, words: list[str], deadline: float) -> Optional[str]:
+    """What pgBackRest prints; None when it did not answer in time."""
     left = deadline - time.monotonic()
     if left <= 0:
         return None
     command = ["pgbackrest", "--config=%s" % settings.pgbackrest_config, "--stanza=%s" % settings.stanza, "--repo=%d" % repository]
-    command += ["--io-timeout=2", "--log-level-console=off", "--log-level-file=off", "repo-ls", path]
+    command += ["--io-timeout=2", "--log-level-console=off", "--log-level-file=off", *words]
     done = run_as_owner(settings, command, left)
-    return done.stdout.split() if done is not None and done.returncode == 0 else None
+    return done.stdout if done is not None and done.returncode == 0 else None
 
 
 def run_as_owner(settings: Settings, command: list[str], timeout: float) -> Optional[subprocess.CompletedProcess[str]]:
     """A command as the cluster's owner; None when it had no result in time or could not be started."""
-    account = pwd.getpwnam(settings.owner)
-    switch: dict[str, Any] = {}
-    if os.geteuid() == 0:
-        switch = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": os.getgrouplist(settings.owner, account.pw_gid)}
-    environment = {
-        "PATH": "/usr/bin:/bin",
-        "LC_ALL": "C.UTF-8",
-        "HOME": account.pw_dir,
-        "PGOPTIONS": "-c search_path=pg_catalog,pg_temp -c statement_timeout=2000",
-    }
     try:
         return subprocess.run(
             command,
@@ -440,12 +592,25 @@ def run_as_owner(settings: Settings, command: list[str], timeout: float) -> Opti
             errors="replace",
             check=False,
             timeout=timeout,
-            cwd="/",
-            env=environment,
-            **switch,
+            **as_owner(settings),
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
+
+
+def as_owner(settings: Settings, **environment: str) -> dict[str, Any]:
+    """Arguments for subprocess: the cluster's owner, nothing of our environment, and no object of an attacker in the search path."""
+    account = pwd.getpwnam(settings.owner)
+    switch: dict[str, Any] = {}
+    if os.geteuid() == 0:
+        switch = {"user": account.pw_uid, "group": account.pw_gid, "extra_groups": os.getgrouplist(settings.owner, account.pw_gid)}
+    base = {
+        "PATH": "/usr/bin:/bin",
+        "LC_ALL": "C.UTF-8",
+        "HOME": account.pw_dir,
+        "PGOPTIONS": "-c search_path=pg_catalog,pg_temp -c statement_timeout=2000 -c synchronous_commit=local",
+    }
+    return {"cwd": "/", "env": {**base, **environment}, **switch}
 
 
 def fresh_permit(permit: Optional[dict[str, Any]]) -> Optional[dict[str, Any]]:
@@ -593,7 +758,8 @@ def check(settings: Settings) -> int:
     """Asked by the runbooks; changes nothing."""
     evidence = look(settings, patient=False)
     decision = decide(evidence)
-    say(json.dumps({"cluster": settings.cluster, "evidence": asdict(evidence), "decision": asdict(decision)}))
+    seen = {"evidence": asdict(evidence), "decision": asdict(decision), "watch": watch_state(settings)}
+    say(json.dumps({"cluster": settings.cluster, **seen}))
     return 0
 
 
@@ -610,7 +776,7 @@ def start(settings: Settings, reason: str) -> int:
         "boot_id": boot_id(),
         "boottime": time.clock_gettime(time.CLOCK_BOOTTIME),
     }
-    evidence = Evidence(**{**_shallow(look(settings, patient=False)), "permit": permit})
+    evidence = replace(look(settings, patient=False), permit=permit)
     decision = decide(evidence)
     if decision.action != WRITABLE:
         say(sentence(decision))
@@ -626,6 +792,477 @@ def start(settings: Settings, reason: str) -> int:
     return 0
 
 
+# -- lifting --
+
+
+def lineage(settings: Settings, evidence: Evidence) -> Lineage:
+    """Where the newest primary's timeline left ours, from this host's pg_control and the archive's history file."""
+    control = controldata(settings)
+    high, _, low = control.get("Latest checkpoint location", "0/0").partition("/")
+    clean = control.get("Database cluster state", "") in ("shut down", "shut down in recovery")
+    newest = max((peer.timeline for peer in evidence.peers if peer.role == "primary"), default=0)
+    text = archived_history(settings, newest) if newest > evidence.timeline else None
+    return Lineage(clean, (int(high, 16) << 32) + int(low, 16), None if text is None else history_forks(text))
+
+
+def archived_history(settings: Settings, timeline: int) -> Optional[str]:
+    """The history file of a timeline, from any repository; None when none of them gave it."""
+    deadline = time.monotonic() + settings.archive_seconds
+    for repository in settings.repositories if settings.stanza else []:
+        place = "archive/%s" % settings.stanza
+        for cluster in list_archive(settings, repository, place, deadline) or []:
+            if re.fullmatch(r"\d+(\.\d+)?-\d+", cluster):
+                text = ask_archive(settings, repository, ["repo-get", "%s/%s/%08X.history" % (place, cluster, timeline)], deadline)
+                if text:
+                    return text
+    return None
+
+
+def lift(
+    settings: Settings, reason: str, *, gone: Iterable[str] = (), run_id: str = "", dry: bool = False
+) -> tuple[bool, Decision]:
+    """Lift the fence mark of this host, where what is seen allows it. True when there was one and it is lifted (would be, when dry)."""
+    if read_mark(FENCE) is None:
+        return False, Decision(WRITABLE, "this host is not fenced")
+    control = controldata(settings)
+    evidence = replace(own_files(settings, control), hold=None, permit=None)
+    if evidence.cluster:
+        evidence = ask_around(settings, evidence, control.get("Database system identifier", ""), 0.0)
+        silent = {peer.name for peer in evidence.peers if peer.role == "silent"}
+        wrong = sorted(set(gone) - silent)
+        if wrong:
+            return False, Decision(
+                REFUSE, "%s answers, or is no host of this cluster" % ", ".join(wrong), "name only hosts that are lost"
+            )
+        evidence = replace(evidence, peers=tuple(peer for peer in evidence.peers if peer.name not in set(gone)))
+    server = server_state(settings)
+    decision = decide_lift(evidence, lineage(settings, evidence), running=server[1] if server else "")
+    if dry or decision.action == REFUSE:
+        return decision.action != REFUSE, decision
+    if decision.action == WRITABLE and evidence.cluster:
+        # From fenced to held: the boot guard looks again at the moment of the start, and only then lets it write.
+        put_signal(settings)
+        write_mark(HOLD, {"by": "relevo-guard", "at": utc_now(), "reason": decision.reason, "timeline": evidence.timeline})
+    by = run_id or os.environ.get("SUDO_USER") or pwd.getpwuid(os.getuid()).pw_name
+    said = {"said": reason, "by": by, "gone": list(gone), "reason": decision.reason, "evidence": asdict(evidence)}
+    write_journal(decision="fence-lifted", **said)
+    remove_mark(FENCE)
+    subprocess.run(["systemctl", "unmask", "--", settings.unit], capture_output=True, check=False, timeout=30)
+    return True, decision
+
+
+def say_lift(settings: Settings, arguments: argparse.Namespace) -> int:
+    """Lift for a person, or for a runbook as JSON."""
+    lifted, decision = lift(settings, arguments.reason, gone=arguments.gone, run_id=arguments.run_id, dry=arguments.dry_run)
+    if arguments.json:
+        say(json.dumps({"lifted": lifted, "decision": asdict(decision)}))
+    elif decision.action == REFUSE:
+        say("relevo-guard: the fence is NOT lifted: %s. Next: %s." % (decision.reason, decision.next_action))
+    elif lifted and not arguments.dry_run:
+        say("relevo-guard: the fence is lifted: %s. Next: systemctl start %s" % (decision.reason, settings.unit))
+    else:
+        say("relevo-guard: %s: %s" % ("the fence could be lifted" if lifted else "nothing to lift", decision.reason))
+    return 1 if decision.action == REFUSE else 0
+
+
+# -- the server's processes --
+
+
+def server_state(settings: Settings) -> Optional[tuple[int, str]]:
+    """The running postmaster and its state (starting, ready, standby, stopping), from its files: it may be frozen and not answer.
+
+    postmaster.pid says ready of a standby too, as soon as it lets readers in.
+    """
+    try:
+        lines = settings.file("postmaster.pid").read_text(encoding="utf-8", errors="replace").splitlines()
+        pid = int(lines[0])
+    except (OSError, ValueError, IndexError):
+        return None
+    if not of_the_server(settings, pid):
+        return None
+    state = lines[7].strip() if len(lines) > 7 else "starting"
+    recovering = any(settings.file(name).exists() for name in ("standby.signal", "recovery.signal"))
+    return pid, "standby" if recovering and state == "ready" else state
+
+
+def local_conninfo(settings: Settings) -> str:
+    """The way to the server on this host: its own socket and port, as it says in postmaster.pid."""
+    with contextlib.suppress(OSError, IndexError):
+        lines = settings.file("postmaster.pid").read_text(encoding="utf-8", errors="replace").splitlines()
+        return "host='%s' port='%s' dbname='%s'" % (lines[4], lines[3], settings.lease_database)
+    return "dbname='%s'" % settings.lease_database
+
+
+def of_the_server(settings: Settings, pid: int) -> str:
+    """The kernel's letter for the state of a process of this cluster: a server program that works in the data directory. Empty for any other."""
+    try:
+        name, _, rest = Path("/proc/%d/stat" % pid).read_text(encoding="utf-8", errors="replace").partition("(")[2].rpartition(")")
+        ours = os.path.samestat(os.stat("/proc/%d/cwd" % pid), os.stat(settings.data_directory))
+    except OSError:
+        return ""
+    state = rest.split()[0]
+    return state if ours and ("postgres" in name or name == "postmaster") and state not in "ZX" else ""
+
+
+def server_processes(settings: Settings) -> list[int]:
+    """All of them: backends outlive a killed postmaster."""
+    return [int(name) for name in os.listdir("/proc") if name.isdigit() and of_the_server(settings, int(name))]
+
+
+def send(pid: int, number: int) -> None:
+    """A signal to a process that may have ended."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
+def end_server(settings: Settings, end: float, pause: Callable[[], None] = lambda: None) -> bool:
+    """Fast, then immediate, then killed, so that nothing of it is left at that time of the boot clock. pause: called while waiting."""
+    for number, until in ((signal.SIGINT, end - IMMEDIATE_SECONDS), (signal.SIGQUIT, end - KILL_SECONDS)):
+        server = server_state(settings)
+        if server is None or boottime() >= until:
+            continue
+        send(server[0], number)
+        # One that is stopped by a signal takes no other but SIGKILL.
+        while boottime() < until and of_the_server(settings, server[0]) not in ("", "T"):
+            pause()
+            time.sleep(0.02)
+    deadline = boottime() + 30.0
+    server = server_state(settings)
+    if server is not None:
+        # It shall start no new backends while the others are ended.
+        send(server[0], signal.SIGSTOP)
+    while left := server_processes(settings):
+        if boottime() > deadline:
+            return False
+        for pid in [pid for pid in left if server is None or pid != server[0]] or left:
+            send(pid, signal.SIGKILL)
+        pause()
+        time.sleep(0.01)
+    return True
+
+
+# -- the self-fence --
+
+
+def boottime() -> float:
+    """Seconds since this boot; it goes on while the machine sleeps."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+class Session:
+    """One psql session that is kept, so that asking needs neither a new process nor a free connection slot."""
+
+    def __init__(self, settings: Settings, conninfo: Callable[[], str], **environment: str) -> None:
+        self._command = [settings.program("psql"), "-XAtqw", "--field-separator=|"]
+        self._conninfo = conninfo
+        self._arguments = as_owner(settings, **environment)
+        self._process: Optional[subprocess.Popen[bytes]] = None
+        self._number = 0
+
+    def open(self, seconds: float) -> bool:
+        """Whether the session is there: psql echoes only when it is connected."""
+        if self._process is None:
+            with contextlib.suppress(OSError):
+                self._process = subprocess.Popen(
+                    [*self._command, "--dbname=%s" % self._conninfo()],
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.DEVNULL,
+                    **self._arguments,
+                )
+            return self.ask("", seconds) is not None
+        return True
+
+    def ask(self, sql: str, seconds: float) -> Optional[str]:
+        """What it answers; None when it did not in time, and the session is closed then."""
+        process = self._process
+        if process is None or process.stdin is None or process.stdout is None:
+            return None
+        self._number += 1
+        ending = b"relevo-%d\n" % self._number
+        received, deadline = b"", time.monotonic() + seconds
+        try:
+            process.stdin.write(("%s\n\\echo %s" % (sql, ending.decode())).encode())
+            process.stdin.flush()
+            while not received.endswith(ending):
+                left = deadline - time.monotonic()
+                chunk = (
+                    os.read(process.stdout.fileno(), 65536) if select.select([process.stdout], [], [], max(0.0, left))[0] else b""
+                )
+                if not chunk:
+                    self.close()
+                    return None
+                received += chunk
+        except OSError:
+            self.close()
+            return None
+        return received[: -len(ending)].decode(errors="replace").strip()
+
+    def close(self) -> None:
+        """End it."""
+        if self._process is not None:
+            self._process.kill()
+            for stream in (self._process.stdin, self._process.stdout):
+                with contextlib.suppress(OSError):
+                    if stream is not None:
+                        stream.close()
+            self._process.wait()
+            self._process = None
+
+
+class Watch:
+    """What the threads of the watch share."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.stopping = threading.Event()
+        self.primary = threading.Event()
+        self.heard: collections.deque[tuple[float, dict[str, int]]] = collections.deque(maxlen=100)
+        self.sent: dict[str, float] = {}
+        self.accepted: dict[str, dict[str, Any]] = {}
+
+
+ARMED = re.compile(r"relevo-guard armed=(\d+) by=([0-9a-f]{8})")
+_COUNTS = "select observer, count from relevo.observation;"
+_GIVE = "update relevo.observation set seen_at = pg_catalog.now(), count = count + 1 where observer = '%s' returning 'given';"
+_IS_ARMED = (
+    "select application_name from pg_stat_activity where usename = '%s' and application_name like 'relevo-guard armed=%%' limit 1;"
+)
+
+
+def hear(watch: Watch) -> None:
+    """While this host is primary: who has written into it. The name of the session tells the givers that it is watched, and for how long it may go unheard."""
+    settings = watch.settings
+    armed = "relevo-guard armed=%d by=%s" % (settings.self_fence_seconds, givers_digest(settings.heard_by))
+    session = Session(settings, lambda: local_conninfo(settings), PGAPPNAME=armed, PGCONNECT_TIMEOUT="3")
+    while not watch.stopping.is_set():
+        if not watch.primary.is_set():
+            session.close()
+        elif session.open(ANSWER_SECONDS):
+            asked = boottime()
+            answer = session.ask(_COUNTS, ANSWER_SECONDS)
+            if answer is not None:
+                rows = (line.rpartition("|") for line in answer.splitlines())
+                watch.heard.append((asked, {name: int(count) for name, _, count in rows if name in settings.heard_by}))
+        watch.stopping.wait(HEARING_SECONDS)
+    session.close()
+
+
+def give(watch: Watch, peer: dict[str, Any], own_name: str) -> None:
+    """While this host is not primary: write into a peer, as the observers do, and keep when a write was last on its way to it."""
+    settings, name = watch.settings, str(peer["name"])
+    session = Session(settings, lambda: peer_conninfo(settings, peer, settings.lease_database))
+    while not watch.stopping.is_set():
+        if watch.primary.is_set():
+            session.close()
+        elif session.open(settings.connect_seconds + 3):
+            watch.sent[name] = boottime()
+            write_given(watch)
+            answer = session.ask(_GIVE % own_name.replace("'", "''"), settings.connect_seconds)
+            if answer == "given":
+                armed = ARMED.fullmatch(session.ask(_IS_ARMED % settings.owner, settings.connect_seconds) or "")
+                watch.accepted[name] = {
+                    "at": boottime(),
+                    "self_fence_seconds": int(armed.group(1)) if armed else 0,
+                    "heard_by": armed.group(2) if armed else "",
+                }
+                write_given(watch)
+        watch.stopping.wait(GIVING_SECONDS)
+    session.close()
+
+
+_WRITING = threading.Lock()
+
+
+def write_given(watch: Watch) -> None:
+    """For the run that asks whether a peer's lease has ended."""
+    with _WRITING:
+        write_running(GIVEN, {"boot_id": boot_id(), "sent": watch.sent, "accepted": watch.accepted})
+
+
+def write_running(name: str, value: dict[str, Any]) -> None:
+    """Replace a file in memory as a whole."""
+    RUN.mkdir(mode=0o755, parents=True, exist_ok=True)
+    temporary = RUN / (".%s" % name)
+    temporary.write_text(json.dumps(value), encoding="utf-8")
+    temporary.replace(RUN / name)
+
+
+def read_running(name: str) -> dict[str, Any]:
+    """What was written during this boot; empty when nothing was, or it cannot be read."""
+    try:
+        value = json.loads((RUN / name).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) and value.get("boot_id") == boot_id() else {}
+
+
+def notify(word: str) -> None:
+    """To systemd, which kills and starts anew a watch that it does not hear."""
+    address = os.environ.get("NOTIFY_SOCKET", "")
+    if address:
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
+            channel.sendto(word.encode(), "\0" + address[1:] if address.startswith("@") else address)
+
+
+def guarded(work: Callable[..., None], *arguments: Any) -> None:
+    """A thread that dies takes the watch with it: systemd starts it anew, and the lease goes on where it was."""
+    try:
+        work(*arguments)
+    except BaseException as error:  # noqa: BLE001 - whatever it is, the watch must not go on without this thread
+        say("relevo-guard: %s: %s" % (type(error).__name__, error))
+        os._exit(1)
+
+
+def watch(settings: Settings) -> int:
+    """The self-fence: stop this host's primary in time when nobody outside its site has heard it."""
+    if settings.self_fence_seconds <= 0:
+        say("relevo-guard: no self-fence is wanted on this host (self_fence_seconds is 0)")
+        notify("READY=1")
+        return 0
+    shared = Watch(settings)
+    signal.signal(signal.SIGTERM, lambda *_: shared.stopping.set())
+    set_reserve_aside()
+    lease = resumed(server_state(settings))
+    own_name = settings.name or socket.gethostname()
+    works = [(hear, shared), *((give, shared, peer, own_name) for peer in settings.peers)]
+    threads = [threading.Thread(target=guarded, args=work, daemon=True) for work in works]
+    written = 0.0
+    while not shared.stopping.is_set():
+        now = boottime()
+        lease = lease_of(lease, server_state(settings), now)
+        if lease is not None and now < lease.ends(settings.self_fence_seconds):
+            # What was heard before a freeze is as old as its asking; a lease that ended meanwhile is not renewed by it.
+            while shared.heard:
+                asked, counts = shared.heard.popleft()
+                lease = renew(lease, counts, asked)
+        (shared.primary.set if lease is not None else shared.primary.clear)()
+        if lease is not None and now >= lease.ends(settings.self_fence_seconds) - LEAD_SECONDS:
+            self_fence(settings, lease)
+        if now - written >= HEARING_SECONDS:
+            written = now
+            write_running(WATCHED, watched(settings, lease, now))
+        if threads[0].ident is None:
+            for thread in threads:
+                thread.start()
+            notify("READY=1")
+        notify("WATCHDOG=1")
+        shared.stopping.wait(TICK_SECONDS)
+    # A planned stop is no fence, and ends the lease: whoever starts the watch again begins a new one.
+    (RUN / WATCHED).unlink()
+    for thread in threads:
+        thread.join(ANSWER_SECONDS)
+    say("relevo-guard: the watch was stopped; this host fences itself no more")
+    return 0
+
+
+def watched(settings: Settings, lease: Optional[Lease], now: float) -> dict[str, Any]:
+    """What a watch that is started anew goes on with, and what the runbooks see of it."""
+    return {
+        "boot_id": boot_id(),
+        "at": now,
+        "self_fence_seconds": settings.self_fence_seconds,
+        "postmaster": lease.postmaster if lease else None,
+        "heard": lease.heard if lease else None,
+        "heard_from": lease.heard_from if lease else "",
+    }
+
+
+def resumed(server: Optional[tuple[int, str]]) -> Optional[Lease]:
+    """The lease of a watch that ended without being told to."""
+    kept = read_running(WATCHED)
+    if server is None or kept.get("postmaster") != server[0]:
+        return None
+    return Lease(server[0], float(kept["heard"]), str(kept.get("heard_from", "")))
+
+
+def watch_state(settings: Settings) -> dict[str, Any]:
+    """Whether the self-fence is armed, alive, and when this host was last heard."""
+    kept, now = read_running(WATCHED), boottime()
+    age = now - float(kept["at"]) if kept else None
+    heard = kept.get("heard")
+    return {
+        "self_fence_seconds": settings.self_fence_seconds,
+        "alive": age is not None and age <= ALIVE_SECONDS and kept.get("self_fence_seconds") == settings.self_fence_seconds,
+        "heard_age_seconds": None if heard is None else round(now - float(heard), 1),
+        "heard_from": kept.get("heard_from", ""),
+    }
+
+
+def self_fence(settings: Settings, lease: Lease) -> None:
+    """Marks first, as long as they do not keep us from stopping; when the lease has ended already, nothing comes before the stop."""
+    end, now = lease.ends(settings.self_fence_seconds), boottime()
+    reason = "nobody outside this site heard this primary for %.0f s, since %s; its self-fence is armed with %d s" % (
+        now - lease.heard,
+        "it started" if not lease.heard_from else "%s did" % lease.heard_from,
+        settings.self_fence_seconds,
+    )
+    say("relevo-guard: %s: PostgreSQL is stopped and this host fenced" % reason)
+    mark = {"kind": "self", "by": "relevo-guard", "at": utc_now(), "class": "self", "reason": reason}
+    # A disk that hangs must not keep PostgreSQL alive.
+    marking = threading.Thread(target=leave_marks, args=(settings, mark), daemon=True)
+    marking.start()
+    marking.join(0.0 if now >= end else 0.5)
+
+    def pause() -> None:
+        notify("WATCHDOG=1")
+
+    ended = end_server(settings, end, pause)
+    late = boottime() - end
+    marking.join(30.0)
+    for _ in range(100):
+        if masked(settings):
+            break
+        notify("WATCHDOG=1")
+        time.sleep(0.1)
+    outcome = "all its processes have ended" if ended else "processes do not end, even by SIGKILL"
+    say("relevo-guard: %s, %.1f s %s the end of the lease" % (outcome, abs(late), "after" if late > 0 else "before"))
+    with contextlib.suppress(OSError):
+        write_journal(decision="self-fence", reason=reason, outcome=outcome, late_seconds=round(late, 3))
+
+
+def leave_marks(settings: Settings, mark: dict[str, Any]) -> None:
+    """The fence mark, the read-only signal and the mask: each whatever becomes of the others."""
+    try:
+        write_mark(FENCE, mark)
+    except OSError:
+        with contextlib.suppress(OSError):
+            use_reserve(mark)
+    with contextlib.suppress(OSError):
+        put_signal(settings)
+    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+        subprocess.run(["systemctl", "mask", "--", settings.unit], capture_output=True, check=False, timeout=10)
+
+
+def masked(settings: Settings) -> bool:
+    """Whether the unit is masked on disk."""
+    path = Path("/etc/systemd/system", settings.unit)
+    return path.is_symlink() and os.readlink(path) == "/dev/null"
+
+
+_RESERVED_BYTES = 4096
+
+
+def set_reserve_aside() -> None:
+    """Room for the fence mark on a disk that will be full."""
+    if not (STATE / RESERVE).exists():
+        STATE.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with contextlib.suppress(OSError):
+            (STATE / RESERVE).write_bytes(b" " * _RESERVED_BYTES)
+
+
+def use_reserve(mark: dict[str, Any]) -> None:
+    """Write the mark where its room is, and give it its name."""
+    descriptor = os.open(STATE / RESERVE, os.O_WRONLY)
+    try:
+        os.pwrite(descriptor, json.dumps(mark).encode().ljust(_RESERVED_BYTES)[:_RESERVED_BYTES], 0)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    (STATE / RESERVE).replace(STATE / FENCE)
+    sync(STATE)
+
+
 def main() -> int:
     """The command."""
     parser = argparse.ArgumentParser(prog="relevo-guard", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -635,6 +1272,13 @@ def main() -> int:
     verbs.add_parser("start", help="end a read-only hold").add_argument(
         "--reason", required=True, help="why it is safe; kept in the journal"
     )
+    verbs.add_parser("watch", help="the self-fence, as a service")
+    lifting = verbs.add_parser("lift", help="lift a fence where what is seen allows it")
+    lifting.add_argument("--reason", required=True, help="why; kept in the journal")
+    lifting.add_argument("--gone", action="append", default=[], metavar="HOST", help="a silent host that is lost for good")
+    lifting.add_argument("--run-id", default="", help=argparse.SUPPRESS)
+    lifting.add_argument("--dry-run", action="store_true", help="only say what would be done")
+    lifting.add_argument("--json", action="store_true", help="for programs")
     arguments = parser.parse_args()
     if os.geteuid() != 0:
         say("relevo-guard: must be run as root")
@@ -643,9 +1287,13 @@ def main() -> int:
         settings = read_settings()
         if arguments.verb == "start":
             return start(settings, arguments.reason)
+        if arguments.verb == "lift":
+            return say_lift(settings, arguments)
+        if arguments.verb == "watch":
+            return watch(settings)
         return boot(settings) if arguments.verb == "boot" else check(settings)
     except (GuardError, OSError) as error:
-        say("relevo-guard: PostgreSQL must NOT start: %s" % error)
+        say("relevo-guard: %s%s" % ("PostgreSQL must NOT start: " if arguments.verb == "boot" else "", error))
         return 1
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import signal
 import socket
 import sys
@@ -39,8 +40,12 @@ WRITE = "update relevo.observation set seen_at = pg_catalog.now(), count = count
 IDENTITY = """
 select (select system_identifier::text from pg_catalog.pg_control_system()),
        ('x' || substr(pg_walfile_name(pg_current_wal_insert_lsn()), 1, 8))::bit(32)::int,
-       pg_current_wal_flush_lsn()::text
+       pg_current_wal_flush_lsn()::text,
+       (select application_name from pg_catalog.pg_stat_activity
+        where usesysid = 10 and application_name like 'relevo-guard armed=%' limit 1)
 """
+# How that host's guard says that it is armed, for how long the host may go unheard, and by whom it is heard.
+ARMED = re.compile(r"relevo-guard armed=(\d+) by=([0-9a-f]{8})")
 
 
 class Log:
@@ -114,10 +119,12 @@ class Watch:
         self.address = address
         self._settings = settings
         self._connection: Optional[psycopg.Connection[Any]] = None
+        self._sent: Optional[float] = None
 
     def observe(self) -> dict[str, Any]:
         """Try the write once; what the address answered, and when it was asked."""
         kept = self._connection is not None
+        self._sent = None
         event = self._ask()
         if kept and event["outcome"] == "error":
             # A kept connection that broke says that something happened earlier, not what the address does now.
@@ -135,6 +142,9 @@ class Watch:
             "system_identifier": None,
             "timeline": None,
             "flush_lsn": None,
+            "self_fence_seconds": None,
+            "heard_by": None,
+            "sent_mono": None,
             "error": None,
         }
         try:
@@ -146,7 +156,7 @@ class Watch:
         # A standby says no over a healthy connection, which survives its promotion.
         if event["outcome"] not in ("accepted", "read_only"):
             self._drop()
-        event["end_mono"] = _boottime()
+        event.update(end_mono=_boottime(), sent_mono=self._sent)
         return event
 
     def _write(self) -> dict[str, Any]:
@@ -155,6 +165,8 @@ class Watch:
         timer = threading.Timer(self._settings["statement_seconds"], _cut, [connection, expired])
         timer.daemon = True
         timer.start()
+        # From here on the host may have heard us, whatever we hear of it.
+        self._sent = _boottime()
         try:
             if connection.execute(WRITE, [self._settings["observer"]]).rowcount != 1:
                 raise NotAcceptedError("error", "relevo.observation has no row for observer %s" % self._settings["observer"])
@@ -173,7 +185,14 @@ class Watch:
         except psycopg.Error:
             self._drop()
             row = None
-        return {"system_identifier": row[0], "timeline": row[1], "flush_lsn": row[2]} if row else {}
+        if not row:
+            return {}
+        armed = ARMED.fullmatch(row[3] or "")
+        return {
+            **dict(zip(("system_identifier", "timeline", "flush_lsn"), row)),
+            "self_fence_seconds": int(armed.group(1)) if armed else 0,
+            "heard_by": armed.group(2) if armed else None,
+        }
 
     def _connect(self) -> psycopg.Connection[Any]:
         settings = self._settings

@@ -61,3 +61,31 @@ def test_a_host_that_is_off_already_needs_no_lease(tmp_path):
 def test_without_any_provider_nothing_is_proven(tmp_path):
     with pytest.raises(NotFenced, match="nobody attested"):
         fence(fencing(tmp_path, command_off=[], command_status=[]))
+
+
+ENDED = {"expired": True, "accepted": True, "said": "armed with 20 s, last heard 40 s ago"}
+LEASED = {"providers": ["service", "command", "lease"], "command_off": [], "command_status": []}
+
+
+def test_an_ended_lease_is_a_proof_of_its_own_class(tmp_path):
+    proof = fence(fencing(tmp_path, **LEASED, lease=ENDED))
+    assert (proof["class"], proof["provider"], proof["changed"]) == ("lease_expired", "lease", False)
+    assert proof["probes"][0]["result"] == ENDED["said"]
+
+
+def test_the_power_switch_comes_before_the_lease(tmp_path):
+    assert fence(fencing(tmp_path, providers=LEASED["providers"], lease=ENDED))["class"] == "powered_off"
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"lease": {**ENDED, "expired": False}}, "armed with 20 s"),
+        ({"lease": {**ENDED, "accepted": False}}, "nobody accepted by name"),
+        ({"lease": None}, "was not judged"),
+        ({"lease": ENDED, "providers": ["service", "command"]}, "nobody attested"),
+    ],
+)
+def test_a_lease_that_has_not_ended_or_was_not_accepted_proves_nothing(tmp_path, changes, says):
+    with pytest.raises(NotFenced, match=says):
+        fence(fencing(tmp_path, **{**LEASED, **changes}))

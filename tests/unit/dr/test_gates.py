@@ -117,6 +117,22 @@ def test_a_primary_that_only_the_controller_cannot_see_is_alive(landscape):
     assert "wit1 accepted" in gate.observed
 
 
+@pytest.mark.parametrize(
+    ("lease", "accept", "verdict", "says"),
+    [
+        ({"expired": True, "said": "armed with 20 s", "left_seconds": None}, ("lease_expired",), ACCEPTED, ""),
+        ({"expired": True, "said": "armed with 20 s", "left_seconds": None}, (), FAIL, "-e dr_accept_fence=lease_expired"),
+        ({"expired": False, "said": "armed", "left_seconds": 12.0}, ("lease_expired",), FAIL, "start again in 12 s"),
+        ({"expired": False, "said": "wit1 cannot be asked"}, ("lease_expired",), FAIL, "no proof by lease: wit1 cannot be asked"),
+    ],
+)
+def test_a_silent_primary_with_an_armed_self_fence(landscape, lease, accept, verdict, says):
+    leased = bent(dead(landscape), ("fence", "a-db1"), {"power": None, "error": None, "settings": {"lease": lease}})
+    gate = next(gate for gate in judged(leased, inputs=replace(INPUTS, accept_fence=accept)) if gate.id == "G07")
+    assert gate.verdict == verdict
+    assert says in gate.next_action
+
+
 def test_a_dead_primary_without_any_proof_is_refused_until_somebody_attests(landscape):
     bare = bent(dead(landscape), ("fence", "a-db1", "power"), None)
     assert ("G07", "a-db1") in failing(bare)

@@ -372,3 +372,17 @@ def test_the_gate(armed, answer, fence, verdict):
     gate = guard_state.gate("a-db1", armed, answer, fence)
     assert gate["verdict"] == verdict
     assert bool(gate["next_action"]) == (verdict == "fail")
+
+
+@pytest.mark.parametrize(
+    ("watch", "verdict", "says"),
+    [
+        ({"self_fence_seconds": 0, "alive": False}, "pass", "no self-fence"),
+        ({"self_fence_seconds": 20, "alive": True}, "pass", "self-fence after 20 s, alive"),
+        ({"self_fence_seconds": 20, "alive": False}, "fail", "its watch is dead"),
+    ],
+)
+def test_a_self_fence_whose_watch_is_dead_is_not_silent(watch, verdict, says):
+    gate = guard_state.gate("a-db1", armed=True, guard={**DECIDED, "watch": watch}, fence=None)
+    assert gate["verdict"] == verdict
+    assert says in gate["observed"]

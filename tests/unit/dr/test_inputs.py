@@ -93,6 +93,11 @@ def test_unknown_needs_a_reason_and_attestation_a_person():
         read_inputs({**COMPLETE, "dr_accept_unknown": "G17"})
     with pytest.raises(Refusal, match="dr_attested_by"):
         read_inputs({**COMPLETE, "dr_attest_dead": "a-db1"})
+    with pytest.raises(Refusal, match="dr_reason"):
+        read_inputs({**COMPLETE, "dr_accept_fence": "lease_expired"})
+    with pytest.raises(Refusal, match="dr_accept_fence"):
+        check_extra_variables({"dr_accept_fence": "unknown"})
+    assert read_inputs({**COMPLETE, "dr_accept_fence": "lease_expired", "dr_reason": "x"}).accept_fence == ("lease_expired",)
 
 
 def test_time_of_failure_needs_a_zone():

@@ -62,7 +62,26 @@ def test_the_last_accepted_write_on_the_old_primary_is_found_however_long_ago_it
     assert (found["a-db1"]["system_identifier"], found["a-db1"]["timeline"]) == ("7", 3)
 
 
+def test_the_lease_is_judged_by_the_last_write_that_was_sent_however_long_ago_it_was(tmp_path, monkeypatch):
+    now = 100_000.0
+    monkeypatch.setattr(witness_info.clock, "boottime_seconds", lambda: now)
+    monkeypatch.setattr(witness_info.clock, "boot_id", lambda: "boot")
+
+    def event(ago, outcome, **more):
+        times = {"at": at(ago), "mono": now - ago, "boot_id": "boot", "sent_mono": None, "self_fence_seconds": None}
+        return {**times, "address": "a-db1.example.org", "outcome": outcome, **more}
+
+    lines = [event(9001, "accepted", sent_mono=now - 9001, self_fence_seconds=20, heard_by="x")]
+    lines.append(event(9000, "unreachable", sent_mono=now - 9000))
+    lines += [event(ago, "unreachable") for ago in range(8999, 0, -1)]
+    path = tmp_path / "observer.jsonl"
+    path.write_text("".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines))
+    found = witness_info.leases(str(path), DATABASES)["a-db1"]
+    assert found == {"sent_age_seconds": 9000.0, "accepted_age_seconds": 9001.0, "self_fence_seconds": 20, "heard_by": "x"}
+
+
 def test_a_log_of_nothing_says_nothing(tmp_path):
+    assert witness_info.leases(str(tmp_path / "none.jsonl"), DATABASES)["a-db1"]["sent_age_seconds"] is None
     missing = str(tmp_path / "none.jsonl")
     assert witness_info.last_acknowledgement(missing)["last_number"] is None
     assert witness_info.last_accepted(missing, "wit1", DATABASES) == {}

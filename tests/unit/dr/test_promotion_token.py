@@ -71,8 +71,11 @@ def test_a_planned_run_needs_the_old_primarys_own_word(changed, says):
 
 def test_a_persons_word_counts_only_when_accepted_by_name():
     believed(token=replace(TOKEN, hosts=({**HOSTS[0], "class": "attested"},), accepted_classes=("attested",)))
-    with pytest.raises(tokens.TokenError):
-        believed(token=replace(TOKEN, hosts=({**HOSTS[0], "class": "unknown"},), accepted_classes=("unknown",)))
+    lease = ({**HOSTS[0], "class": "lease_expired"},)
+    believed(token=replace(TOKEN, hosts=lease, accepted_classes=("lease_expired",)))
+    for accepted, hosts in ((("unknown",), ({**HOSTS[0], "class": "unknown"},)), (("attested",), lease), ((), lease)):
+        with pytest.raises(tokens.TokenError):
+            believed(token=replace(TOKEN, hosts=hosts, accepted_classes=accepted))
 
 
 @given(st.text(), st.text(), st.text())

@@ -63,7 +63,7 @@ class ActionModule(RunAction):
         facts = {
             name: value
             for name, value in answer.items()
-            if name in ("cluster", "host", "repository", "application", "ledger", "last_accepted")
+            if name in ("cluster", "host", "guard", "repository", "application", "ledger", "last_accepted", "leases")
         }
         wall = facts.get("host", {}).get("wall_at")
         offset = clock_offset_seconds(asked, parse_utc(wall).timestamp(), answered) if wall else None

@@ -353,7 +353,10 @@ class ActionModule(RunAction):
                 "PROMOTE on %s: %s still answers after the fence. Nothing was promoted. Next: find out what runs there"
                 % (self.host, "; ".join(answering))
             )
-        accepted = ("attested",) if self.control.read("inputs")["attest_dead"] else ()
+        accepted = (
+            *self.control.read("inputs")["accept_fence"],
+            *(["attested"] if self.control.read("inputs")["attest_dead"] else []),
+        )
         token = promotion_token.Token(
             run_id=self.control.run_id,
             nonce=drained["nonce"],

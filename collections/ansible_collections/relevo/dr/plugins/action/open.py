@@ -102,6 +102,7 @@ class ActionModule(ActionBase):
                 "loss_seconds": inputs.accept_loss_seconds,
                 "loss_transactions": inputs.accept_loss_transactions,
                 "unknown": list(inputs.accept_unknown),
+                "fence": list(inputs.accept_fence),
                 "attested_dead": list(inputs.attest_dead),
             },
         }

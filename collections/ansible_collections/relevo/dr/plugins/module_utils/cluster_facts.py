@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import glob
+import json
 import os
 import platform
 import subprocess
@@ -23,6 +24,9 @@ from ansible_collections.relevo.dr.plugins.module_utils.postgresql import (
 
 # Promoting beside one of these would start a fight over who is primary.
 HA_MANAGERS = ("patroni", "repmgrd", "pg_autoctl", "stolon-keeper", "stolon-sentinel", "edb-efm", "pacemakerd", "pg_auto_failover")
+
+# A watch of the guard that has not written its state for that long is dead, or as good as.
+GUARD_ALIVE_SECONDS = 5.0
 
 SETTINGS = (
     "archive_mode",
@@ -211,6 +215,31 @@ def host_facts(location: Optional[ClusterLocation] = None) -> dict[str, Any]:
         facts["data_free_bytes"] = free_bytes(location.data_directory)
         facts["wal_free_bytes"] = free_bytes(os.path.join(location.data_directory, "pg_wal"))
     return facts
+
+
+def guard_facts(unit: str) -> dict[str, Any]:
+    """The guard as its files and systemd show it: armed, alive, last heard, holding."""
+    settings, watched = _json("/etc/relevo/guard.json"), _json("/run/relevo-guard/watch.json")
+    age = clock.boottime_seconds() - float(watched["at"]) if watched.get("boot_id") == clock.boot_id() else None
+    heard = watched.get("heard") if age is not None else None
+    wanted = int(settings.get("self_fence_seconds") or 0)
+    return {
+        "installed": bool(settings),
+        "asked_at_start": os.path.exists("/etc/systemd/system/%s.d/relevo-guard.conf" % unit),
+        "self_fence_seconds": wanted,
+        "alive": age is not None and age <= GUARD_ALIVE_SECONDS and watched.get("self_fence_seconds") == wanted,
+        "heard_age_seconds": None if heard is None else clock.boottime_seconds() - float(heard),
+        "held": _json("/var/lib/relevo/guard-held.json") or None,
+    }
+
+
+def _json(path: str) -> dict[str, Any]:
+    try:
+        with open(path, encoding="utf-8") as source:
+            value = json.load(source)
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
 
 
 def ha_managers() -> list[str]:

@@ -245,7 +245,8 @@ def _fence(plan: Plan, landscape: Landscape, inputs: Inputs, limits: Limits) -> 
     title = "the old primary can be fenced"
     for host in plan.fence:
         entry, fence = landscape.database.get(host, {}), landscape.fence.get(host, {})
-        expected = "a way to a proof: service, command, or a person's word accepted by name"
+        lease = fence.get("settings", {}).get("lease") or {}
+        expected = "a way to a proof: service, command, or, accepted by name, an ended lease or a person's word"
         if entry.get("reachable"):
             yield Gate("G07", title, host, "answers: stop, mask and proof on the host", expected, PASS)
             continue
@@ -270,6 +271,8 @@ def _fence(plan: Plan, landscape: Landscape, inputs: Inputs, limits: Limits) -> 
         can_switch_off = fence.get("power") == "off" or bool(fence.get("settings", {}).get("command_off"))
         if fence.get("power") in ("on", "off") and can_switch_off:
             yield Gate("G07", title, host, "power is %s, by command" % fence["power"], expected, PASS)
+        elif lease.get("expired") and "lease_expired" in inputs.accept_fence:
+            yield Gate("G07", title, host, "its lease has ended: %s" % lease["said"], expected, ACCEPTED)
         elif host in inputs.attest_dead:
             yield Gate("G07", title, host, "attested dead by %s" % inputs.attested_by, expected, ACCEPTED)
         else:
@@ -280,9 +283,24 @@ def _fence(plan: Plan, landscape: Landscape, inputs: Inputs, limits: Limits) -> 
                 "%s; no power command answers (%s)" % (_answer(entry), fence.get("error") or "none is configured"),
                 expected,
                 FAIL,
-                "set dr_fence_command_off and dr_fence_command_status, or, after somebody saw it dead, -e dr_attest_dead=%s -e dr_attested_by=..."
-                % host,
+                _next_for_a_silent_host(host, lease),
             )
+
+
+def _next_for_a_silent_host(host: str, lease: Mapping[str, Any]) -> str:
+    by_hand = (
+        "set dr_fence_command_off and dr_fence_command_status, or, after somebody saw it dead, -e dr_attest_dead=%s -e dr_attested_by=..."
+        % host
+    )
+    if lease.get("expired"):
+        return "its lease has ended (%s): -e dr_accept_fence=lease_expired -e dr_reason=...; or %s" % (lease["said"], by_hand)
+    if lease.get("left_seconds"):
+        return "start again in %.0f s with -e dr_accept_fence=lease_expired -e dr_reason=... (%s); or %s" % (
+            lease["left_seconds"],
+            lease["said"],
+            by_hand,
+        )
+    return "%s%s" % (by_hand, "; no proof by lease: %s" % lease["said"] if lease else "")
 
 
 def _lag(plan: Plan, landscape: Landscape, inputs: Inputs, limits: Limits) -> Iterator[Gate]:

@@ -9,7 +9,10 @@ from typing import Any, Optional
 
 
 def gate(host: str, armed: bool, guard: Mapping[str, Any], fence: Optional[Mapping[str, Any]]) -> dict[str, Any]:
-    """GUARD: systemd asks the guard before PostgreSQL starts, and the guard can decide. A fenced host's unit is masked and asks nobody."""
+    """GUARD: systemd asks the guard before PostgreSQL starts, the guard can decide, and an armed self-fence is alive.
+
+    A fenced host's unit is masked and asks nobody.
+    """
     result = {
         "id": "GUARD",
         "title": "Boot guard armed",
@@ -33,5 +36,16 @@ def gate(host: str, armed: bool, guard: Mapping[str, Any], fence: Optional[Mappi
             "verdict": "fail",
             "next_action": "run relevo-guard check on this host",
         }
-    decision = guard["decision"]
-    return {**result, "observed": "armed; next start: %s (%s)" % (decision["action"], decision["reason"]), "verdict": "pass"}
+    decision, watch = guard["decision"], guard.get("watch") or {}
+    observed = "armed; next start: %s (%s)" % (decision["action"], decision["reason"])
+    seconds = watch.get("self_fence_seconds") or 0
+    if seconds and not watch.get("alive"):
+        return {
+            **result,
+            "observed": "%s; the self-fence of %d s is wanted, and its watch is dead" % (observed, seconds),
+            "expected": "the watch of the self-fence alive",
+            "verdict": "fail",
+            "next_action": "systemctl status relevo-guard on this host, and start it: until then this host would not stop itself",
+        }
+    watched = "self-fence after %d s, alive" % seconds if seconds else "no self-fence"
+    return {**result, "observed": "%s; %s" % (observed, watched), "verdict": "pass"}

@@ -39,6 +39,7 @@ SCHEMA: dict[str, re.Pattern[str]] = {
     "dr_accept_loss_seconds": _NUMBER,
     "dr_accept_loss_transactions": re.compile(r"\d{1,9}"),
     "dr_accept_unknown": _GATES,
+    "dr_accept_fence": re.compile("lease_expired"),
     "dr_attest_dead": re.compile(r"[A-Za-z0-9][A-Za-z0-9._,-]{0,499}"),
     "dr_attested_by": _PROSE,
     "dr_failed_at": re.compile(r"[0-9TZ:.+-]{20,40}"),
@@ -76,8 +77,8 @@ REQUIRED: dict[str, tuple[str, ...]] = {
 }
 _LOSS = ("dr_accept_loss_seconds", "dr_accept_loss_transactions", "dr_attest_dead", "dr_attested_by", "dr_failed_at")
 _NOT_TAKEN: dict[str, tuple[str, ...]] = {
-    "switchover": (*_LOSS, "dr_accept_unknown"),
-    "failback": (*_LOSS, "dr_mode", "dr_scope"),
+    "switchover": (*_LOSS, "dr_accept_unknown", "dr_accept_fence"),
+    "failback": (*_LOSS, "dr_mode", "dr_scope", "dr_accept_fence"),
 }
 
 ACCEPTS_BY_NAME = "an entry of dr_accept_unknown with dr_reason"
@@ -85,7 +86,10 @@ ACCEPTS_BY_NAME = "an entry of dr_accept_unknown with dr_reason"
 
 @dataclass(frozen=True)
 class Inputs:
-    """One operator's wish. accept_unknown: gate ids; attest_dead: hosts that a person declares dead (with attested_by); method: of a failback."""
+    """One operator's wish.
+
+    accept_unknown: gate ids; accept_fence: weak fence classes; attest_dead: hosts that a person declares dead (with attested_by); method: of a failback.
+    """
 
     mode: str
     scope: str
@@ -94,6 +98,7 @@ class Inputs:
     accept_loss_seconds: Optional[float] = None
     accept_loss_transactions: Optional[int] = None
     accept_unknown: tuple[str, ...] = ()
+    accept_fence: tuple[str, ...] = ()
     attest_dead: tuple[str, ...] = ()
     attested_by: str = ""
     failed_at: Optional[str] = None
@@ -161,12 +166,9 @@ def read_inputs(variables: Mapping[str, str], runbook: str = "failover") -> Inpu
             parse_utc(failed_at)
         except ValueError:
             raise _refuse("dr_failed_at", "is %r" % failed_at, "ISO 8601 with an offset, such as 2026-11-24T03:12:00Z") from None
-    accepts = tuple(variables.get("dr_accept_unknown", "").split(",")) if variables.get("dr_accept_unknown") else ()
-    if accepts and not variables.get("dr_reason"):
-        raise _refuse("dr_reason", "is missing", "the reason why %s may stay unknown" % ", ".join(accepts))
-    attested = tuple(variables.get("dr_attest_dead", "").split(",")) if variables.get("dr_attest_dead") else ()
-    if attested and not variables.get("dr_attested_by"):
-        raise _refuse("dr_attested_by", "is missing", "who saw that %s is dead, and how" % ", ".join(attested))
+    accepts = _named(variables, "dr_accept_unknown", "dr_reason", "the reason why %s may stay unknown")
+    fences = _named(variables, "dr_accept_fence", "dr_reason", "the reason why a fence of the class %s is enough")
+    attested = _named(variables, "dr_attest_dead", "dr_attested_by", "who saw that %s is dead, and how")
     seconds, transactions = variables.get("dr_accept_loss_seconds"), variables.get("dr_accept_loss_transactions")
     return Inputs(
         mode=variables.get("dr_mode", PLANNED),
@@ -176,6 +178,7 @@ def read_inputs(variables: Mapping[str, str], runbook: str = "failover") -> Inpu
         accept_loss_seconds=float(seconds) if seconds else None,
         accept_loss_transactions=int(transactions) if transactions else None,
         accept_unknown=accepts,
+        accept_fence=fences,
         attest_dead=attested,
         attested_by=variables.get("dr_attested_by", ""),
         failed_at=failed_at,
@@ -184,6 +187,14 @@ def read_inputs(variables: Mapping[str, str], runbook: str = "failover") -> Inpu
         method=variables.get("dr_failback_method", ""),
         given=tuple(sorted(variables)),
     )
+
+
+def _named(variables: Mapping[str, str], name: str, needs: str, expected: str) -> tuple[str, ...]:
+    """What is accepted by name, and only beside another input that says why. Raises Refusal."""
+    names = tuple(variables.get(name, "").split(",")) if variables.get(name) else ()
+    if names and not variables.get(needs):
+        raise _refuse(needs, "is missing", expected % ", ".join(names))
+    return names
 
 
 def check_confirmation(inputs: Inputs, cluster: str, runbook: str = "failover") -> None:

@@ -4,32 +4,61 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, Optional
 
+from ansible_collections.relevo.dr.plugins.module_utils.gates import Limits
 from ansible_collections.relevo.dr.plugins.module_utils.plan import Landscape
+
+_BRING_BACK = "bring %s back as a standby with playbooks/failback.yml; until then it cannot take over"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that is not as it should be. said: what was seen; action: what to do about it. unprotected: the loss of the primary now would cost more."""
+
+    said: str
+    action: str
+    unprotected: bool = False
 
 
 def status(landscape: Landscape) -> dict[str, Any]:
-    """What ``relevo status`` shows: primary, protected, next, interrupted_run, lock and a line per host."""
+    """What ``relevo status`` shows: primary, protected, unsafe, next, interrupted_run, lock and a line per host."""
     primaries = landscape.primaries()
     primary = primaries[0] if len(primaries) == 1 else None
     lock, interrupted = _lock(landscape)
-    protected, missing = _protected(landscape, primary)
-    left_out = _left_out(landscape, primary)
+    found = [finding for look in _LOOKS for finding in look(landscape, primary)]
+    at_work = "run %s of %s is at work: wait for it" % (lock["run_id"], lock["owner"]) if lock and not interrupted else None
     return {
-        **({"repositories": left_out} if left_out else {}),
         "primary": primary,
         "primaries": primaries,
-        "protected": protected,
+        "protected": primary is not None and not any(finding.unprotected for finding in found),
         "lock": lock,
         "interrupted_run": interrupted,
-        "next": _next(landscape, primaries, lock, interrupted, missing or ([left_out] if left_out else [])),
-        "hosts": {**_databases(landscape), **_others(landscape)},
+        "unsafe": [finding.said for finding in found],
+        "next": _next(found, at_work),
+        "hosts": {**_databases(landscape, lock), **_others(landscape)},
     }
+
+
+def _next(found: list[Finding], at_work: Optional[str]) -> str:
+    """The worst first. Two primaries and a lock that nobody holds cannot wait for a run that is at work; anything else may be its doing."""
+    if found and found[0].action.startswith("STOP"):
+        return found[0].action
+    if at_work:
+        return at_work
+    return found[0].action if found else "nothing: the cluster is protected"
 
 
 def _host(entry: dict[str, Any]) -> dict[str, Any]:
     facts: dict[str, Any] = entry.get("facts", {}).get("host", {})
+    return facts
+
+
+def _guard(entry: dict[str, Any]) -> dict[str, Any]:
+    facts: dict[str, Any] = entry.get("facts", {}).get("guard") or {}
     return facts
 
 
@@ -47,49 +76,178 @@ def _lock(landscape: Landscape) -> tuple[Optional[dict[str, Any]], Optional[str]
     return shown, lock["run_id"] if dead and not facts.get("actor") else None
 
 
-def _protected(landscape: Landscape, primary: Optional[str]) -> tuple[bool, list[str]]:
-    """Protected means: a standby streams from the one primary, and its WAL is archived."""
-    if primary is None:
-        return False, []
-    facts = landscape.cluster(primary)["primary"]
-    missing = []
-    if not [sender for sender in facts["senders"] if sender["state"] == "streaming"]:
-        missing.append("no standby streams from %s" % primary)
-    if facts["archiver"]["failing"] or facts["archiver"]["last_archived_wal"] is None:
-        missing.append("WAL of %s is not archived" % primary)
-    return not missing, missing
-
-
-def _left_out(landscape: Landscape, primary: Optional[str]) -> str:
-    """Which repositories the primary goes on without, and since when."""
-    seen = landscape.database.get(primary or "", {}).get("facts", {}).get("repository", {}).get("left_out") or {}
-    return "; ".join("repository %s is left out since %s" % (key, why.get("at")) for key, why in sorted(seen.items()))
-
-
-def _next(
-    landscape: Landscape, primaries: list[str], lock: Optional[dict[str, Any]], interrupted: Optional[str], missing: list[str]
-) -> str:
+def _two_primaries(landscape: Landscape, primary: Optional[str]) -> Iterator[Finding]:
+    primaries = landscape.primaries()
     if len(primaries) > 1:
-        return "STOP: %s are all writable. Fence all but the one that the application uses, by hand, now." % ", ".join(primaries)
+        yield Finding(
+            "%s are all writable" % ", ".join(primaries),
+            "STOP: %s are all writable. Fence all but the one that the application uses, by hand, now." % ", ".join(primaries),
+            unprotected=True,
+        )
+
+
+def _locks(landscape: Landscape, primary: Optional[str]) -> Iterator[Finding]:
+    for host, entry in landscape.database.items():
+        if _host(entry).get("lock_unreadable"):
+            yield Finding(
+                "the lock file on %s cannot be read" % host,
+                "make sure that no run is at work, then remove /var/lib/relevo/lock.json on %s" % host,
+            )
+    _, interrupted = _lock(landscape)
     if interrupted:
-        return "run %s was interrupted: start the same runbook again, it goes on from what it finds" % interrupted
-    if lock:
-        return "run %s of %s is at work: wait for it" % (lock["run_id"], lock["owner"])
-    if not primaries:
-        return "no primary answers: if it is dead, run the failover to the standby's site"
-    if missing:
-        fenced = [host for host, entry in landscape.database.items() if _host(entry).get("fence")]
-        way = "playbooks/failback.yml, which brings %s back" % ", ".join(fenced) if fenced else "playbooks/protect.yml"
-        return "%s: run %s" % ("; ".join(missing), way)
-    return "nothing: the cluster is protected"
+        begun = _begun(landscape, interrupted)
+        runbook = re.fullmatch(r"\d{8}T\d{6}Z-([a-z_]+)-.*", interrupted)
+        yield Finding(
+            "run %s was interrupted%s" % (interrupted, " in %s" % ", ".join(begun) if begun else ""),
+            "run %s was interrupted%s: start %s again, it goes on from what it finds"
+            % (interrupted, " in %s" % ", ".join(begun) if begun else "", runbook.group(1) if runbook else "the same runbook"),
+        )
 
 
-def _databases(landscape: Landscape) -> dict[str, dict[str, Any]]:
+def _begun(landscape: Landscape, run_id: str) -> list[str]:
+    """Phases of a run that were begun and not ended, with their hosts."""
+    return [
+        "%s on %s" % (phase["phase"], host)
+        for host, entry in landscape.database.items()
+        for phase in _host(entry).get("open_phases") or []
+        if phase.get("run_id") == run_id
+    ]
+
+
+def _no_primary(landscape: Landscape, primary: Optional[str]) -> Iterator[Finding]:
+    if landscape.primaries():
+        return
+    for host, entry in landscape.database.items():
+        held, fence = _guard(entry).get("held"), _host(entry).get("fence")
+        if fence and fence.get("class") == "self":
+            yield Finding(
+                "%s stopped itself: %s" % (host, fence.get("reason")),
+                "fail over to the other site; or, when nobody was promoted there and %s shall go on: relevo-guard lift --reason ... on it, then start its unit"
+                % host,
+                unprotected=True,
+            )
+        elif held and not fence and landscape.role(host) != "primary":
+            yield Finding(
+                "the guard of %s holds it read-only: %s" % (host, held.get("reason")),
+                "restart PostgreSQL on %s once the others answer; or, when you know that no other host is primary: relevo-guard start --reason ... on it"
+                % host,
+                unprotected=True,
+            )
+    yield Finding(
+        "no primary answers", "no primary answers: if it is dead, run the failover to the standby's site", unprotected=True
+    )
+
+
+def _self_fence(landscape: Landscape, primary: Optional[str]) -> Iterator[Finding]:
+    for host, entry in landscape.database.items():
+        guard, fence = _guard(entry), _host(entry).get("fence")
+        if not guard or fence:
+            continue
+        if not guard.get("installed") or not guard.get("asked_at_start"):
+            yield Finding(
+                "no guard is asked when PostgreSQL starts on %s" % host, "run playbooks/protect.yml: %s has no guard" % host
+            )
+            continue
+        wanted, heard = guard.get("self_fence_seconds") or 0, guard.get("heard_age_seconds")
+        if wanted and not guard.get("alive"):
+            yield Finding(
+                "the self-fence of %s is wanted and dead: it would not stop itself" % host,
+                "systemctl restart relevo-guard on %s, and look into its journal" % host,
+            )
+        elif wanted and heard is not None and heard > wanted / 2:
+            yield Finding(
+                "nobody outside its site has heard %s for %.0f s: it stops itself after %d s" % (host, heard, wanted),
+                "mend the way between %s and the witness or the other site, now; a planned cut begins with systemctl stop relevo-guard"
+                % host,
+            )
+
+
+def _protection(landscape: Landscape, primary: Optional[str]) -> Iterator[Finding]:
+    """A standby streams from the one primary, its WAL is archived, and there is a recent backup."""
+    if primary is None:
+        return
+    action = "%s: run playbooks/protect.yml"
+    facts = landscape.cluster(primary)["primary"]
+    if not [sender for sender in facts.get("senders", []) if sender["state"] == "streaming"]:
+        said = "no standby streams from %s" % primary
+        yield Finding(said, action % said, unprotected=True)
+    archiver = facts["archiver"]
+    if archiver["failing"] or archiver.get("last_archived_wal") is None:
+        said = "WAL of %s is not archived" % primary
+        yield Finding(said, action % said, unprotected=True)
+    repository = landscape.database[primary].get("facts", {}).get("repository") or {}
+    for key, why in sorted((repository.get("left_out") or {}).items()):
+        said = "repository %s is left out since %s" % (key, why.get("at"))
+        yield Finding(said, action % said)
+    yield from _backups(primary, repository)
+
+
+def _backups(primary: str, repository: dict[str, Any]) -> Iterator[Finding]:
+    known = repository.get("repositories")
+    if known is None:
+        return
+    limit = Limits().backup_age_seconds
+    ages = [entry.get("newest_backup_age_seconds") for entry in known.values() if not entry.get("newest_backup_error")]
+    youngest = min((age for age in ages if age is not None), default=None)
+    if youngest is None or youngest > limit:
+        said = "no backup without errors is known" if youngest is None else "the newest backup is %.0f h old" % (youngest / 3600)
+        yield Finding(said, "%s: run playbooks/backup.yml" % said, unprotected=True)
+    for key, entry in sorted(known.items()):
+        if entry.get("error"):
+            yield Finding(
+                "repository %s does not answer %s: %s" % (key, primary, entry["error"]),
+                "bring the store of repository %s back; playbooks/check.yml says more" % key,
+            )
+
+
+def _other_hosts(landscape: Landscape, primary: Optional[str]) -> Iterator[Finding]:
+    """Beside a primary: who was fenced and not brought back, who is stale, who is silent."""
+    if primary is None:
+        return
+    timeline, system = landscape.cluster(primary).get("timeline") or 0, landscape.cluster(primary).get("system_identifier")
+    for host, entry in landscape.database.items():
+        cluster, fence = landscape.cluster(host), _host(entry).get("fence")
+        if host == primary:
+            continue
+        if not entry.get("reachable"):
+            yield Finding("%s does not answer" % host, "find out what became of %s: %s" % (host, entry.get("error")))
+        elif fence:
+            said = "%s is fenced by %s and was not brought back" % (
+                host,
+                fence.get("run_id") or fence.get("by") or "an unknown hand",
+            )
+            yield Finding(said, _BRING_BACK % host)
+        elif cluster.get("system_identifier") not in (None, system):
+            yield Finding(
+                "%s holds another cluster, system %s" % (host, cluster["system_identifier"]), "is %s in the right inventory?" % host
+            )
+        elif (cluster.get("timeline") or timeline) < timeline:
+            said = "%s is stale: its data end on timeline %s, %s is on %s" % (host, cluster["timeline"], primary, timeline)
+            yield Finding(said, _BRING_BACK % host)
+        elif cluster.get("state") == "stopped":
+            yield Finding("PostgreSQL is stopped on %s" % host, "start PostgreSQL on %s; its guard decides what it may be" % host)
+
+
+def _ledger(landscape: Landscape, primary: Optional[str]) -> Iterator[Finding]:
+    for host, entry in landscape.witness.items():
+        ledger = entry.get("facts", {}).get("ledger", {})
+        age = ledger.get("last_attempt_age_seconds")
+        if not entry.get("reachable"):
+            yield Finding("the witness %s does not answer" % host, "bring %s back: without it a loss cannot be measured" % host)
+        elif age is None or age > Limits().attempt_age_seconds:
+            yield Finding("the ledger on %s is not at work" % host, "systemctl restart relevo-ledger on %s" % host)
+
+
+# In the order of what is worse to leave as it is.
+_LOOKS = (_two_primaries, _locks, _no_primary, _self_fence, _protection, _other_hosts, _ledger)
+
+
+def _databases(landscape: Landscape, lock: Optional[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """lock: of the run whose open phases are shown; an older run's may have been finished by another."""
     shown = {}
     for host, entry in landscape.database.items():
         cluster, facts = landscape.cluster(host), _host(entry)
         standby, primary = cluster.get("standby") or {}, cluster.get("primary") or {}
-        fence = facts.get("fence")
         shown[host] = {
             "site": landscape.sites.get(host),
             "state": cluster.get("state") if entry["reachable"] else "unreachable: %s" % entry.get("error"),
@@ -98,10 +256,34 @@ def _databases(landscape: Landscape) -> dict[str, dict[str, Any]]:
             "system_identifier": cluster.get("system_identifier"),
             "lsn": standby.get("replay_lsn") or primary.get("flush_lsn"),
             "lag_seconds": standby.get("last_replayed_age_seconds"),
-            "fence": "fenced by %s" % fence["run_id"] if fence and fence.get("run_id") else "fenced" if fence else None,
-            "open_phases": [phase["phase"] for phase in facts.get("open_phases") or []],
+            "fence": _fence_word(facts.get("fence")),
+            "guard": _guard_word(_guard(entry)),
+            "open_phases": [
+                phase["phase"] for phase in facts.get("open_phases") or [] if lock and phase.get("run_id") == lock["run_id"]
+            ],
         }
     return shown
+
+
+def _fence_word(fence: Optional[dict[str, Any]]) -> Optional[str]:
+    if not fence:
+        return None
+    return "fenced by %s" % (
+        fence.get("run_id") or ("itself" if fence.get("class") == "self" else fence.get("by") or "an unknown hand")
+    )
+
+
+def _guard_word(guard: dict[str, Any]) -> Optional[str]:
+    if not guard:
+        return None
+    if guard.get("held"):
+        return "holds read-only"
+    if not guard.get("installed") or not guard.get("asked_at_start"):
+        return "absent"
+    wanted = guard.get("self_fence_seconds") or 0
+    if not wanted:
+        return "at start"
+    return "at start, self-fence %d s%s" % (wanted, "" if guard.get("alive") else " DEAD")
 
 
 def _others(landscape: Landscape) -> dict[str, dict[str, Any]]:

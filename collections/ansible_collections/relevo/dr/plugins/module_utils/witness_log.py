@@ -43,8 +43,8 @@ def tail(path: str, limit_bytes: int) -> list[dict[str, Any]]:
     return [entry for part in reversed(newest_first) for entry in part]
 
 
-def backwards(path: str, containing: bytes = b"") -> Iterator[dict[str, Any]]:
-    """Entries, the newest first, for who stops at the one that was looked for. containing: lines without it are passed over unread."""
+def backwards(path: str, *containing: bytes) -> Iterator[dict[str, Any]]:
+    """Entries, the newest first, for who stops at the one that was looked for. containing: lines without one of these are passed over unread."""
     for name in _files(path):
         with open(name, "rb") as source:
             position, rest = os.fstat(source.fileno()).st_size, b""
@@ -55,7 +55,7 @@ def backwards(path: str, containing: bytes = b"") -> Iterator[dict[str, Any]]:
                 # The first line of a block may have begun in the block before it.
                 position, rest = begin, lines[0] if begin else b""
                 for line in reversed(lines[1:] if begin else lines):
-                    entry = _entry(line) if containing in line else None
+                    entry = _entry(line) if all(word in line for word in containing) else None
                     if entry is not None:
                         yield entry
 

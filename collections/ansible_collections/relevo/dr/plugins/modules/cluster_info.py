@@ -46,6 +46,11 @@ host:
     running high-availability managers.
   returned: always
   type: dict
+guard:
+  description: "self_fence_seconds, alive, heard_age_seconds, held (the mark of a read-only hold or null)."
+  returned: always
+  type: dict
+leases: {description: "By other database host what this host's guard gave it; see C(witness_info).", returned: always, type: dict}
 repository:
   description: >-
     repositories, by number: host, and newest_backup (label), newest_backup_age_seconds, newest_backup_error, newest_backup_bytes, or error when it did not
@@ -57,9 +62,11 @@ repository:
 from concurrent.futures import ThreadPoolExecutor
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.relevo.dr.plugins.module_utils import clock, host_files, lease
 from ansible_collections.relevo.dr.plugins.module_utils.cluster_facts import (
     ClusterLocation,
     cluster_facts,
+    guard_facts,
     host_facts,
     repository_facts,
 )
@@ -84,7 +91,14 @@ def main() -> None:
     with ThreadPoolExecutor(max_workers=1) as pool:
         asked = pool.submit(repository_facts, config, stanza) if stanza else None
         cluster, host = cluster_facts(location), host_facts(location)
-    module.exit_json(changed=False, cluster=cluster, host=host, repository=asked.result() if asked else {})
+    module.exit_json(
+        changed=False,
+        cluster=cluster,
+        host=host,
+        guard=guard_facts(location.unit),
+        leases=lease.facts_of_guard(host_files.read_peers(), clock.boottime_seconds(), clock.boot_id(), lease.started_boottime()),
+        repository=asked.result() if asked else {},
+    )
 
 
 if __name__ == "__main__":

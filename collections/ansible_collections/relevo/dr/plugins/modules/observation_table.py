@@ -9,7 +9,8 @@ module: observation_table
 short_description: The table that observers write to, and their role
 description:
   - Makes the schema C(relevo), the table C(relevo.observation) with a row for each observer, and the role C(relevo_observer), which may update that table
-    and nothing else. Only where PostgreSQL is primary; a standby gets it all by replication.
+    and nothing else; C(relevo_monitor), with which the guards of the database hosts write, may update it too.
+  - Only where PostgreSQL is primary; a standby gets it all by replication.
 options:
   observers: {description: Names of the observers., type: list, elements: str, required: true}
   password: {description: The role's password; PostgreSQL is given its SCRAM verifier., type: str, required: true}
@@ -53,7 +54,8 @@ select pg_is_in_recovery() as in_recovery,
        to_regclass('relevo.observation') is not null as has_table,
        (select row_to_json(r) from (select rolpassword, rolcanlogin, rolconnlimit,
                rolsuper or rolcreaterole or rolcreatedb or rolreplication or rolbypassrls as powerful
-          from pg_authid where rolname = 'relevo_observer') r) as role
+          from pg_authid where rolname = 'relevo_observer') r) as role,
+       to_regrole('relevo_monitor') is not null as has_monitor
 """
 RIGHTS = """
 select has_database_privilege('relevo_observer', current_database(), 'connect')
@@ -62,6 +64,12 @@ select has_database_privilege('relevo_observer', current_database(), 'connect')
        and has_table_privilege('relevo_observer', 'relevo.observation', 'update') as enough,
        has_table_privilege('relevo_observer', 'relevo.observation', 'insert,delete,truncate,references,trigger')
        or has_schema_privilege('relevo_observer', 'relevo', 'create') as too_much
+"""
+MONITOR = """
+select has_database_privilege('relevo_monitor', current_database(), 'connect')
+       and has_schema_privilege('relevo_monitor', 'relevo', 'usage')
+       and has_table_privilege('relevo_monitor', 'relevo.observation', 'select')
+       and has_table_privilege('relevo_monitor', 'relevo.observation', 'update') as enough
 """
 CREATE_TABLE = """
 create table relevo.observation (
@@ -115,6 +123,14 @@ def plan(session: Psql, observers: list[str], password: str, database: str) -> l
             "grant select, update on relevo.observation to relevo_observer",
         ]
         steps.append((Change("rights of relevo_observer", "other", "select and update on relevo.observation"), grants))
+    monitored = state["has_monitor"] and state["has_table"] and session.row(MONITOR)["enough"]
+    if state["has_monitor"] and not monitored:
+        grants = [
+            'grant connect on database "%s" to relevo_monitor' % database,
+            "grant usage on schema relevo to relevo_monitor",
+            "grant select, update on relevo.observation to relevo_monitor",
+        ]
+        steps.append((Change("rights of relevo_monitor", "other", "select and update on relevo.observation"), grants))
     return steps
 
 

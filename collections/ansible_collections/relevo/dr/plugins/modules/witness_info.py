@@ -30,14 +30,20 @@ EXAMPLES = r"""
 
 RETURN = r"""
 ledger: {description: "last_number, last_acknowledged_at, last_acknowledged_age_seconds; null when unknown.", returned: always, type: dict}
+leases:
+  description: "By database host: sent_age_seconds, accepted_age_seconds, self_fence_seconds, heard_by; what a lease is judged by."
+  returned: always
+  type: dict
 last_accepted: {description: "By database host: observer, outcome, age_seconds, system_identifier, timeline, flush_lsn.", returned: always, type: dict}
 host: {description: Clock and the like., returned: always, type: dict}
 """
 
+from collections.abc import Iterator
 from datetime import datetime, timezone
+from typing import Any, Optional
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.relevo.dr.plugins.module_utils import ledger, witness_log
+from ansible_collections.relevo.dr.plugins.module_utils import clock, lease, ledger, witness_log
 from ansible_collections.relevo.dr.plugins.module_utils.clock import parse_utc
 from ansible_collections.relevo.dr.plugins.module_utils.cluster_facts import host_facts
 
@@ -81,6 +87,24 @@ def last_accepted(path: str, observer: str, databases: list[dict[str, str]]) -> 
     return found
 
 
+def leases(path: str, databases: list[dict[str, str]]) -> dict[str, dict[str, object]]:
+    """What a lease is judged by: the last write that was sent, and the last that was accepted by an armed server, however long ago."""
+    found = {}
+    for database in databases:
+        about = ('"address":"%s"' % database["name"]).encode()
+        latest = next(witness_log.backwards(path, about), None)
+        sent = _first(witness_log.backwards(path, about), "sent_mono")
+        armed = _first(witness_log.backwards(path, about, b'"outcome":"accepted"'), "self_fence_seconds")
+        events = [event for event in (sent, armed, latest) if event is not None]
+        found[database["host"]] = lease.facts_of_log(events, clock.boottime_seconds(), clock.boot_id())
+    return found
+
+
+def _first(events: Iterator[dict[str, Any]], name: str) -> Optional[dict[str, Any]]:
+    """The first that has a value of that name; one that lacks the name is of a version that knew it not."""
+    return next((event for event in events if event.get(name, True) is not None), None)
+
+
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
@@ -96,6 +120,7 @@ def main() -> None:
         changed=False,
         ledger=last_acknowledgement(p["ledger_log"]),
         last_accepted=last_accepted(p["observer_log"], p["host"], p["databases"]),
+        leases=leases(p["observer_log"], p["databases"]),
         host=host_facts(),
     )
 

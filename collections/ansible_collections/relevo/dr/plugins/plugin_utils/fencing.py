@@ -88,6 +88,32 @@ def command(fencing: Fencing) -> dict[str, Any]:
     }
 
 
+def lease(fencing: Fencing) -> dict[str, Any]:
+    """The armed self-fence of a silent host, whose time has passed by what every one who could renew it observed; class ``lease_expired``."""
+    phase = Milestone("FENCE", fencing.host)
+    judged = fencing.settings.get("lease") or {}
+    if not judged.get("expired"):
+        raise NotFenced(str(judged.get("said") or "the host answers, or its lease was not judged"))
+    if not judged.get("accepted"):
+        raise NotFenced("its lease has ended (%s), which nobody accepted by name" % judged["said"])
+    probe = {
+        "vantage": "witness",
+        "host": fencing.host,
+        "address": fencing.host,
+        "method": "lease",
+        "at": clock.utc_now(),
+        "result": str(judged["said"]),
+    }
+    return {
+        "host": fencing.host,
+        "class": "lease_expired",
+        "at": clock.utc_now(),
+        "probes": [probe],
+        "changed": False,
+        "phase": phase.ended(detail="its lease has ended"),
+    }
+
+
 def attest(fencing: Fencing) -> dict[str, Any]:
     """A person's word, given at the start of the run; class ``attested``, which never passes without being accepted by name."""
     phase = Milestone("FENCE", fencing.host)
@@ -111,7 +137,7 @@ def attest(fencing: Fencing) -> dict[str, Any]:
     }
 
 
-PROVIDERS: dict[str, Callable[[Fencing], dict[str, Any]]] = {"service": service, "command": command}
+PROVIDERS: dict[str, Callable[[Fencing], dict[str, Any]]] = {"service": service, "command": command, "lease": lease}
 
 
 def fence(fencing: Fencing) -> dict[str, Any]:

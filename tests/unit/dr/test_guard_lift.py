@@ -1,0 +1,126 @@
+"""When a fence may be lifted: never into a second primary, and never without knowing."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from .test_guard import AWAY, EVIDENCE, FENCE, SILENT, STANDBY_PEER, Peer, guard, host, seen  # noqa: F401 - the fixture host
+
+PRIMARY = Peer("b-db1", "primary", 4)
+FORKS = {1: 100, 2: 200, 3: 300}
+BEHIND = guard.Lineage(clean=True, location=299, forks=FORKS)
+DIVERGED = guard.Lineage(clean=True, location=300, forks=FORKS)
+
+
+def fenced(**changes):
+    return seen(**{"fence": FENCE, "signal": True, **changes})
+
+
+TABLE = [
+    ("its data were moved away", fenced(cluster=False, peers=(PRIMARY,)), {}, guard.WRITABLE),
+    ("the others are standbys", fenced(peers=(STANDBY_PEER,), archive_timeline=3), {}, guard.WRITABLE),
+    ("the others are standbys, the archive is silent", fenced(peers=(STANDBY_PEER,)), {}, guard.WRITABLE),
+    ("nobody answers", fenced(peers=(SILENT,), archive_timeline=3), {}, guard.REFUSE),
+    ("one of two answers, and nobody else", fenced(peers=(STANDBY_PEER, AWAY)), {}, guard.REFUSE),
+    ("the archive is ahead", fenced(peers=(STANDBY_PEER,), archive_timeline=4), {}, guard.REFUSE),
+    ("a standby of a newer timeline", fenced(peers=(Peer("b-db1", "standby", 4),)), {}, guard.REFUSE),
+    ("a primary of an older timeline", fenced(peers=(Peer("b-db1", "primary", 2),)), {}, guard.REFUSE),
+    ("a primary that has all of it", fenced(peers=(PRIMARY,)), {"lineage": BEHIND}, guard.STANDBY),
+    ("a primary that took another way", fenced(peers=(PRIMARY,)), {"lineage": DIVERGED}, guard.REFUSE),
+    (
+        "a crash before the other was promoted",
+        fenced(peers=(PRIMARY,)),
+        {"lineage": guard.Lineage(clean=False, location=1, forks=FORKS)},
+        guard.REFUSE,
+    ),
+    ("a primary whose history nobody tells", fenced(peers=(PRIMARY,)), {"lineage": guard.Lineage(clean=True)}, guard.REFUSE),
+    ("rewound onto the primary's timeline", fenced(timeline=4, peers=(PRIMARY,)), {}, guard.STANDBY),
+    ("the same, without its signal", fenced(timeline=4, signal=False, peers=(PRIMARY,)), {}, guard.REFUSE),
+    ("it runs as a standby", fenced(timeline=4, peers=(PRIMARY,)), {"running": "standby"}, guard.STANDBY),
+    ("it runs writable", fenced(peers=(STANDBY_PEER,)), {"running": "ready"}, guard.REFUSE),
+]
+
+
+@pytest.mark.parametrize(("evidence", "more", "action"), [row[1:] for row in TABLE], ids=[row[0] for row in TABLE])
+def test_the_table(evidence, more, action):
+    decision = guard.decide_lift(evidence, **{"lineage": guard.Lineage(), **more})
+    assert decision.action == action, decision
+    assert decision.reason
+    assert bool(decision.next_action) == (action == guard.REFUSE)
+
+
+@given(EVIDENCE, st.builds(guard.Lineage, st.booleans(), st.integers(0, 400), st.none() | st.just(FORKS)))
+def test_a_host_beside_a_primary_or_behind_a_served_timeline_comes_back_read_only_or_not_at_all(evidence, lineage):
+    action = guard.decide_lift(evidence, lineage).action
+    if any(peer.role == "primary" for peer in evidence.peers):
+        assert action != guard.WRITABLE
+    if action == guard.STANDBY:
+        assert evidence.signal
+    if any(peer.role == "standby" and peer.timeline > evidence.timeline for peer in evidence.peers):
+        assert action != guard.WRITABLE
+
+
+def test_a_refusal_names_who_is_silent_and_how_to_name_what_is_lost():
+    decision = guard.decide_lift(fenced(peers=(SILENT,)), guard.Lineage())
+    assert "--gone b-db1" in decision.next_action
+
+
+def test_where_a_timeline_is_left_is_read_from_the_history_file():
+    text = "1\t0/5000148\tno recovery target specified\n\n2\t1/A0\tno recovery target specified\n"
+    assert guard.history_forks(text) == {1: 0x5000148, 2: (1 << 32) + 0xA0}
+
+
+@pytest.fixture
+def fenced_host(host, monkeypatch):  # noqa: F811 - the fixture
+    """A fenced host; what its peers say is given, systemd is told nothing."""
+    told = []
+    monkeypatch.setattr(guard, "controldata", lambda _: {"Latest checkpoint's TimeLineID": "3"})
+    monkeypatch.setattr(guard.subprocess, "run", lambda words, **_: told.append(words))
+    monkeypatch.setattr(guard, "masked", lambda _: True)
+    guard.write_mark(guard.FENCE, FENCE)
+    guard.put_signal(host)
+
+    def peers(*found):
+        monkeypatch.setattr(guard, "ask_around", lambda _settings, evidence, *_: guard.replace(evidence, peers=found))
+
+    peers(STANDBY_PEER)
+    return host, peers, told
+
+
+def marks():
+    return {path.name for path in guard.STATE.glob("*.json")}
+
+
+def test_a_lifted_host_is_held_until_the_boot_guard_has_looked_again(fenced_host):
+    settings, _, told = fenced_host
+    assert guard.lift(settings, "a false alarm", run_id="run-1")[0] is True
+    assert marks() == {guard.HOLD}
+    assert settings.file("standby.signal").exists()
+    assert ["systemctl", "unmask", "--", settings.unit] in told
+    last = json.loads((guard.STATE / guard.JOURNAL).read_text().splitlines()[-1])
+    assert (last["decision"], last["by"], last["said"]) == ("fence-lifted", "run-1", "a false alarm")
+    # A second time there is nothing to do.
+    assert guard.lift(settings, "again")[0] is False
+
+
+def test_a_lift_that_is_refused_or_only_tried_changes_nothing(fenced_host):
+    settings, peers, told = fenced_host
+    assert guard.lift(settings, "tried", dry=True)[0] is True
+    peers(SILENT)
+    lifted, decision = guard.lift(settings, "hope")
+    assert (lifted, decision.action) == (False, guard.REFUSE)
+    assert marks() == {guard.FENCE}
+    assert told == []
+
+
+def test_only_a_silent_host_can_be_named_as_lost(fenced_host):
+    settings, peers, _ = fenced_host
+    assert guard.lift(settings, "x", gone=["b-db1"])[1].action == guard.REFUSE
+    assert marks() == {guard.FENCE}
+    peers(SILENT)
+    assert guard.lift(settings, "site b burned down", gone=["b-db1"])[0] is True
+    assert marks() == {guard.HOLD}

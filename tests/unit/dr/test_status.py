@@ -1,0 +1,201 @@
+"""Where am I, what is unsafe, what is next: a table of what can be seen."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+from ansible_collections.relevo.dr.plugins.module_utils.status import status
+
+from .conftest import silent
+
+GUARD = {
+    "installed": True,
+    "asked_at_start": True,
+    "self_fence_seconds": 20,
+    "alive": True,
+    "heard_age_seconds": 2.0,
+    "held": None,
+}
+RUN = "20261124T121530Z-failover-1f3a"
+LOCK = {"run_id": RUN, "owner": "ana", "since": "2026-11-24T12:15:31Z", "lease_until_boottime": 160.0}
+
+
+@pytest.fixture
+def healthy(landscape):
+    """A protected cluster, as check sees it."""
+    for host in ("a-db1", "b-db1"):
+        facts = landscape.database[host]["facts"]
+        facts["guard"] = dict(GUARD)
+        facts["host"] = {**facts["host"], "boottime": 100.0}
+    landscape.database["b-db1"]["facts"]["guard"]["heard_age_seconds"] = None
+    primary = landscape.database["a-db1"]["facts"]["cluster"]["primary"]
+    primary["senders"] = [{"application_name": "b-db1", "state": "streaming"}]
+    primary["archiver"]["last_archived_wal"] = "000000010000000000000005"
+    return landscape
+
+
+def bent(landscape: Any, *changes: tuple[str, dict[str, Any] | None]) -> Any:
+    """Changes by host: facts to merge (host, guard, cluster, repository), or None for a silent host."""
+    changed = copy.deepcopy(landscape)
+    for host, facts in changes:
+        if facts is None:
+            changed.database[host] = silent()
+            continue
+        for kind, more in facts.items():
+            place = changed.database[host]["facts"].setdefault(kind, {})
+            place.update(more)
+    return changed
+
+
+def test_a_protected_cluster_has_nothing_unsafe(healthy):
+    found = status(healthy)
+    assert found["primary"] == "a-db1"
+    assert found["protected"] is True
+    assert found["unsafe"] == []
+    assert found["next"] == "nothing: the cluster is protected"
+    assert found["hosts"]["a-db1"]["guard"] == "at start, self-fence 20 s"
+
+
+STOPPED = {"state": "stopped", "role": "none", "primary": None}
+FENCED = {"fence": {"run_id": RUN, "class": "stopped"}}
+SELF = {"fence": {"by": "relevo-guard", "class": "self", "reason": "nobody heard this primary for 15 s"}}
+PROMOTED = {
+    "cluster": {
+        "role": "primary",
+        "standby": None,
+        "timeline": 2,
+        "primary": {
+            "flush_lsn": "0/6000000",
+            "senders": [{"application_name": "a-db1", "state": "streaming"}],
+            "archiver": {"failing": False, "last_archived_wal": "0000000200000000000000006"},
+        },
+    }
+}
+NO_SENDER = {"cluster": {"primary": {"flush_lsn": "0/5", "senders": [], "archiver": {"failing": False, "last_archived_wal": "x"}}}}
+FAILING = {
+    "cluster": {
+        "primary": {
+            "flush_lsn": "0/5",
+            "senders": [{"state": "streaming"}],
+            "archiver": {"failing": True, "last_archived_wal": "x"},
+        }
+    }
+}
+OLD_BACKUP = {"repository": {"repositories": {"1": {"newest_backup_age_seconds": 200_000.0, "newest_backup_error": False}}}}
+BAD_BACKUP = {"repository": {"repositories": {"1": {"newest_backup_age_seconds": 20.0, "newest_backup_error": True}}}}
+GONE_STORE = {
+    "repository": {
+        "repositories": {
+            "1": {"newest_backup_age_seconds": 20.0, "newest_backup_error": False},
+            "2": {"error": "takes no connection"},
+        }
+    }
+}
+LEFT_OUT = {"repository": {"left_out": {"2": {"at": "2026-11-24T12:00:00Z"}}}}
+BEGUN = [
+    {"run_id": RUN, "phase": "PROMOTE", "kind": "intent"},
+    {"run_id": "20261001T000000Z-failover-0000", "phase": "FENCE", "kind": "intent"},
+]
+DEAD_RUN = {"host": {"lock": LOCK, "lock_expired": True, "open_phases": BEGUN}}
+LIVING_RUN = {"host": {"lock": LOCK, "lock_expired": False, "open_phases": BEGUN}}
+
+# name, what is seen, what is said to be unsafe (parts of the first sentences, in this order), what is next, protected
+TABLE = [
+    ("two primaries", [("b-db1", PROMOTED)], ["a-db1, b-db1 are all writable"], "STOP", False),
+    ("two primaries and a run at work", [("b-db1", {**PROMOTED, **LIVING_RUN})], ["are all writable"], "STOP", False),
+    (
+        "a run that died",
+        [("b-db1", DEAD_RUN)],
+        [f"run {RUN} was interrupted in PROMOTE on b-db1"],
+        "start failover again",
+        True,
+    ),
+    ("a run at work", [("b-db1", LIVING_RUN)], [], f"run {RUN} of ana is at work: wait", True),
+    ("a lock that cannot be read", [("b-db1", {"host": {"lock_unreadable": True}})], ["lock file on b-db1"], "remove", True),
+    ("the primary is gone", [("a-db1", None)], ["no primary answers"], "run the failover", False),
+    (
+        "the primary stopped itself",
+        [("a-db1", {"host": SELF, "cluster": STOPPED})],
+        ["a-db1 stopped itself: nobody heard", "no primary answers"],
+        "relevo-guard lift",
+        False,
+    ),
+    (
+        "the guard holds the primary",
+        [("a-db1", {"guard": {"held": {"reason": "no other host answers"}}, "cluster": {"role": "standby", "standby": {}}})],
+        ["holds it read-only: no other host answers"],
+        "relevo-guard start --reason",
+        False,
+    ),
+    (
+        "a fenced host was not brought back",
+        [("a-db1", {"host": FENCED, "cluster": STOPPED}), ("b-db1", PROMOTED)],
+        [f"a-db1 is fenced by {RUN} and was not brought back"],
+        "bring a-db1 back",
+        True,
+    ),
+    (
+        "the old primary is back and stale",
+        [("a-db1", {"cluster": {**STOPPED, "timeline": 1}}), ("b-db1", PROMOTED)],
+        ["a-db1 is stale: its data end on timeline 1, b-db1 is on 2"],
+        "bring a-db1 back",
+        True,
+    ),
+    ("a stopped standby", [("b-db1", {"cluster": STOPPED})], ["PostgreSQL is stopped on b-db1"], "its guard decides", True),
+    (
+        "another cluster",
+        [("b-db1", {"cluster": {"system_identifier": "9"}})],
+        ["holds another cluster, system 9"],
+        "inventory",
+        True,
+    ),
+    ("a silent standby", [("b-db1", None)], ["b-db1 does not answer"], "what became of b-db1", True),
+    ("no standby streams", [("a-db1", NO_SENDER)], ["no standby streams from a-db1"], "playbooks/protect.yml", False),
+    ("WAL is not archived", [("a-db1", FAILING)], ["WAL of a-db1 is not archived"], "playbooks/protect.yml", False),
+    ("an old backup", [("a-db1", OLD_BACKUP)], ["newest backup is 56 h old"], "playbooks/backup.yml", False),
+    ("only a backup with errors", [("a-db1", BAD_BACKUP)], ["no backup without errors"], "playbooks/backup.yml", False),
+    ("a repository is away", [("a-db1", GONE_STORE)], ["repository 2 does not answer a-db1"], "store of repository 2", True),
+    ("a repository was left out", [("a-db1", LEFT_OUT)], ["repository 2 is left out since"], "playbooks/protect.yml", True),
+    ("no guard", [("b-db1", {"guard": {"installed": False}})], ["no guard is asked"], "playbooks/protect.yml", True),
+    ("a dead watch", [("a-db1", {"guard": {"alive": False}})], ["self-fence of a-db1 is wanted and dead"], "relevo-guard", True),
+    ("hardly heard", [("a-db1", {"guard": {"heard_age_seconds": 12.0}})], ["for 12 s: it stops itself after 20 s"], "mend", True),
+]
+
+
+@pytest.mark.parametrize(("changes", "unsafe", "next_step", "protected"), [row[1:] for row in TABLE], ids=[row[0] for row in TABLE])
+def test_the_table(healthy, changes, unsafe, next_step, protected):
+    found = status(bent(healthy, *changes))
+    assert len(found["unsafe"]) >= len(unsafe)
+    for said, part in zip(found["unsafe"], unsafe, strict=False):
+        assert part in said
+    if not unsafe:
+        assert found["unsafe"] == []
+    assert next_step in found["next"]
+    assert found["protected"] is protected
+
+
+def test_a_phase_that_an_older_run_left_open_is_not_shown(healthy):
+    found = status(bent(healthy, ("b-db1", DEAD_RUN)))
+    assert found["hosts"]["b-db1"]["open_phases"] == ["PROMOTE"]
+    assert status(bent(healthy, ("b-db1", {"host": {"open_phases": BEGUN}})))["hosts"]["b-db1"]["open_phases"] == []
+
+
+@pytest.mark.parametrize("ledger", [{}, {"last_attempt_age_seconds": 300.0}])
+def test_a_ledger_that_is_not_at_work_is_said(healthy, ledger):
+    changed = copy.deepcopy(healthy)
+    changed.witness["wit1"]["facts"]["ledger"] = ledger
+    assert "ledger on wit1 is not at work" in status(changed)["unsafe"][0]
+
+
+def test_a_silent_witness_is_said(healthy):
+    changed = copy.deepcopy(healthy)
+    changed.witness["wit1"] = silent()
+    assert "witness wit1 does not answer" in status(changed)["unsafe"][0]
+
+
+def test_nobody_answers(healthy):
+    found = status(bent(healthy, ("a-db1", None), ("b-db1", None)))
+    assert found["primary"] is None
+    assert "no primary answers" in found["unsafe"][0]
