@@ -48,7 +48,7 @@ PERMIT_SECONDS = 120.0
 
 # A stop begins that long before the lease ends, so that it has ended by then whatever PostgreSQL does: fast, then immediate, then killed.
 LEAD_SECONDS, IMMEDIATE_SECONDS, KILL_SECONDS = 5.0, 2.0, 1.0
-TICK_SECONDS, HEARING_SECONDS, GIVING_SECONDS, ANSWER_SECONDS = 0.1, 0.5, 1.0, 3.0
+TICK_SECONDS, HEARING_SECONDS, GIVING_SECONDS, ANSWER_SECONDS = 0.05, 0.5, 1.0, 3.0
 # A watch that has not written its state for that long is dead, or as good as.
 ALIVE_SECONDS = 5.0
 
@@ -1123,6 +1123,9 @@ def watch(settings: Settings) -> int:
     shared = Watch(settings)
     signal.signal(signal.SIGTERM, lambda *_: shared.stopping.set())
     set_reserve_aside()
+    # Before PostgreSQL's processes when a frozen host thaws; where that is not allowed the unit's niceness has to do.
+    with contextlib.suppress(OSError):
+        os.sched_setscheduler(0, os.SCHED_RR | os.SCHED_RESET_ON_FORK, os.sched_param(1))
     lease = resumed(server_state(settings))
     own_name = settings.name or socket.gethostname()
     works = [(hear, shared), *((give, shared, peer, own_name) for peer in settings.peers)]
@@ -1192,6 +1195,8 @@ def watch_state(settings: Settings) -> dict[str, Any]:
 def self_fence(settings: Settings, lease: Lease) -> None:
     """Marks first, as long as they do not keep us from stopping; when the lease has ended already, nothing comes before the stop."""
     end, now = lease.ends(settings.self_fence_seconds), boottime()
+    if now >= end:
+        end_server(settings, end)
     reason = "nobody outside this site heard this primary for %.0f s, since %s; its self-fence is armed with %d s" % (
         now - lease.heard,
         "it started" if not lease.heard_from else "%s did" % lease.heard_from,
