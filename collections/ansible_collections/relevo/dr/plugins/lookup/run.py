@@ -25,7 +25,7 @@ EXAMPLES = """
 RETURN = """
 _raw:
   description: >-
-    plan: promote, fence, quiesce, cutover, done, resume. account: present_host, opened_at, promoted_at, proofs, last_position, promoted_at_position.
+    plan: promote, fence, quiesce, cutover, done, resume. account: present_host, opened_at, promoted_at, not_before, proofs, last_position, promoted_at_position.
   type: list
   elements: dict
 """
@@ -64,6 +64,7 @@ def account(control: Control) -> dict[str, Any]:
         # An outage that a killed run before this one began is still the same outage.
         "opened_at": min(opened, plan["began_at"] or opened),
         "promoted_at": promotion["promoted_at"],
+        "not_before": _not_before(control, plan),
         "proofs": told,
         "last_position": replay_target(list(proofs.values())) or _last_seen(control, plan["fence"]),
         "promoted_at_position": promotion["fork_lsn"] or "",
@@ -72,6 +73,14 @@ def account(control: Control) -> dict[str, Any]:
         "clock_error_seconds": _clock_error_seconds(control),
         "failed_at": control.read("inputs")["failed_at"] or "",
     }
+
+
+def _not_before(control: Control, plan: dict[str, Any]) -> str:
+    """When the old primary of a planned run was promoted itself: what it never had was lost, and accounted for, by the run that promoted it."""
+    if not plan["planned"]:
+        return ""
+    known = [control.read("database/%s" % host).get("facts", {}).get("host", {}).get("promoted_at") for host in plan["follow"]]
+    return max((str(at) for at in known if at), default="")
 
 
 def _clock_error_seconds(control: Control) -> float:

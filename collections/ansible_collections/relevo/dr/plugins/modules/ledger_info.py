@@ -17,6 +17,7 @@ options:
   since_at: {description: "Beginning of a run (UTC, ISO 8601); empty for I(window_seconds) ago by this host's clock.", type: str, default: ''}
   window_seconds: {description: See I(since_at)., type: float, default: 900}
   lookback_seconds: {description: How far before the run entries are counted., type: float, default: 86400}
+  not_before: {description: "Nothing before this time is counted (UTC, ISO 8601); empty for no such limit.", type: str, default: ''}
 attributes:
   check_mode: {support: full, description: Only reads.}
 author: The Relevo maintainers (@relevo)
@@ -70,7 +71,7 @@ def read(p: dict[str, Any]) -> dict[str, Any]:
     }
     if p["count"]:
         since = clock.parse_utc(p["since_at"]) if p["since_at"] else wall - datetime.timedelta(seconds=p["window_seconds"])
-        lookback_at = clock.utc(since - datetime.timedelta(seconds=p["lookback_seconds"]))
+        lookback_at = max(clock.utc(since - datetime.timedelta(seconds=p["lookback_seconds"])), p["not_before"])
         found.update(since_at=clock.utc(since), lookback_at=lookback_at)
         counted = ledger.parse(witness_log.since(p["path"], lookback_at))
         settled = ledger.settled(counted, clock.boottime_seconds())
@@ -90,6 +91,7 @@ def main() -> None:
             "since_at": {"type": "str", "default": ""},
             "window_seconds": {"type": "float", "default": 900.0},
             "lookback_seconds": {"type": "float", "default": 86400.0},
+            "not_before": {"type": "str", "default": ""},
         },
         supports_check_mode=True,
     )
