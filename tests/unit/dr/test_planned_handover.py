@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 from ansible_collections.relevo.dr.plugins.action import handover
+from ansible_collections.relevo.dr.plugins.lookup.run import not_before
 from ansible_collections.relevo.dr.plugins.module_utils import clock
 from ansible_collections.relevo.dr.plugins.module_utils.inputs import Inputs
 from ansible_collections.relevo.dr.plugins.module_utils.milestone import Milestone
@@ -222,3 +223,16 @@ def test_a_server_that_stays_closed_keeps_its_application_down_and_the_locks(run
     assert ("a-app1", "application_unit", "start") not in stage.asked
     assert not UNLOCKED & set(stage.asked)
     assert "the lock is gone" in results["a-app1"]["msg"]
+
+
+def looked_back(tmp_path, **plan):
+    control = Control("run", str(tmp_path))
+    for host, at in (("a-db1", "2026-11-24T03:12:00.000000Z"), ("b-db1", "2026-11-24T05:00:00.000000Z")):
+        control.write(f"database/{host}", {"facts": {"host": {"promoted_at": at}}})
+    return not_before(control, {**PLAN.as_dict(), **plan})
+
+
+def test_a_planned_run_answers_for_what_its_old_primary_had(tmp_path):
+    """What an earlier failover has lost is missing for ever, and no loss of this run."""
+    assert looked_back(tmp_path) == "2026-11-24T03:12:00.000000Z"
+    assert looked_back(tmp_path, planned=False) == ""

@@ -25,7 +25,8 @@ EXAMPLES = """
 RETURN = """
 _raw:
   description: >-
-    plan: promote, fence, quiesce, cutover, done, resume. account: present_host, opened_at, promoted_at, not_before, proofs, last_position, promoted_at_position.
+    plan: promote, fence, quiesce, cutover, done, resume. account: present_host, opened_at, promoted_at, not_before,
+    proofs, last_position, promoted_at_position.
   type: list
   elements: dict
 """
@@ -64,7 +65,7 @@ def account(control: Control) -> dict[str, Any]:
         # An outage that a killed run before this one began is still the same outage.
         "opened_at": min(opened, plan["began_at"] or opened),
         "promoted_at": promotion["promoted_at"],
-        "not_before": _not_before(control, plan),
+        "not_before": not_before(control, plan),
         "proofs": told,
         "last_position": replay_target(list(proofs.values())) or _last_seen(control, plan["fence"]),
         "promoted_at_position": promotion["fork_lsn"] or "",
@@ -75,7 +76,7 @@ def account(control: Control) -> dict[str, Any]:
     }
 
 
-def _not_before(control: Control, plan: dict[str, Any]) -> str:
+def not_before(control: Control, plan: dict[str, Any]) -> str:
     """When the old primary of a planned run was promoted itself: what it never had was lost, and accounted for, by the run that promoted it."""
     if not plan["planned"]:
         return ""
