@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 from ansible_collections.relevo.dr.plugins.module_utils import ledger, ledger_tail
-from ansible_collections.relevo.dr.plugins.modules import witness_info
+from ansible_collections.relevo.dr.plugins.modules import witness_info, witness_statement
 
 NOW = datetime.now(UTC)
 OUTAGE_SECONDS = 20_000
@@ -47,6 +47,14 @@ def test_the_last_acknowledged_write_is_found_however_long_ago_it_was(ledger_log
 def test_the_tail_that_the_standby_is_compared_with_holds_acknowledged_writes(ledger_log):
     acknowledged = ledger.acknowledged(ledger_tail.newest(ledger_log, 2000))
     assert [entry.reference for entry in acknowledged] == [f"relevo-1-{number}" for number in range(100)]
+
+
+def test_what_an_earlier_failover_lost_is_not_stated_again(ledger_log):
+    promoted = at(OUTAGE_SECONDS + 50)
+    stated = witness_statement.stated(ledger_log, 2000, promoted, 60)
+    assert [entry["n"] for entry in stated] == list(range(50, 100))
+    assert len(witness_statement.stated(ledger_log, 2000, "", 60)) == 100
+    assert witness_statement.stated(ledger_log, 2000, at(0), 60) is None
 
 
 def test_the_last_accepted_write_on_the_old_primary_is_found_however_long_ago_it_was(tmp_path):

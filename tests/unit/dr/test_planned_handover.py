@@ -8,11 +8,11 @@ from types import SimpleNamespace
 
 import pytest
 from ansible_collections.relevo.dr.plugins.action import handover
-from ansible_collections.relevo.dr.plugins.lookup.run import not_before
 from ansible_collections.relevo.dr.plugins.module_utils import clock
 from ansible_collections.relevo.dr.plugins.module_utils.inputs import Inputs
 from ansible_collections.relevo.dr.plugins.module_utils.milestone import Milestone
 from ansible_collections.relevo.dr.plugins.plugin_utils.control import Control
+from ansible_collections.relevo.dr.plugins.plugin_utils.lineage import promoted_at
 
 from .test_reopening import PLAN
 
@@ -225,14 +225,12 @@ def test_a_server_that_stays_closed_keeps_its_application_down_and_the_locks(run
     assert "the lock is gone" in results["a-app1"]["msg"]
 
 
-def looked_back(tmp_path, **plan):
-    control = Control("run", str(tmp_path))
-    for host, at in (("a-db1", "2026-11-24T03:12:00.000000Z"), ("b-db1", "2026-11-24T05:00:00.000000Z")):
-        control.write(f"database/{host}", {"facts": {"host": {"promoted_at": at}}})
-    return not_before(control, {**PLAN.as_dict(), **plan})
-
-
-def test_a_planned_run_answers_for_what_its_old_primary_had(tmp_path):
+def test_a_run_answers_for_what_its_old_primary_had(tmp_path):
     """What an earlier failover has lost is missing for ever, and no loss of this run."""
-    assert looked_back(tmp_path) == "2026-11-24T03:12:00.000000Z"
-    assert looked_back(tmp_path, planned=False) == ""
+    control = Control("run", str(tmp_path))
+    for host, at in (("a-db1", "2026-11-24T03:12:00.000000Z"), ("b-db1", "2026-11-24T05:00:00.000000Z"), ("c-db1", None)):
+        control.write(f"database/{host}", {"facts": {"host": {"promoted_at": at}}})
+    control.write("database/d-db1", {"reachable": False})
+    assert promoted_at(control, ["a-db1", "c-db1", "d-db1"]) == "2026-11-24T03:12:00.000000Z"
+    assert promoted_at(control, ["a-db1", "b-db1"]) == "2026-11-24T05:00:00.000000Z"
+    assert promoted_at(control, ["c-db1", "d-db1"]) == ""

@@ -19,6 +19,7 @@ from ansible_collections.relevo.dr.plugins.module_utils.probe import probe
 from ansible_collections.relevo.dr.plugins.module_utils.server_stop import replay_target
 from ansible_collections.relevo.dr.plugins.plugin_utils.control import Aborted
 from ansible_collections.relevo.dr.plugins.plugin_utils.fencing import Fencing, LockLost, NotFenced, fence
+from ansible_collections.relevo.dr.plugins.plugin_utils.lineage import promoted_at
 from ansible_collections.relevo.dr.plugins.plugin_utils.reopening import NotReopened, Reopening, claim_promotion
 from ansible_collections.relevo.dr.plugins.plugin_utils.run_action import RunAction, went_wrong
 from ansible_collections.relevo.dr.plugins.plugin_utils.staged_module import StagedModule
@@ -257,7 +258,8 @@ class ActionModule(RunAction):
 
     def _statement_arguments(self) -> dict[str, Any]:
         settings = self.control.read("witness/%s" % self.host)["settings"]
-        return {**settings, "witness": self.host, "targets": self._old_hosts(), "run_id": self.control.run_id}
+        about = {"witness": self.host, "targets": self._old_hosts(), "run_id": self.control.run_id}
+        return {**settings, **about, "not_before": promoted_at(self.control, self._plan.fence)}
 
     def _old_hosts(self) -> list[dict[str, Any]]:
         """Every host that must be fenced: inventory name, address and port."""

@@ -37,6 +37,7 @@ from ansible.errors import AnsibleLookupError
 from ansible.plugins.lookup import LookupBase
 from ansible_collections.relevo.dr.plugins.module_utils.server_stop import replay_target
 from ansible_collections.relevo.dr.plugins.plugin_utils.control import Control, ControlError
+from ansible_collections.relevo.dr.plugins.plugin_utils.lineage import promoted_at
 
 
 class LookupModule(LookupBase):
@@ -65,7 +66,7 @@ def account(control: Control) -> dict[str, Any]:
         # An outage that a killed run before this one began is still the same outage.
         "opened_at": min(opened, plan["began_at"] or opened),
         "promoted_at": promotion["promoted_at"],
-        "not_before": not_before(control, plan),
+        "not_before": promoted_at(control, plan["follow"]) if plan["planned"] else "",
         "proofs": told,
         "last_position": replay_target(list(proofs.values())) or _last_seen(control, plan["fence"]),
         "promoted_at_position": promotion["fork_lsn"] or "",
@@ -74,14 +75,6 @@ def account(control: Control) -> dict[str, Any]:
         "clock_error_seconds": _clock_error_seconds(control),
         "failed_at": control.read("inputs")["failed_at"] or "",
     }
-
-
-def not_before(control: Control, plan: dict[str, Any]) -> str:
-    """When the old primary of a planned run was promoted itself: what it never had was lost, and accounted for, by the run that promoted it."""
-    if not plan["planned"]:
-        return ""
-    known = [control.read("database/%s" % host).get("facts", {}).get("host", {}).get("promoted_at") for host in plan["follow"]]
-    return max((str(at) for at in known if at), default="")
 
 
 def _clock_error_seconds(control: Control) -> float:

@@ -13,6 +13,7 @@ options:
   witness: {description: Inventory name of this host., type: str, required: true}
   ledger_log: {description: The ledger's log., type: path, required: true}
   tail_entries: {description: How many acknowledged entries to state at most., type: int, default: 2000}
+  not_before: {description: "Nothing acknowledged before this time is stated (UTC, ISO 8601); empty for no such limit.", type: str, default: ''}
   attempt_seconds: {description: A ledger that did not try for so long was not at work., type: float, default: 60}
   run_id: {description: "The run, whose letter is waited for.", type: str, default: ''}
   targets: {description: "The fenced hosts: host, address, port.", type: list, elements: dict, required: true}
@@ -40,10 +41,21 @@ probes: {description: One probe of each target., returned: always, type: list, e
 """
 
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Optional
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.relevo.dr.plugins.module_utils import clock, ledger, ledger_tail, letter
 from ansible_collections.relevo.dr.plugins.module_utils.probe import probe
+
+
+def stated(path: str, most: int, not_before: str, attempt_seconds: float) -> Optional[list[dict[str, Any]]]:
+    """The ledger's tail as the standby is compared with it, oldest first; None when there is none, or nobody tried of late."""
+    entries = ledger_tail.newest(path, most)
+    if not ledger.tried_within(entries, clock.utc_now(), attempt_seconds):
+        return None
+    acknowledged = [entry for entry in ledger.acknowledged(entries)[-most:] if entry.at >= not_before]
+    # An empty tail says nothing about what is missing.
+    return [{"n": entry.number, "reference": entry.reference, "at": entry.at} for entry in acknowledged] or None
 
 
 def main() -> None:
@@ -52,6 +64,7 @@ def main() -> None:
             "witness": {"type": "str", "required": True},
             "ledger_log": {"type": "path", "required": True},
             "tail_entries": {"type": "int", "default": 2000},
+            "not_before": {"type": "str", "default": ""},
             "attempt_seconds": {"type": "float", "default": 60},
             "targets": {"type": "list", "elements": "dict", "required": True},
             "run_id": {"type": "str", "default": ""},
@@ -63,12 +76,7 @@ def main() -> None:
         p = letter.complete(module.params, module.params["run_id"])
     except letter.NoLetter as error:
         module.fail_json(msg="%s: %s" % (module.params["witness"], error))
-    tail = None
-    entries = ledger_tail.newest(p["ledger_log"], p["tail_entries"])
-    if ledger.tried_within(entries, clock.utc_now(), p["attempt_seconds"]):
-        acknowledged = ledger.acknowledged(entries)[-p["tail_entries"] :]
-        # An empty tail says nothing about what is missing.
-        tail = [{"n": entry.number, "reference": entry.reference, "at": entry.at} for entry in acknowledged] or None
+    tail = stated(p["ledger_log"], p["tail_entries"], p["not_before"], p["attempt_seconds"])
     with ThreadPoolExecutor(max_workers=max(1, len(p["targets"]))) as pool:
         probes = list(
             pool.map(lambda target: probe(p["witness"], target["host"], target["address"], int(target["port"])), p["targets"])
