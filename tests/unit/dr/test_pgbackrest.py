@@ -215,3 +215,32 @@ def test_the_archive_as_a_gate():
     assert failed["verdict"] == "fail"
     assert "000000010000000000000006" in failed["observed"]
     assert "archive_command is true" in failed["observed"]
+
+
+def busy_for(tmp_path, times, then=0):
+    """A pgBackRest whose stanza is locked so many times, as it is by an archiver that began before there was a stanza."""
+    binary = tmp_path / "pgbackrest"
+    count = tmp_path / "count"
+    count.write_text("0")
+    binary.write_text(
+        f"#!/bin/sh\nn=$(cat {count}); echo $((n+1)) > {count}\n"
+        f'if [ $n -lt {times} ]; then echo "ERROR: [050]: unable to acquire lock on file" >&2; exit 50; fi\nexit {then}\n'
+    )
+    binary.chmod(0o755)
+    return pgbackrest.Pgbackrest("/none", "minimarket", owner="root", binary=str(binary)), count
+
+
+def test_a_stanza_is_made_when_the_archiver_that_came_first_lets_go(tmp_path):
+    command, count = busy_for(tmp_path, 2)
+    command.run_when_free("stanza-create", 30)
+    assert count.read_text().strip() == "3"
+
+
+def test_a_lock_that_stays_and_any_other_error_are_said(tmp_path):
+    command, count = busy_for(tmp_path, 99)
+    with pytest.raises(pgbackrest.PgbackrestError, match="at work on this stanza"):
+        command.run_when_free("stanza-create", 0.1)
+    command, count = busy_for(tmp_path, 0, then=1)
+    with pytest.raises(pgbackrest.PgbackrestError):
+        command.run_when_free("stanza-create", 30)
+    assert count.read_text().strip() == "1"

@@ -7,12 +7,14 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Optional
 
 from ansible_collections.relevo.dr.plugins.module_utils.postgresql import owner_switch
 
+_AT_WORK = "another pgBackRest command is at work on this stanza"
 # What pgBackRest prints -> (what it means, what to do). The first match counts.
 _EXPLANATIONS = (
     (
@@ -50,7 +52,7 @@ _EXPLANATIONS = (
         "the store does not answer",
         "check that the store runs and that nothing between it and this host drops packets",
     ),
-    (r"unable to acquire lock|lock is held", "another pgBackRest command is at work on this stanza", "wait for it, then run again"),
+    (r"unable to acquire lock|lock is held", _AT_WORK, "wait for it, then run again"),
 )
 
 
@@ -82,6 +84,17 @@ class Pgbackrest:
         if done.returncode != 0:
             raise explained(done.stderr.strip() + "\n" + done.stdout.strip())
         return done.stdout
+
+    def run_when_free(self, command: str, wait_seconds: float, log_file: bool = False) -> str:
+        """As :meth:`run`, but another command at work on the stanza is waited for: an archiver that began before there was a stanza holds its lock."""
+        deadline = time.monotonic() + wait_seconds
+        while True:
+            try:
+                return self.run(command, log_file=log_file)
+            except PgbackrestError as error:
+                if not error.observed.startswith(_AT_WORK) or time.monotonic() > deadline:
+                    raise
+            time.sleep(0.5)
 
     def succeeds(self, command: str, *arguments: str) -> tuple[bool, str]:
         """Whether the command ended well, and what it said if not."""

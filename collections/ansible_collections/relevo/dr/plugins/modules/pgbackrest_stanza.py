@@ -85,7 +85,7 @@ def manage(module: AnsibleModule) -> None:
     info = stanza.read(command, host, parameters["repositories"])
     changes = stanza.plan(info, name, parameters["system_identifier"], parameters["postgresql_version"], host)
     if changes and not module.check_mode:
-        command.run("stanza-create", log_file=True)
+        command.run_when_free("stanza-create", wait_seconds=parameters["timeout"], log_file=True)
         info = stanza.read(command, host, parameters["repositories"])
         stanza.plan(info, name, parameters["system_identifier"], parameters["postgresql_version"], host)
         if stanza.missing_repositories(info):
