@@ -260,14 +260,14 @@ def test_a_watch_that_is_killed_comes_back_and_a_planned_stop_is_no_fence(bench)
     assert bench.writable("a-db1")
 
 
-def test_a_host_that_thaws_after_its_lease_is_stopped_at_once(bench, record_property):
+def test_a_host_that_thaws_after_its_lease_stops_before_it_writes(bench, record_property):
     with frozen(bench, "a-db1"):
         time.sleep(PROVEN)
         run = bench.run("failover", **DRILL, **LEASE)
         assert run.record["verdict"] == "partial", run.output[-4000:]
         assert run.record["fence"]["class"] == "lease_expired"
         assert bench.writable("b-db1")
-    thawed, thawed_at = time.monotonic(), time.time()
+    thawed = time.monotonic()
     bench.wait("PostgreSQL is gone", lambda: not processes(bench, "a-db1"), 5, 0.02)
     record_property("stopped_after_thaw_seconds", round(time.monotonic() - thawed, 2))
     never_writable(bench, "a-db1", 5)
@@ -276,11 +276,9 @@ def test_a_host_that_thaws_after_its_lease_is_stopped_at_once(bench, record_prop
     events = [json.loads(line) for line in log.read_text().splitlines() if line.endswith("}")]
     promoted = next(phase["ended_at"] for phase in run.record["phases"] if phase["name"] == "PROMOTE")
     late = [event for event in events if event["address"] == "a-db1" and event["outcome"] == "accepted" and event["at"] > promoted]
-    # What docs/decisions/0020 says that it cannot do: nothing in the operating system runs before everything else when it thaws.
+    # Nothing may be acknowledged beside the promoted one, however short the moment after the thaw.
     record_property("accepted_after_thaw", len(late))
-    latest = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(thawed_at + 2))
-    assert not [event for event in late if event["at"] > latest]
-    assert not late or run.record["measures"]["writable_overlap_seconds"] != 0
+    assert late == []
 
 
 def test_a_partition_that_heals_in_the_middle_of_the_failover(bench):

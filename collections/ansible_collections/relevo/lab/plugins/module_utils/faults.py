@@ -14,6 +14,7 @@ import socket
 import sys
 import time
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -140,7 +141,7 @@ def heal(lab: Laboratory, one: str, other: str) -> str:
     if off:
         return f"{one} and {other} are no longer cut (not observed: {off[0]} is off)"
     for sender, address, words in ((first, second_address, f"{one} to {other}"), (second, first_address, f"{other} to {one}")):
-        if sender and not container.wait_for(lambda: passes(lab, sender, address), 5):  # noqa: B023
+        if sender and not container.wait_for(partial(passes, lab, sender, address), 5):
             raise LaboratoryError(
                 f"{one} and {other} are no longer cut by the laboratory, but nothing passes from {words}. Look at their own packet filters."
             )
