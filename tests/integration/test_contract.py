@@ -16,6 +16,7 @@ import pytest
 
 from relevo import journal, recording
 from relevo.digest import file_digest
+from relevo.request import Inputs
 
 MEMORY = Path("/dev/shm")
 PROJECT = Path(__file__).parents[1] / "fixtures" / "project"
@@ -292,7 +293,6 @@ def test_a_template_in_an_input_is_refused_and_never_executed(state: Path, tmp_p
 def test_text_that_reaches_ansible_is_never_a_template(state: Path, tmp_path: Path) -> None:
     """The second wall: even an input that nobody judged is only text."""
     from relevo.execute import Job, run_playbook  # noqa: PLC0415 - the only test that runs a playbook in this process
-    from relevo.request import Inputs  # noqa: PLC0415
 
     marker = tmp_path / "marker"
     directory = state / "runs" / "x"

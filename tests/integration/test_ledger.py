@@ -42,7 +42,7 @@ def entries(bench: Bench, since: str) -> list[ledger.Entry]:
 
 def present(bench: Bench, references: list[str]) -> int:
     wanted = ",".join(f"'{reference}'" for reference in references)
-    return int(bench.sql("a-db1", f"select count(*) from shop.ledger_entries where reference in ({wanted})"))  # noqa: S608
+    return int(bench.sql("a-db1", f"select count(*) from shop.ledger_entries where reference in ({wanted})"))  # noqa: S608 - numbers that this test made
 
 
 def now() -> str:

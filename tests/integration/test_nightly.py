@@ -372,7 +372,10 @@ def test_a_night_without_a_check_is_an_alarm_once_and_an_all_clear_follows(watch
 @pytest.mark.full
 def test_a_check_that_never_ran_is_an_alarm_and_a_dead_mail_server_only_delays_it(watched: Night, mailbox: Mailbox) -> None:
     watched.bench.inside("wit1", "systemctl", "stop", "postfix.service")
-    complaints = lambda: watched.bench.inside("wit1", "journalctl", "-u", f"{UNIT}.service", "-o", "cat", "-n", "20")  # noqa: E731
+
+    def complaints() -> str:
+        return watched.bench.inside("wit1", "journalctl", "-u", f"{UNIT}.service", "-o", "cat", "-n", "20")
+
     watched.bench.wait("it cannot speak", lambda: "did not take it" in complaints(), SILENCE_SECONDS + 20)
     assert "line 2 of deadman-minimarket.urls (mailtos) did not take it: Connection error" in complaints()
     watched.bench.inside("wit1", "systemctl", "start", "postfix.service")
@@ -409,7 +412,10 @@ def test_the_witness_too_hands_mail_only_to_a_server_whose_certificate_verifies(
     try:
         values = {"dr_nightly_silence_seconds": 1, "dr_nightly_look_seconds": 2, "dr_nightly_ca_file": ""}
         with_values(night, values)
-        told = lambda: night.bench.inside("wit1", "journalctl", "-u", f"{UNIT}.service", "-o", "cat", "-n", "20")  # noqa: E731
+
+        def told() -> str:
+            return night.bench.inside("wit1", "journalctl", "-u", f"{UNIT}.service", "-o", "cat", "-n", "20")
+
         night.bench.wait("it refuses", lambda: "CERTIFICATE_VERIFY_FAILED" in told(), 20)
         assert mailbox.new() == []
     finally:
@@ -457,7 +463,10 @@ def test_a_timer_runs_the_check_and_tells_the_witness_however_it_ended(night: Ni
     units = [f"relevo-{name}@minimarket.{kind}" for name in ("nightly", "notify") for kind in ("timer", "service")]
     try:
         with_values(night, values, host)
-        log = lambda: bench.inside(host, "cat", "/var/tmp/relevo-night.log", check=False)  # noqa: E731
+
+        def log() -> str:
+            return bench.inside(host, "cat", "/var/tmp/relevo-night.log", check=False)
+
         bench.wait("two nights", lambda: log().count("beat.yml") >= 2, 30)
         urls = bench.lab.state / "secrets/notify_urls"
         first, second = [line for line in log().splitlines() if not line.startswith("relevo notify")][:2]

@@ -16,8 +16,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from . import test_server_stop
 from .test_guard import guard
-from .test_server_stop import PRETEND, start  # noqa: F401 - the fixture
+
+PRETEND = test_server_stop.PRETEND
+# The fixture: pytest finds it by its name in this module.
+start = test_server_stop.start
 
 T = 20.0
 
@@ -111,7 +115,7 @@ def lead(settings, process, state="ready"):
 
 
 @pytest.mark.parametrize("state", ["ready", "standby", "starting", "stopping"])
-def test_the_state_of_the_server_is_read_without_asking_it(host, start, state):  # noqa: F811
+def test_the_state_of_the_server_is_read_without_asking_it(host, start, state):
     assert guard.server_state(host) is None
     postmaster = start("postgres", host.data_directory)
     lead(host, postmaster, state)
@@ -120,13 +124,13 @@ def test_the_state_of_the_server_is_read_without_asking_it(host, start, state): 
 
 
 @pytest.mark.parametrize("name", ["standby.signal", "recovery.signal"])
-def test_a_standby_that_lets_readers_in_calls_itself_ready(host, start, name):  # noqa: F811
+def test_a_standby_that_lets_readers_in_calls_itself_ready(host, start, name):
     lead(host, start("postgres", host.data_directory))
     host.file(name).touch()
     assert guard.server_state(host)[1] == "standby"
 
 
-def test_a_number_of_another_process_is_not_our_postmaster(host, start, tmp_path):  # noqa: F811
+def test_a_number_of_another_process_is_not_our_postmaster(host, start, tmp_path):
     lead(host, start("postgres", tmp_path))
     assert guard.server_state(host) is None
 
@@ -137,28 +141,28 @@ def ended(host, seconds):
     return time.monotonic() - began
 
 
-def test_a_healthy_server_is_asked_to_stop(host, start):  # noqa: F811
+def test_a_healthy_server_is_asked_to_stop(host, start):
     postmaster = start("postgres", host.data_directory)
     lead(host, postmaster)
     assert ended(host, 5.0) < 2
     assert postmaster.wait(5) != -signal.SIGKILL
 
 
-def test_a_server_that_hears_nothing_is_gone_when_the_lease_ends(host, start):  # noqa: F811
+def test_a_server_that_hears_nothing_is_gone_when_the_lease_ends(host, start):
     postmaster, backend = start("postgres", host.data_directory, deaf=True), start("postgres", host.data_directory, deaf=True)
     lead(host, postmaster)
     assert ended(host, 4.0) < 4.0
     assert (postmaster.wait(5), backend.wait(5)) == (-signal.SIGKILL, -signal.SIGKILL)
 
 
-def test_after_the_end_of_the_lease_nothing_is_waited_for(host, start):  # noqa: F811
+def test_after_the_end_of_the_lease_nothing_is_waited_for(host, start):
     postmaster = start("postgres", host.data_directory)
     lead(host, postmaster)
     assert ended(host, -100.0) < 1
     assert postmaster.wait(5) == -signal.SIGKILL
 
 
-def test_a_frozen_server_is_killed_at_once(host, start):  # noqa: F811
+def test_a_frozen_server_is_killed_at_once(host, start):
     postmaster, backend = start("postgres", host.data_directory), start("postgres", host.data_directory)
     lead(host, postmaster)
     for process in (postmaster, backend):
@@ -169,7 +173,7 @@ def test_a_frozen_server_is_killed_at_once(host, start):  # noqa: F811
     assert (postmaster.wait(5), backend.wait(5)) == (-signal.SIGKILL, -signal.SIGKILL)
 
 
-def test_backends_without_a_postmaster_are_ended_too(host, start):  # noqa: F811
+def test_backends_without_a_postmaster_are_ended_too(host, start):
     backend = start("postgres", host.data_directory)
     ended(host, 3.0)
     assert backend.wait(5) == -signal.SIGKILL
@@ -179,7 +183,7 @@ def fence(host, heard):
     guard.self_fence(host, guard.Lease(1, heard, "wit1"))
 
 
-def test_a_fenced_host_is_marked_as_its_own_doing(host, start, monkeypatch):  # noqa: F811
+def test_a_fenced_host_is_marked_as_its_own_doing(host, start, monkeypatch):
     monkeypatch.setattr(guard.subprocess, "run", lambda *_, **__: None)
     postmaster = start("postgres", host.data_directory)
     lead(host, postmaster)
@@ -193,7 +197,7 @@ def test_a_fenced_host_is_marked_as_its_own_doing(host, start, monkeypatch):  # 
     assert (last["decision"], last["late_seconds"] < 0) == ("self-fence", True)
 
 
-def test_a_full_disk_does_not_keep_the_server_alive_or_the_mark_away(host, start, monkeypatch):  # noqa: F811
+def test_a_full_disk_does_not_keep_the_server_alive_or_the_mark_away(host, start, monkeypatch):
     guard.set_reserve_aside()
 
     def full(*_, **__):
@@ -209,7 +213,7 @@ def test_a_full_disk_does_not_keep_the_server_alive_or_the_mark_away(host, start
     assert guard.read_mark(guard.FENCE)["class"] == "self"
 
 
-def test_a_disk_that_hangs_does_not_keep_the_server_alive(host, start, monkeypatch):  # noqa: F811
+def test_a_disk_that_hangs_does_not_keep_the_server_alive(host, start, monkeypatch):
     released = threading.Event()
     monkeypatch.setattr(guard, "write_mark", lambda *_: released.wait(60))
     monkeypatch.setattr(guard.subprocess, "run", lambda *_, **__: None)
@@ -263,7 +267,7 @@ def heard():
     return guard.read_running(guard.WATCHED)["heard"]
 
 
-def test_a_primary_that_nobody_hears_is_stopped_in_time(host, start, watch):  # noqa: F811
+def test_a_primary_that_nobody_hears_is_stopped_in_time(host, start, watch):
     postmaster = start("postgres", host.data_directory)
     lead(host, postmaster)
     watch(self_fence_seconds=7)
@@ -273,7 +277,7 @@ def test_a_primary_that_nobody_hears_is_stopped_in_time(host, start, watch):  # 
     assert guard.read_mark(guard.FENCE)["class"] == "self"
 
 
-def test_a_standby_is_left_alone(host, start, watch):  # noqa: F811
+def test_a_standby_is_left_alone(host, start, watch):
     postmaster = start("postgres", host.data_directory)
     lead(host, postmaster)
     host.file("standby.signal").touch()
@@ -283,7 +287,7 @@ def test_a_standby_is_left_alone(host, start, watch):  # noqa: F811
     assert postmaster.poll() is None
 
 
-def test_a_watch_that_was_killed_goes_on_with_the_same_lease(host, start, watch):  # noqa: F811
+def test_a_watch_that_was_killed_goes_on_with_the_same_lease(host, start, watch):
     postmaster = start("postgres", host.data_directory)
     lead(host, postmaster)
     first = watch(self_fence_seconds=60)
@@ -294,7 +298,7 @@ def test_a_watch_that_was_killed_goes_on_with_the_same_lease(host, start, watch)
     assert heard() == began
 
 
-def test_a_planned_stop_of_the_watch_is_no_fence_and_ends_the_lease(host, start, watch):  # noqa: F811
+def test_a_planned_stop_of_the_watch_is_no_fence_and_ends_the_lease(host, start, watch):
     postmaster = start("postgres", host.data_directory)
     lead(host, postmaster)
     first = watch(self_fence_seconds=60)
@@ -307,7 +311,7 @@ def test_a_planned_stop_of_the_watch_is_no_fence_and_ends_the_lease(host, start,
     assert heard() > began
 
 
-def test_a_watch_that_was_frozen_longer_than_the_lease_stops_before_it_listens(host, start, watch):  # noqa: F811
+def test_a_watch_that_was_frozen_longer_than_the_lease_stops_before_it_listens(host, start, watch):
     postmaster = start("postgres", host.data_directory)
     lead(host, postmaster)
     first = watch(self_fence_seconds=8)

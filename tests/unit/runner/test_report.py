@@ -10,6 +10,7 @@ import pytest
 from relevo import picture, report, story, wording
 from relevo.record import Record
 from relevo.report import Form, render
+from relevo.store import Stored
 from relevo.verdict import Ending
 from tests.unit.runner.streams import build, failed, read, record_of, said, stats
 
@@ -145,8 +146,6 @@ def test_the_json_report_is_the_record() -> None:
 
 
 def test_a_bundle_verifies_with_standard_tools_only(tmp_path: Any) -> None:
-    from relevo.store import Stored  # noqa: PLC0415
-
     signers = tmp_path / "signers"
     signers.write_text("x\n")
     written = report.export([Stored("r1", b"{}\n", "sig")], signers, tmp_path / "out")
