@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 from ansible_collections.relevo.dr.plugins.action.account import ActionModule
+from ansible_collections.relevo.dr.plugins.lookup import run
 
 BOUNDS = {"accept_loss_seconds": None, "accept_loss_transactions": None, "accept_unknown": []}
 
@@ -52,3 +53,17 @@ def test_a_loss_is_held_against_every_bound_that_was_given(lost, rpo, bounds, ve
 def test_without_a_witness_nothing_is_known_until_it_is_accepted_by_name():
     assert set(judged({}).values()) == {"unknown"}
     assert set(judged({}, accept_unknown=["LOSS"]).values()) == {"accepted"}
+
+
+def last_position(*seen: dict) -> str:
+    observers = {
+        str(number): {"reachable": True, "facts": {"last_accepted": {"a-db1": event}}} for number, event in enumerate(seen)
+    }
+    return run.last_seen(SimpleNamespace(read_all=lambda _: observers), ["a-db1"])
+
+
+def test_an_observer_that_was_cut_off_before_it_heard_the_position_does_not_name_one():
+    cut_off = {"at": "2026-11-24T03:00:02.000000Z", "flush_lsn": None}
+    earlier = {"at": "2026-11-24T03:00:01.000000Z", "flush_lsn": "0/5000000"}
+    assert last_position(cut_off) == ""
+    assert last_position(cut_off, earlier) == "0/5000000"

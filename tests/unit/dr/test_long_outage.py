@@ -11,7 +11,10 @@ from ansible_collections.relevo.dr.plugins.modules import witness_info, witness_
 
 NOW = datetime.now(UTC)
 OUTAGE_SECONDS = 20_000
-DATABASES = [{"host": "a-db1", "name": "a-db1.example.org"}, {"host": "b-db1", "name": "b-db1.example.org"}]
+DATABASES = [
+    {"host": "a-db1", "name": "a-db1.example.org", "reachable": False},
+    {"host": "b-db1", "name": "b-db1.example.org", "reachable": True},
+]
 
 
 def at(seconds_ago: float) -> str:
@@ -71,6 +74,23 @@ def test_the_last_accepted_write_on_the_old_primary_is_found_however_long_ago_it
     assert (found["a-db1"]["system_identifier"], found["a-db1"]["timeline"]) == ("7", 3)
 
 
+def test_a_host_that_died_before_it_said_who_it_is_is_known_by_an_older_write(tmp_path):
+    about = {"system_identifier": "7", "timeline": 3, "flush_lsn": "0/5000000"}
+    nobody = dict.fromkeys(about)
+    lines = [
+        {"at": at(3), "address": "a-db1.example.org", "outcome": "accepted", **about},
+        {"at": at(2), "address": "a-db1.example.org", "outcome": "accepted", **nobody},
+        {"at": at(1), "address": "a-db1.example.org", "outcome": "unreachable", **nobody},
+    ]
+    path = tmp_path / "observer.jsonl"
+    path.write_text("".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines))
+    found = witness_info.last_accepted(str(path), "wit1", DATABASES)["a-db1"]
+    assert found["at"] == at(2)
+    assert {name: found[name] for name in about} == about
+    path.write_text(json.dumps(lines[1], separators=(",", ":")) + "\n")
+    assert witness_info.last_accepted(str(path), "wit1", DATABASES)["a-db1"]["flush_lsn"] is None
+
+
 def test_the_lease_is_judged_by_the_last_write_that_was_sent_however_long_ago_it_was(tmp_path, monkeypatch):
     now = 100_000.0
     monkeypatch.setattr(witness_info.clock, "boottime_seconds", lambda: now)
@@ -85,6 +105,7 @@ def test_the_lease_is_judged_by_the_last_write_that_was_sent_however_long_ago_it
     lines += [event(ago, "unreachable") for ago in range(8999, 0, -1)]
     path = tmp_path / "observer.jsonl"
     path.write_text("".join(json.dumps(line, separators=(",", ":")) + "\n" for line in lines))
+    assert set(witness_info.leases(str(path), DATABASES)) == {"a-db1"}
     found = witness_info.leases(str(path), DATABASES)["a-db1"]
     assert found == {"sent_age_seconds": 9000.0, "accepted_age_seconds": 9001.0, "self_fence_seconds": 20, "heard_by": "x"}
 

@@ -25,18 +25,17 @@ DENIED = (
 class ActionModule(RunAction):
     """Arguments: kinds (of database, application, witness, observer), module, arguments, settings, ask_databases.
 
-    With ask_databases (all, reachable) the module also gets the database hosts, as ``databases: [{host, name, port}]``.
+    With ask_databases (all, reachable) the module also gets the database hosts, as ``databases: [{host, name, port, reachable}]``.
     """
 
     def act(self) -> dict[str, Any]:
         arguments = dict(self._task.args["arguments"])
         if self._task.args.get("ask_databases"):
             every = self._task.args["ask_databases"] == "all"
-            answered = {
-                name: known["settings"] for name, known in self.control.read_all("database").items() if every or known["reachable"]
-            }
             arguments["databases"] = [
-                {"host": name, "name": known["name"], "port": known["port"]} for name, known in answered.items()
+                {"host": name, "reachable": known["reachable"], **{key: known["settings"][key] for key in ("name", "port")}}
+                for name, known in self.control.read_all("database").items()
+                if every or known["reachable"]
             ]
         entry = {"settings": self._task.args.get("settings") or {}, **self._answer(arguments)}
         lock = entry.get("facts", {}).get("host", {}).get("lock")

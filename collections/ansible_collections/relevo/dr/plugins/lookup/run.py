@@ -68,7 +68,7 @@ def account(control: Control) -> dict[str, Any]:
         "promoted_at": promotion["promoted_at"],
         "not_before": promoted_at(control, plan["follow"]) if plan["planned"] else "",
         "proofs": told,
-        "last_position": replay_target(list(proofs.values())) or _last_seen(control, plan["fence"]),
+        "last_position": replay_target(list(proofs.values())) or last_seen(control, plan["fence"]),
         "promoted_at_position": promotion["fork_lsn"] or "",
         "witnesses": [host for host, entry in control.read_all("witness").items() if entry["reachable"]],
         "observers_away": [host for host, entry in control.read_all("observer").items() if not entry["reachable"]],
@@ -87,13 +87,13 @@ def _clock_error_seconds(control: Control) -> float:
     return max((abs(float(offset)) for offset in offsets if offset is not None), default=0.0)
 
 
-def _last_seen(control: Control, hosts: list[str]) -> str:
+def last_seen(control: Control, hosts: list[str]) -> str:
     """The position of the last write that an observer made on a host that was not stopped cleanly."""
     seen = [
         observer["facts"]["last_accepted"][host]
         for observer in control.read_all("observer").values()
         if observer["reachable"]
         for host in hosts
-        if host in observer["facts"]["last_accepted"]
+        if observer["facts"]["last_accepted"].get(host, {}).get("flush_lsn")
     ]
     return str(max(seen, key=lambda event: event["at"])["flush_lsn"]) if seen else ""

@@ -13,7 +13,11 @@ options:
   host: {description: Inventory name of this host., type: str, required: true}
   ledger_log: {description: The ledger's log., type: path, required: true}
   observer_log: {description: The observer's log., type: path, required: true}
-  databases: {description: "The database hosts: host and name, the address that the observer knows.", type: list, elements: dict, required: true}
+  databases:
+    description: "The database hosts: host; name, the address that the observer knows; reachable, whether it answers the controller."
+    type: list
+    elements: dict
+    required: true
 attributes:
   check_mode: {support: full, description: Only reads.}
 author: The Relevo maintainers (@relevo)
@@ -25,16 +29,21 @@ EXAMPLES = r"""
     host: wit1
     ledger_log: /var/lib/relevo-ledger/ledger.jsonl
     observer_log: /var/lib/relevo-ledger/observer.jsonl
-    databases: [{host: a-db1, name: a-db1.example.org}]
+    databases: [{host: a-db1, name: a-db1.example.org, reachable: false}]
 """
 
 RETURN = r"""
 ledger: {description: "last_number, last_acknowledged_at, last_acknowledged_age_seconds; null when unknown.", returned: always, type: dict}
 leases:
-  description: "By database host: sent_age_seconds, accepted_age_seconds, self_fence_seconds, heard_by; what a lease is judged by."
+  description: "By database host that does not answer: sent_age_seconds, accepted_age_seconds, self_fence_seconds, heard_by; what a lease is judged by."
   returned: always
   type: dict
-last_accepted: {description: "By database host: observer, outcome, age_seconds, system_identifier, timeline, flush_lsn.", returned: always, type: dict}
+last_accepted:
+  description: >-
+    By database host: observer, outcome, at, age_seconds of its newest accepted write; system_identifier, timeline and flush_lsn of the newest that says them,
+    null when none does.
+  returned: always
+  type: dict
 host: {description: Clock and the like., returned: always, type: dict}
 """
 
@@ -49,6 +58,7 @@ from ansible_collections.relevo.dr.plugins.module_utils.cluster_facts import hos
 
 # How much of the observer's log is read behind the newest accepted write, for those on other hosts.
 _EVENTS = 4096
+_IDENTITY = ("system_identifier", "timeline", "flush_lsn")
 
 
 def age_seconds(at: str) -> float:
@@ -71,26 +81,37 @@ def last_acknowledgement(path: str) -> dict[str, object]:
     }
 
 
-def last_accepted(path: str, observer: str, databases: list[dict[str, str]]) -> dict[str, dict[str, object]]:
-    """Each database host's newest accepted write. Where one was, others are looked for only a little further back."""
+def last_accepted(path: str, observer: str, databases: list[dict[str, Any]]) -> dict[str, dict[str, object]]:
+    """Each database host's newest accepted write. Where one was, others are looked for only a little further back.
+
+    The host may die between the write and the question who it is: then an older write says that.
+    """
     hosts = {database["name"]: database["host"] for database in databases}
     found: dict[str, dict[str, object]] = {}
     left = _EVENTS
     for event in witness_log.backwards(path, b'"accepted"'):
         host = hosts.get(str(event.get("address")))
-        if host and host not in found and event.get("outcome") == "accepted":
-            kept = {name: event.get(name) for name in ("outcome", "at", "system_identifier", "timeline", "flush_lsn")}
-            found[host] = {**kept, "observer": observer, "age_seconds": age_seconds(event["at"])}
+        if host and event.get("outcome") == "accepted":
+            newest = found.setdefault(host, {**dict.fromkeys(_IDENTITY), **_seen(event, observer)})
+            if newest["system_identifier"] is None:
+                newest.update({name: event.get(name) for name in _IDENTITY})
         left -= bool(found)
-        if len(found) == len(hosts) or not left:
+        if not left or (len(found) == len(hosts) and all(newest["system_identifier"] for newest in found.values())):
             break
     return found
 
 
-def leases(path: str, databases: list[dict[str, str]]) -> dict[str, dict[str, object]]:
-    """What a lease is judged by: the last write that was sent, and the last that was accepted by an armed server, however long ago."""
+def _seen(event: dict[str, Any], observer: str) -> dict[str, object]:
+    return {"outcome": event["outcome"], "at": event["at"], "observer": observer, "age_seconds": age_seconds(event["at"])}
+
+
+def leases(path: str, databases: list[dict[str, Any]]) -> dict[str, dict[str, object]]:
+    """What a lease is judged by: the last write that was sent, and the last that was accepted by an armed server, however long ago.
+
+    Only of those that do not answer: the log of a standby that answers holds no accepted write, and would be read to its beginning.
+    """
     found = {}
-    for database in databases:
+    for database in [one for one in databases if not one["reachable"]]:
         about = ('"address":"%s"' % database["name"]).encode()
         latest = next(witness_log.backwards(path, about), None)
         sent = _first(witness_log.backwards(path, about), "sent_mono")
