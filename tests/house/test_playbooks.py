@@ -42,7 +42,18 @@ def test_plays_are_numbered_headings_of_their_runbook(playbook):
 def test_a_play_says_whether_it_gathers_facts_and_has_no_tags(playbook):
     for play in load(playbook):
         assert play["gather_facts"] is False, play["name"]
-        assert not {"tags", "vars_prompt", "serial", "strategy"} & set(play), play["name"]
+        assert not {"tags", "vars_prompt", "serial"} & set(play), play["name"]
+
+
+@EVERY_PLAYBOOK
+def test_hosts_go_on_by_themselves_only_where_they_are_looked_at(playbook):
+    """There a failed host does not end the play, and nothing may run once: the judgement after it misses who was not asked."""
+    plays = load(playbook)
+    for play, following in zip(plays, [*plays[1:], {"name": ""}], strict=True):
+        if "strategy" in play:
+            assert play["name"].endswith(": Look"), play["name"]
+            assert following["name"].endswith(": Judge"), following["name"]
+            assert "run_once" not in text(ROOT / "playbooks/tasks/look.yml")
 
 
 @EVERY_TASK_FILE

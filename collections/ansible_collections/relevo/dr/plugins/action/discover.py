@@ -13,6 +13,8 @@ from ansible_collections.relevo.dr.plugins.module_utils.clock import parse_utc
 from ansible_collections.relevo.dr.plugins.plugin_utils import controller
 from ansible_collections.relevo.dr.plugins.plugin_utils.run_action import RunAction
 
+# Longer than any host takes to answer, or to be given up.
+ANSWER_SECONDS = 60.0
 DENIED = (
     "Permission denied",
     "Host key verification failed",
@@ -25,13 +27,16 @@ DENIED = (
 class ActionModule(RunAction):
     """Arguments: kinds (of database, application, witness, observer), module, arguments, settings, ask_databases.
 
-    With ask_databases (all, reachable) the module also gets the database hosts, as ``databases: [{host, name, port, reachable}]``.
+    With ask_databases (all, reachable) the database hosts are waited for, and the module gets ``databases: [{host, name, port, reachable}]``.
     """
 
     def act(self) -> dict[str, Any]:
         arguments = dict(self._task.args["arguments"])
         if self._task.args.get("ask_databases"):
             every = self._task.args["ask_databases"] == "all"
+            hosts = self.control.read("landscape")["groups"]["dr_database"]
+            # One that never comes is missed by the judgement.
+            self.control.came(["database/%s" % host for host in hosts], ANSWER_SECONDS)
             arguments["databases"] = [
                 {"host": name, "reachable": known["reachable"], **{key: known["settings"][key] for key in ("name", "port")}}
                 for name, known in self.control.read_all("database").items()

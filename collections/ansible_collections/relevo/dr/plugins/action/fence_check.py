@@ -6,9 +6,12 @@ from __future__ import annotations
 
 from typing import Any, Optional
 
+from ansible_collections.relevo.dr.plugins.action.discover import ANSWER_SECONDS
 from ansible_collections.relevo.dr.plugins.module_utils import lease
 from ansible_collections.relevo.dr.plugins.plugin_utils.fencing import NotFenced, power
 from ansible_collections.relevo.dr.plugins.plugin_utils.run_action import RunAction
+
+_GIVERS = {"observer": "dr_observer", "database": "dr_database"}
 
 
 class ActionModule(RunAction):
@@ -37,7 +40,9 @@ class ActionModule(RunAction):
         known = self.control.read("landscape")
         seen: dict[str, Any] = {}
         for name in lease.givers(self.host, known["groups"], known["sites"]):
-            kinds = [kind for kind in ("observer", "database") if self.control.exists("%s/%s" % (kind, name))]
+            kinds = [kind for kind, group in _GIVERS.items() if name in known["groups"][group]]
+            # The hosts are asked side by side.
+            self.control.came(["%s/%s" % (kind, name) for kind in kinds], ANSWER_SECONDS)
             facts = [self.control.read("%s/%s" % (kind, name)).get("facts", {}).get("leases", {}).get(self.host) for kind in kinds]
             # A host that is both gives twice, under one name; each way has to be known.
             seen[name] = None if not facts or None in facts else min(facts, key=lambda one: one["sent_age_seconds"] or 0.0)

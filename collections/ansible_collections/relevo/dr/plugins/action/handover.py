@@ -32,6 +32,8 @@ WEAKEST_FIRST = (*promotion_token.CLASSES_ACCEPTED_BY_NAME[::-1], *promotion_tok
 
 # How long a module may take from its start until it waits for its letter.
 _STAGING_SECONDS = 5.0
+# What waits for another host's work. With a dead primary the rest waits only for a proof that is there at once: it is started then.
+_STAGED_ON_THE_CLOCK = ("promote", "cutover")
 
 
 class PartFailed(Exception):
@@ -51,6 +53,7 @@ class ActionModule(RunAction):
         self._material: dict[str, Any] = {"phases": []}
         self._seen: list[dict[str, Any]] = []
         self._refused = False
+        self._prepared: dict[str, tuple[str, dict[str, Any]]] = {}
         self._staged: dict[str, StagedModule] = {}
         if plan.done or self._task.check_mode:
             return {"msg": "nothing to do: %s serves already" % plan.promote if plan.done else "check mode: nothing is done"}
@@ -85,9 +88,12 @@ class ActionModule(RunAction):
 
     def _stage(self) -> None:
         """Start what this host will have to run, so that on the clock a letter is enough. With a dead primary the clock runs already: nobody waits."""
-        for module, name, arguments in self._later():
-            self._staged[name] = StagedModule(self, self.control.run_id, name, module, arguments, self._limit() + 120)
-        if self._plan.primary is None:
+        dead = self._plan.primary is None
+        self._prepared = self._later()
+        for name, (module, arguments) in self._prepared.items():
+            if not dead or name in _STAGED_ON_THE_CLOCK:
+                self._staged[name] = StagedModule(self, self.control.run_id, name, module, arguments, self._limit() + 120)
+        if dead:
             return
         for staged in self._staged.values():
             staged.ready(_STAGING_SECONDS)
@@ -95,19 +101,26 @@ class ActionModule(RunAction):
         if self.host in self._plan.quiesce:
             self.control.came(["handover/staged/%s" % host for host in self._plan.hosts()], 2 * _STAGING_SECONDS)
 
-    def _later(self) -> list[tuple[str, str, dict[str, Any]]]:
-        """Module, name and the arguments that are known before the clock, of each part of this host that answers."""
-        plan, later = self._plan, []
+    def _later(self) -> dict[str, tuple[str, dict[str, Any]]]:
+        """Module and the arguments that are known before the clock, of each part of this host that answers, by name."""
+        plan, later = self._plan, {}
         if self.host in plan.fence and self.control.read("database/%s" % self.host)["reachable"]:
-            later.append(("relevo.dr.server_fence", "fence", self._fence_arguments()))
+            later["fence"] = ("relevo.dr.server_fence", self._fence_arguments())
         if self.host in plan.witness and self.control.read("witness/%s" % self.host)["reachable"]:
-            later.append(("relevo.dr.witness_statement", "witness", self._statement_arguments()))
+            later["witness"] = ("relevo.dr.witness_statement", self._statement_arguments())
         if self.host == plan.promote:
-            later.append(("relevo.dr.standby_promote", "drain", self._drain_arguments()))
-            later.append(("relevo.dr.standby_promote", "promote", self._promote_arguments()))
+            later["drain"] = ("relevo.dr.standby_promote", self._drain_arguments())
+            later["promote"] = ("relevo.dr.standby_promote", self._promote_arguments())
         if self.host in plan.cutover:
-            later.append(("relevo.dr.application_unit", "cutover", self._cutover_arguments()))
+            later["cutover"] = ("relevo.dr.application_unit", self._cutover_arguments())
         return later
+
+    def _go(self, name: str, late: dict[str, Any], stop: Callable[[], Optional[str]] = lambda: None) -> dict[str, Any]:
+        """The answer of a module that was prepared; late: what could not be known before."""
+        if name in self._staged:
+            return self._staged[name].go(late, stop)
+        module, arguments = self._prepared[name]
+        return self.ask(module, {**arguments, **late})
 
     def _promotion(self) -> None:
         self.control.wait(["handover/promoted"], self._limit() + self._seconds("promote_seconds", 60))
@@ -181,7 +194,7 @@ class ActionModule(RunAction):
                     run_id=self.control.run_id,
                     host=self.host,
                     settings=settings,
-                    server_fence=lambda: self._staged["fence"].go({}),
+                    server_fence=lambda: self._go("fence", {}),
                     reachable=entry["reachable"],
                     attested_by=inputs["attested_by"] if self.host in inputs["attest_dead"] else "",
                     lease_left_seconds=self._lease_left_seconds,
@@ -250,8 +263,8 @@ class ActionModule(RunAction):
         """After the fence nothing can be acknowledged any more: now the ledger's tail is final, and this vantage point's probes count."""
         self._proofs()
         statement: dict[str, Any] = {"ledger_tail": None, "probes": []}
-        if "witness" in self._staged:
-            answer = self._staged["witness"].go({})
+        if "witness" in self._prepared:
+            answer = self._go("witness", {})
             if went_wrong(answer) is None:
                 statement = {name: answer[name] for name in ("ledger_tail", "probes")}
         self.control.write("handover/witness/%s" % self.host, statement)
@@ -411,7 +424,7 @@ class ActionModule(RunAction):
     ) -> dict[str, Any]:
         """Let a staged module go on, as this host's next milestone. PartFailed when it fails or the host stops answering."""
         started = Milestone(phase, self.host)
-        answer = self._staged[name].go(late, stop)
+        answer = self._go(name, late, stop)
         wrong = went_wrong(answer)
         if wrong:
             # A promotion that says itself that it did not begin; one that fell silent may have.

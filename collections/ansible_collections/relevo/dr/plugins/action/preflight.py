@@ -22,6 +22,14 @@ from ansible_collections.relevo.dr.plugins.plugin_utils import controller
 from ansible_collections.relevo.dr.plugins.plugin_utils.control import Control
 from ansible_collections.relevo.dr.plugins.plugin_utils.run_action import RunAction
 
+KINDS = {
+    "database": "dr_database",
+    "application": "dr_application",
+    "witness": "dr_witness",
+    "observer": "dr_observer",
+    "fence": "dr_database",
+}
+
 
 class ActionModule(RunAction):
     """Arguments: limits (see Limits), enforce (false: no wish of an operator, only show). Runs on the controller; changes nothing anywhere."""
@@ -34,6 +42,7 @@ class ActionModule(RunAction):
         landscape = read_landscape(self.control)
         enforce = bool(self._task.args["enforce"])
         try:
+            check_that_all_were_asked(self.control)
             inputs = read_inputs(given, known["runbook"]) if enforce else _inputs_of_a_check(given, landscape)
             plan = (
                 make_failback_plan(landscape, inputs.target_site)
@@ -79,11 +88,25 @@ class ActionModule(RunAction):
         return {"msg": phase["detail"], **told(phases=[phase], **material)}
 
 
+def check_that_all_were_asked(control: Control) -> None:
+    """A host whose question itself went wrong is no silent host: nobody may be fenced or passed over for that."""
+    groups = control.read("landscape")["groups"]
+    for kind, group in KINDS.items():
+        for host in groups[group]:
+            if not control.exists("%s/%s" % (kind, host)):
+                raise Refusal(
+                    "REACH",
+                    host,
+                    "it was not asked as %s: its part of the play before this one failed" % kind,
+                    "every host asked, whether or not it answers",
+                    "mend what the error above names, and start again",
+                )
+
+
 def read_landscape(control: Control) -> Landscape:
     """What the discover tasks kept, as one value."""
     known = control.read("landscape")
-    kinds = {kind: control.read_all(kind) for kind in ("database", "application", "witness", "observer", "fence")}
-    return Landscape(groups=known["groups"], sites=known["sites"], **kinds)
+    return Landscape(groups=known["groups"], sites=known["sites"], **{kind: control.read_all(kind) for kind in KINDS})
 
 
 def _inputs_of_a_check(given: dict[str, str], landscape: Landscape) -> Inputs:

@@ -1,0 +1,76 @@
+"""The hosts are looked at side by side: who needs another's answer waits for it, and nobody is judged who was not asked."""
+
+from __future__ import annotations
+
+import threading
+import time
+from types import SimpleNamespace
+
+import pytest
+from ansible_collections.relevo.dr.plugins.action import discover, fence_check, preflight
+from ansible_collections.relevo.dr.plugins.module_utils.refusal import Refusal
+from ansible_collections.relevo.dr.plugins.plugin_utils.control import Control
+
+GROUPS = {"dr_database": ["a-db1", "b-db1"], "dr_application": ["b-app1"], "dr_witness": ["wit1"], "dr_observer": ["wit1"]}
+SILENT = {"reachable": False, "settings": {"name": "a-db1.example.org", "port": 5432}}
+ANSWERS = {"reachable": True, "settings": {"name": "b-db1.example.org", "port": 5432}}
+
+
+@pytest.fixture
+def control(tmp_path):
+    control = Control("run", str(tmp_path))
+    control.write("landscape", {"groups": GROUPS, "sites": {"a-db1": "a", "b-db1": "b", "wit1": "w"}, "given": {}})
+    return control
+
+
+def everything(control, but=()):
+    for kind, group in preflight.KINDS.items():
+        for host in GROUPS[group]:
+            if (kind, host) not in but:
+                control.write(f"{kind}/{host}", SILENT if host == "a-db1" else ANSWERS)
+
+
+def test_everybody_was_asked(control):
+    everything(control)
+    preflight.check_that_all_were_asked(control)
+
+
+@pytest.mark.parametrize(
+    ("kind", "host"), [("database", "a-db1"), ("observer", "wit1"), ("fence", "b-db1"), ("application", "b-app1")]
+)
+def test_a_host_that_was_not_asked_is_no_silent_host(control, kind, host):
+    everything(control, but=[(kind, host)])
+    with pytest.raises(Refusal, match=f"REACH on {host}: observed it was not asked as {kind}"):
+        preflight.check_that_all_were_asked(control)
+
+
+def later(write):
+    thread = threading.Thread(target=lambda: (time.sleep(0.2), write()))
+    thread.start()
+    return thread
+
+
+def test_an_application_host_waits_for_the_answers_of_the_database_hosts(control, monkeypatch):
+    control.write("database/a-db1", SILENT)
+    asked = []
+    monkeypatch.setattr(discover.ActionModule, "_answer", lambda _self, arguments: asked.append(arguments) or {"reachable": True})
+    action = discover.ActionModule.__new__(discover.ActionModule)
+    action.host, action.control = "b-app1", control
+    action._task = SimpleNamespace(args={"kinds": ["application"], "arguments": {}, "ask_databases": "reachable"})
+    thread = later(lambda: control.write("database/b-db1", ANSWERS))
+    action.act()
+    thread.join()
+    assert asked == [{"databases": [{"host": "b-db1", "reachable": True, "name": "b-db1.example.org", "port": 5432}]}]
+
+
+def test_a_lease_is_judged_when_its_givers_have_answered(control):
+    everything(control, but=[("observer", "wit1")])
+    facts = {"sent_age_seconds": 100.0, "accepted_age_seconds": 100.0, "self_fence_seconds": 0, "heard_by": ""}
+    control.write("database/b-db1", {**ANSWERS, "facts": {"leases": {"a-db1": facts}}})
+    action = fence_check.ActionModule.__new__(fence_check.ActionModule)
+    action.host, action.control = "a-db1", control
+    action._task = SimpleNamespace(args={"settings": {"providers": ["lease"], "command_status": []}})
+    thread = later(lambda: control.write("observer/wit1", {**ANSWERS, "facts": {"leases": {"a-db1": facts}}}))
+    action.act()
+    thread.join()
+    assert "no self-fence was armed" in control.read("fence/a-db1")["settings"]["lease"]["said"]
