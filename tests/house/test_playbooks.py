@@ -124,5 +124,5 @@ def test_one_task_is_on_the_outage_clock(runbook):
     """Each further task there costs a round trip to every host; see docs/performance.md."""
     plays = load(ROOT / f"playbooks/{runbook}.yml")
     clock = next(play for play in plays if play["name"].endswith("Hand over"))
-    assert [task["ansible.builtin.include_role"]["tasks_from"] for task in clock["tasks"]] == ["promote"]
+    assert [task["ansible.builtin.import_role"]["tasks_from"] for task in clock["tasks"]] == ["promote"]
     assert len(load(ROOT / "roles/dr_standby/tasks/promote.yml")) == 1

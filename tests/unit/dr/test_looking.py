@@ -53,6 +53,7 @@ def later(write):
 def test_an_application_host_waits_for_the_answers_of_the_database_hosts(control, monkeypatch):
     control.write("database/a-db1", SILENT)
     asked = []
+    monkeypatch.setattr(discover.ActionModule, "_silent", lambda _: "silent")
     monkeypatch.setattr(discover.ActionModule, "_answer", lambda _self, arguments: asked.append(arguments) or {"reachable": True})
     action = discover.ActionModule.__new__(discover.ActionModule)
     action.host, action.control = "b-app1", control

@@ -35,6 +35,8 @@ class ActionModule(RunAction):
         if self._task.args.get("ask_databases"):
             every = self._task.args["ask_databases"] == "all"
             hosts = self.control.read("landscape")["groups"]["dr_database"]
+            if not self._silent():
+                self.make_ready(self._task.args["module"])
             # One that never comes is missed by the judgement.
             self.control.came(["database/%s" % host for host in hosts], ANSWER_SECONDS)
             arguments["databases"] = [

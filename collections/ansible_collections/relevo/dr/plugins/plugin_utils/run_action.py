@@ -48,6 +48,11 @@ class RunAction(ActionBase):
             return {"unreachable": True, "msg": "%s stopped answering: %s" % (self.host, str(error)[:200])}
         return answer
 
+    def make_ready(self, module: str) -> None:
+        """Open the connection and build the module, for who waits anyway before it asks; what goes wrong is met again, and told, when it asks."""
+        self.say(":", "")
+        self._configure_module(module_name=module, module_args={}, task_vars=self.variables)
+
     def say(self, command: str, text: str) -> bool:
         """Run a short command on this host, as root, with that standard input; whether it ended with 0."""
         self.control.check_alive()
