@@ -670,6 +670,20 @@ FAST = [
         "return pid, state",
         "tests/unit/dr/test_guard_lease.py",
     ),
+    Protection(
+        "a host whose question failed is taken for a silent one",
+        f"{DR}/action/preflight.py",
+        'if not control.exists("%s/%s" % (kind, host)):',
+        "if False:",
+        "tests/unit/dr/test_looking.py",
+    ),
+    Protection(
+        "a host that died before it said who it is is nobody",
+        f"{DR}/modules/witness_info.py",
+        'if newest["system_identifier"] is None:',
+        "if False:",
+        "tests/unit/dr/test_long_outage.py",
+    ),
 ]
 
 ON_THE_LABORATORY = [

@@ -53,11 +53,14 @@ def later(write):
 def test_an_application_host_waits_for_the_answers_of_the_database_hosts(control, monkeypatch):
     control.write("database/a-db1", SILENT)
     asked = []
-    monkeypatch.setattr(discover.ActionModule, "_silent", lambda _: "silent")
-    monkeypatch.setattr(discover.ActionModule, "_answer", lambda _self, arguments: asked.append(arguments) or {"reachable": True})
+    monkeypatch.setattr(discover.ActionModule, "_silent", lambda _self: None)
+    monkeypatch.setattr(discover.ActionModule, "make_ready", lambda _self, _module: None)
+    monkeypatch.setattr(
+        discover.ActionModule, "_answer", lambda _self, arguments, _silent: asked.append(arguments) or {"reachable": True}
+    )
     action = discover.ActionModule.__new__(discover.ActionModule)
     action.host, action.control = "b-app1", control
-    action._task = SimpleNamespace(args={"kinds": ["application"], "arguments": {}, "ask_databases": "reachable"})
+    action._task = SimpleNamespace(args={"kinds": ["application"], "module": "m", "arguments": {}, "ask_databases": "reachable"})
     thread = later(lambda: control.write("database/b-db1", ANSWERS))
     action.act()
     thread.join()

@@ -32,27 +32,28 @@ class ActionModule(RunAction):
 
     def act(self) -> dict[str, Any]:
         arguments = dict(self._task.args["arguments"])
-        if self._task.args.get("ask_databases"):
-            every = self._task.args["ask_databases"] == "all"
-            hosts = self.control.read("landscape")["groups"]["dr_database"]
-            if not self._silent():
-                self.make_ready(self._task.args["module"])
-            # One that never comes is missed by the judgement.
-            self.control.came(["database/%s" % host for host in hosts], ANSWER_SECONDS)
-            arguments["databases"] = [
-                {"host": name, "reachable": known["reachable"], **{key: known["settings"][key] for key in ("name", "port")}}
-                for name, known in self.control.read_all("database").items()
-                if every or known["reachable"]
-            ]
-        entry = {"settings": self._task.args.get("settings") or {}, **self._answer(arguments)}
+        silent = self._silent()
+        if self._task.args.get("ask_databases") and not silent:
+            arguments["databases"] = self._databases(every=self._task.args["ask_databases"] == "all")
+        entry = {"settings": self._task.args.get("settings") or {}, **self._answer(arguments, silent)}
         lock = entry.get("facts", {}).get("host", {}).get("lock")
         entry["lock_owner_dead"] = controller.owner_dead(lock)
         for kind in self._task.args["kinds"]:
             self.control.write("%s/%s" % (kind, self.host), entry)
         return {"reachable": entry["reachable"], "msg": entry.get("error") or "answers"}
 
-    def _answer(self, arguments: dict[str, Any]) -> dict[str, Any]:
-        silent = self._silent()
+    def _databases(self, *, every: bool) -> list[dict[str, Any]]:
+        """The database hosts, when they have answered or were given up; one that never comes is missed by the judgement."""
+        self.make_ready(self._task.args["module"])
+        hosts = self.control.read("landscape")["groups"]["dr_database"]
+        self.control.came(["database/%s" % host for host in hosts], ANSWER_SECONDS)
+        return [
+            {"host": name, "reachable": known["reachable"], **{key: known["settings"][key] for key in ("name", "port")}}
+            for name, known in self.control.read_all("database").items()
+            if every or known["reachable"]
+        ]
+
+    def _answer(self, arguments: dict[str, Any], silent: Optional[str]) -> dict[str, Any]:
         if silent:
             return {"reachable": False, "denied": False, "error": silent}
         asked = time.time()

@@ -4,9 +4,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any, Optional
 
-from ansible.errors import AnsibleConnectionFailure
+from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible_collections.relevo.dr.plugins.plugin_utils.control import Aborted, Control, ControlError
 
@@ -50,8 +51,9 @@ class RunAction(ActionBase):
 
     def make_ready(self, module: str) -> None:
         """Open the connection and build the module, for who waits anyway before it asks; what goes wrong is met again, and told, when it asks."""
-        self.say(":", "")
-        self._configure_module(module_name=module, module_args={}, task_vars=self.variables)
+        with contextlib.suppress(AnsibleError):
+            self.say(":", "")
+            self._configure_module(module_name=module, module_args={}, task_vars=self.variables)
 
     def say(self, command: str, text: str) -> bool:
         """Run a short command on this host, as root, with that standard input; whether it ended with 0."""
