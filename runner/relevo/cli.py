@@ -6,6 +6,7 @@ import functools
 import json
 import os
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
 
@@ -14,7 +15,7 @@ from rich.console import Console
 from rich.text import Text
 
 import relevo
-from relevo import closing, inventory, notify, paths, report, settlement, signature, status, summary, targets
+from relevo import approve, closing, inventory, notify, paths, report, settlement, signature, status, summary, targets
 from relevo.errors import Exit, RelevoError, UsageError
 from relevo.progress import Progress
 from relevo.record import parse
@@ -193,9 +194,34 @@ def _needed(sources: tuple[str, ...]) -> tuple[str, ...]:
     return sources
 
 
-def _ask(words: str) -> str:
-    errors.print(Text.assemble("This moves production. To go on, type: ", (words, "bold")))
+def _ask(words: str, why: str = "This moves production. To go on, type: ") -> str:
+    errors.print(Text.assemble(why, (words, "bold")))
     return input("> ")
+
+
+@commands.command("approve")
+@explained
+def approve_plan(
+    request: Annotated[str, typer.Argument(help="The id of the run that asks for it, or the path of its control/approval.json.")],
+    name: Annotated[str, typer.Option("--as", help="Your name, as it stands in dr_approvers.")],
+    key: Annotated[Path, typer.Option(help="Your own private key (or public, where an agent holds the private one).")],
+    confirm: Annotated[str | None, typer.Option(help="Where nobody can be asked: the words that the command shows.")] = None,
+    directory: Annotated[Path | None, typer.Option("--out", "-o", help="Where approvals lie; default: in this state.")] = None,
+) -> Exit:
+    """Look at what a run would do, and agree to exactly that as the second person."""
+    place = paths.find_place(os.environ)
+    asked = approve.read(place, request)
+    words = approve.confirmation(asked)
+    for title, text in approve.sentences(asked):
+        output.print(Text.assemble((f"  {title:<26}", "dim"), text))
+    asking = confirm is None and sys.stdin.isatty() and errors.is_terminal
+    typed = _ask(words, "Nothing is started by this. To agree, type: ") if asking else confirm
+    if typed is None or typed.strip() != words:
+        message = f"Not approved: expected the words {words!r}. Give them with --confirm where nobody can be asked."
+        raise UsageError(message)
+    path = approve.sign(asked, name, key.expanduser(), directory or place.state / "approvals", datetime.now(UTC))
+    output.print(f"Approved: {path}. The run may now be started again, with the same words.", highlight=False)
+    return Exit.PASSED
 
 
 @commands.command("notify")

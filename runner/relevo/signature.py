@@ -71,7 +71,12 @@ def _allow(path: Path) -> None:
 
 def sign(key: SigningKey, data: bytes) -> str:
     """The detached, armored signature of some bytes. SignatureError with ssh-keygen's own words."""
-    return _keygen("-Y", "sign", "-q", "-n", NAMESPACE, "-f", str(key.path), data=data)
+    return sign_as(key.path, NAMESPACE, data)
+
+
+def sign_as(key: Path, namespace: str, data: bytes) -> str:
+    """The same with a person's own key, which may lie in an agent or ask for its passphrase."""
+    return _keygen("-Y", "sign", "-q", "-n", namespace, "-f", str(key), data=data)
 
 
 def verify(allowed_signers: Path, data: bytes, signature: Path, when: datetime) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import getpass
 import json
 import os
 import re
@@ -94,6 +95,39 @@ def inventory_with(tmp_path, old: str, new: str, name: str = "hosts.yml"):
 def test_a_misspelt_group_is_an_error_and_not_a_host_less(healthy, tmp_path, group):
     copy = inventory_with(tmp_path, f"    {group}:", f"    {group}x:")
     refused(healthy.with_inventory(copy), group, **DRILL)
+
+
+def approvers_of(place: Path, *names: str) -> list[dict[str, str]]:
+    """A key for each person, in a directory of its own."""
+    for name in names:
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", place / name], check=True)
+    return [{"name": name, "key": (place / f"{name}.pub").read_text().strip()} for name in names]
+
+
+def test_two_persons(bench, tmp_path):
+    """Who runs it cannot agree with themselves, and a word is of one plan: with another loss it is asked for again."""
+    operator = getpass.getuser()
+    people = approvers_of(tmp_path, operator, "mira")
+    words = f"dr_approval: dual\ndr_approvers: {json.dumps(people)}\ndr_cluster:"
+    two = bench.with_inventory(inventory_with(tmp_path, "dr_cluster:", words, "group_vars/all.yml"))
+    request = refused(two, "APPROVAL on controller.*no approval of plan.*relevo approve", **DRILL)["run_id"]
+
+    def approve(name: str) -> None:
+        shown = two.relevo("approve", request, "--as", name, "--key", str(tmp_path / name), "--confirm", "?")
+        assert shown.returncode == 4, shown.stderr
+        [digest] = re.findall(r"approve [0-9a-f]{12}", shown.stderr)
+        assert "b-db1" in shown.stdout
+        done = two.relevo("approve", request, "--as", name, "--key", str(tmp_path / name), "--confirm", digest)
+        assert done.returncode == 0, done.stderr
+
+    approve(operator)
+    refused(two, f"{operator} asked for it and approved it", **DRILL)
+    approve("mira")
+    refused(two, "no approval of plan", **DRILL, dr_accept_loss_seconds="60")
+    run = two.run("failover", **DRILL)
+    assert run.code == 0, run.output[-3000:]
+    [gate] = [gate for gate in run.record["gates"] if gate["id"] == "APPROVAL"]
+    assert (gate["verdict"], "mira" in gate["observed"]) == ("pass", True)
 
 
 def test_a_running_ha_manager(bench):

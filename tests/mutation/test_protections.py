@@ -671,6 +671,27 @@ FAST = [
         "tests/unit/dr/test_guard_lease.py",
     ),
     Protection(
+        "an operator approves their own run",
+        f"{DR}/module_utils/approval.py",
+        "if known[one.approver].account != operator]",
+        "]",
+        "tests/unit/dr/test_approval.py",
+    ),
+    Protection(
+        "an approval of another plan",
+        f"{DR}/module_utils/approval.py",
+        "if one.digest == wanted and one.approver in known]",
+        "if one.approver in known]",
+        "tests/unit/dr/test_approval.py",
+    ),
+    Protection(
+        "an approval that nobody signed",
+        f"{DR}/plugin_utils/approvals.py",
+        "return statement if done.returncode == 0 else None",
+        "return statement",
+        "tests/unit/dr/test_approval.py",
+    ),
+    Protection(
         "a host whose question failed is taken for a silent one",
         f"{DR}/action/preflight.py",
         'if not control.exists("%s/%s" % (kind, host)):',

@@ -9,7 +9,7 @@ import shutil
 from dataclasses import asdict
 from typing import Any
 
-from ansible_collections.relevo.dr.plugins.module_utils import failback_plan
+from ansible_collections.relevo.dr.plugins.module_utils import approval, clock, failback_plan
 from ansible_collections.relevo.dr.plugins.module_utils import gates as gate_rules
 from ansible_collections.relevo.dr.plugins.module_utils.failback_plan import make_failback_plan
 from ansible_collections.relevo.dr.plugins.module_utils.handover_gates import demanded
@@ -18,7 +18,7 @@ from ansible_collections.relevo.dr.plugins.module_utils.milestone import Milesto
 from ansible_collections.relevo.dr.plugins.module_utils.plan import Landscape, Plan, make_plan
 from ansible_collections.relevo.dr.plugins.module_utils.refusal import Refusal
 from ansible_collections.relevo.dr.plugins.module_utils.status import status
-from ansible_collections.relevo.dr.plugins.plugin_utils import controller
+from ansible_collections.relevo.dr.plugins.plugin_utils import approvals, controller
 from ansible_collections.relevo.dr.plugins.plugin_utils.control import Control
 from ansible_collections.relevo.dr.plugins.plugin_utils.run_action import RunAction
 
@@ -32,7 +32,10 @@ KINDS = {
 
 
 class ActionModule(RunAction):
-    """Arguments: limits (see Limits), enforce (false: no wish of an operator, only show). Runs on the controller; changes nothing anywhere."""
+    """Arguments: limits (see Limits), enforce (false: no wish of an operator, only show), approval {kind, approvers, directory, limit_seconds}.
+
+    Runs on the controller; changes nothing anywhere.
+    """
 
     _requires_connection = False
 
@@ -56,6 +59,8 @@ class ActionModule(RunAction):
         gates = evaluate(plan, landscape, inputs, limits, _controller())
         if plan.planned:
             gates = demanded(gates, plan, landscape, limits)
+        if enforce and self._task.args["approval"]["kind"] == approval.DUAL:
+            gates.append(self._approval(plan, inputs))
         blocking = gate_rules.blocking(gates)
         if enforce and not blocking:
             # Without these files no later step does anything.
@@ -78,6 +83,22 @@ class ActionModule(RunAction):
             run=about,
             plan=plan.as_dict(),
             status=status(landscape),
+        )
+
+    def _approval(self, plan: Plan, inputs: Inputs) -> gate_rules.Gate:
+        """What a second person is asked for is kept, and is looked for among the approvals on this controller."""
+        known, asks = self.control.read("landscape"), self._task.args["approval"]
+        asked = approval.subject(known["runbook"], known["cluster"], plan, inputs)
+        self.control.write("approval", {"subject": asked, "digest": approval.digest(asked)})
+        approvers = approval.read_approvers(asks["approvers"])
+        return approval.judge(
+            asked,
+            approvals.found(asks["directory"] or approvals.default_directory(self.control), approvers),
+            approvers,
+            controller.identity()["owner"],
+            clock.utc_now(),
+            float(asks["limit_seconds"]),
+            self.control.run_id,
         )
 
     def _judged(self, sentences: list[str], phase: dict[str, Any], **material: Any) -> dict[str, Any]:
