@@ -6,6 +6,7 @@ import functools
 import json
 import os
 import sys
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
@@ -15,7 +16,7 @@ from rich.console import Console
 from rich.text import Text
 
 import relevo
-from relevo import approve, closing, inventory, notify, paths, report, settlement, signature, status, summary, targets
+from relevo import approve, closing, drill, inventory, notify, paths, report, settlement, signature, status, summary, targets
 from relevo.errors import Exit, RelevoError, UsageError
 from relevo.progress import Progress
 from relevo.record import parse
@@ -25,6 +26,8 @@ from relevo.verdict import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from relevo.record import Record
 
 commands = typer.Typer(no_args_is_help=True, help="Failover runbooks, and the record of every run.", add_completion=False)
 results = typer.Typer(no_args_is_help=True, help="The records of past runs.")
@@ -122,20 +125,74 @@ def run(
 ) -> Exit:
     """Run a runbook, show its progress, and record it.
 
+    A drill may come home: with -e dr_after=return what it needs for that follows, each run with its own record.
     Exit codes: 0 passed, 1 failed, 2 refused, 3 interrupted, 4 usage, 5 partial.
     """
-    request = _request(notify_file, notify_when)
-    finished = _conduct(runbook, sources, extra or [], approver=approver, check_mode=check, request=request)
-    record = finished.record
-    if as_json:
-        _print_json(record.document())
-    else:
-        summary.show(output, record)
+    asked = _Asked(sources, approver, check=check, request=_request(notify_file, notify_when), as_json=as_json)
+    records = _run_and_return(runbook, extra or [], asked)
+    good = {Verdict.PASSED, Verdict.PARTIAL}
+    missed = require_objectives and any(record.verdict in good and record.objectives_met is not True for record in records[:1])
+    return Exit.FAILED if missed else records[-1].verdict.exit
+
+
+@commands.command("drill")
+@explained
+def run_drill(
+    sources: Inventory = None,
+    extra: Annotated[list[str] | None, typer.Option("--extra-var", "-e", help="name=value; more than once is possible.")] = None,
+    production: Annotated[
+        bool, typer.Option("--production", help="Move production itself: a failover that says that it is a drill.")
+    ] = False,
+    approver: Annotated[str | None, typer.Option(help="The second person who agreed to this run.")] = None,
+    notify_file: NotifyFile = None,
+    notify_when: Annotated[notify.When, typer.Option(help="Of which runs; see relevo run.")] = notify.When.NOT_PASSED,
+    as_json: AsJson = False,
+) -> Exit:
+    """Rehearse on a restored copy in the sandbox, which harms nobody; with --production move production, as a drill."""
+    pairs = [*(extra or []), *(["dr_mode=drill"] if production else [])]
+    asked = _Asked(sources, approver, check=False, request=_request(notify_file, notify_when), as_json=as_json)
+    return _run_and_return(drill.PRODUCTION if production else drill.REHEARSAL, pairs, asked)[-1].verdict.exit
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What one command asks of each of its runs."""
+
+    sources: list[str] | None
+    approver: str | None
+    check: bool
+    request: notify.Request | None
+    as_json: bool
+
+
+def _run_and_return(runbook: str, extra: list[str], asked: _Asked) -> list[Record]:
+    """The run, and with dr_after=return those that bring the service home; it ends with the first that does not pass."""
+    after, pairs = drill.split(extra)
+    records = [_run_one(runbook, pairs, asked, after)]
+    if after == drill.RETURN and records[0].verdict in {Verdict.PASSED, Verdict.PARTIAL}:
+        for step in drill.way_home(records[0]):
+            records.append(_run_one(step.runbook, [f"{name}={value}" for name, value in step.inputs.items()], asked))
+            if records[-1].verdict not in {Verdict.PASSED, Verdict.PARTIAL}:
+                _complain(
+                    f"The service did not come home: {step.runbook} is {records[-1].verdict}. Next: relevo status, then start it again."
+                )
+                break
+    if asked.as_json:
+        documents = [record.document() for record in records]
+        _print_json(documents[0] if after == drill.STAY else documents)
+    _tell_people()
+    return records
+
+
+def _run_one(runbook: str, pairs: list[str], asked: _Asked, after: str = drill.STAY) -> Record:
+    finished = _conduct(
+        runbook, asked.sources, pairs, approver=asked.approver, check_mode=asked.check, request=asked.request, after=after
+    )
+    if not asked.as_json:
+        summary.show(output, finished.record)
     if finished.undelivered:
         _complain(f"{finished.undelivered} The record waits in the state directory; the next relevo command delivers it.")
-    _tell_people()
-    missed = require_objectives and record.verdict in {Verdict.PASSED, Verdict.PARTIAL} and record.objectives_met is not True
-    return Exit.FAILED if missed else record.verdict.exit
+    return finished.record
 
 
 def _conduct(
@@ -147,6 +204,7 @@ def _conduct(
     check_mode: bool = False,
     kept: bool = True,
     request: notify.Request | None = None,
+    after: str = drill.STAY,
 ) -> closing.Finished:
     project = paths.find_project(Path.cwd(), os.environ)
     session = Session(
@@ -161,6 +219,7 @@ def _conduct(
         kept=kept,
         ask=_ask if sys.stdin.isatty() and errors.is_terminal else None,
         notify=request,
+        after=after,
     )
     return conduct(session, Progress(errors, f"relevo {runbook}", lasting=kept))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from relevo import closing, execute, inventory, notify, recording, request, settlement
+from relevo import closing, drill, execute, inventory, notify, recording, request, settlement
 from relevo.errors import InputRefusedError, RelevoError
 from relevo.verdict import Ending
 
@@ -24,7 +24,7 @@ _SIGNALLED = frozenset({99, 254})
 class Session:
     """What the operator asked for. pairs: the `-e` arguments as typed; ask: shows the words and returns what was typed.
 
-    ask is None where nobody can be asked; kept: whether the run becomes a result; notify: who is to hear of it.
+    ask is None where nobody can be asked; kept: whether the run becomes a result; notify: who is to hear of it; after: stay or return.
     """
 
     place: Place
@@ -38,6 +38,7 @@ class Session:
     kept: bool = True
     ask: Callable[[str], str] | None = None
     notify: notify.Request | None = None
+    after: str = drill.STAY
 
     @property
     def runbook(self) -> str:
@@ -98,6 +99,7 @@ def _judge(session: Session) -> tuple[request.Inputs, str | None, str | None]:
         if session.approver:
             inputs = inputs.joined("dr_approver", session.approver)
         request.require(session.runbook, inputs)
+        drill.check(session.runbook, session.after, inputs.values)
         if session.runbook in request.CONFIRMED:
             cluster = _cluster(session)
             inputs = _confirm(session, inputs, cluster)
