@@ -45,14 +45,8 @@ def compose(record: Record, history: History) -> Notice:
     """The message about a run. history.over: it is the first one that passed after others that did not."""
     gates = report.gates_in_order(record, {"fail", "unknown", "accepted"})
     reasons = [reason for reason in record.verdict_reasons if not any(_tells(reason, gate) for gate in gates)]
-    environment = Environment(
-        loader=PackageLoader("relevo"),
-        autoescape=select_autoescape(("html.j2",), default=False),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(moment=wording.moment, seconds=wording.seconds, said=_said)
+    templates = environment()
+    templates.filters.update(moment=wording.moment, seconds=wording.seconds, said=_said)
     view = {
         "record": record,
         "title": story.title(record),
@@ -69,9 +63,20 @@ def compose(record: Record, history: History) -> Notice:
     }
     return Notice(
         title=_title(record, gates, reasons, history),
-        page=environment.get_template("notice.html.j2").render(view),
-        text=environment.get_template("notice.txt.j2").render(view).strip() + "\n",
+        page=templates.get_template("notice.html.j2").render(view),
+        text=templates.get_template("notice.txt.j2").render(view).strip() + "\n",
         mood=report.MOODS[record.verdict],
+    )
+
+
+def environment() -> Environment:
+    """How the words of this package are filled in: what is not known is an error, and pages are escaped."""
+    return Environment(
+        loader=PackageLoader("relevo"),
+        autoescape=select_autoescape(("html.j2",), default=False),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
 
 

@@ -21,6 +21,7 @@ from relevo.clock import parse_utc
 from relevo.errors import RelevoError, StoreError
 from relevo.notice import History, Notice, compose
 from relevo.record import Record, parse
+from relevo.request import CONFIRMED
 from relevo.store import Store
 
 if TYPE_CHECKING:
@@ -127,8 +128,11 @@ def _tell(place: Place, directory: Path) -> str | None:
 
 
 def due(record: Record, when: When, past: History) -> bool:
-    """Whether anybody is to hear: also of the first run that passes again, or silence would have two meanings."""
-    return when is When.ALWAYS or record.verdict != "passed" or past.over
+    """Whether anybody is to hear: also of the first run that passes again, or silence would have two meanings.
+
+    Who heard that a run which changes production began hears how it ended.
+    """
+    return when is When.ALWAYS or record.verdict != "passed" or past.over or record.runbook in CONFIRMED
 
 
 def history(place: Place, record: Record) -> History:

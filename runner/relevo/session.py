@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from relevo import closing, drill, execute, inventory, notify, recording, request, settlement
+from relevo import closing, drill, execute, herald, identity, inventory, notify, recording, request, settlement, targets
 from relevo.errors import InputRefusedError, RelevoError
 from relevo.verdict import Ending
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from pathlib import Path
 
     from relevo.paths import Place
     from relevo.progress import Progress
@@ -139,9 +139,12 @@ def _run(session: Session, recorder: recording.Recorder, inputs: request.Inputs,
         check_mode=session.check_mode,
     )
 
+    told = _herald(session, recorder, inputs)
+
     def take(raw: Mapping[str, object]) -> None:
         event = recorder.take(raw)
         if event is not None:
+            told.take(event)
             progress.take(event)
         elif raw.get("event") == "verbose":
             progress.note(recorder.redact(str(raw.get("stdout") or "")))
@@ -149,6 +152,8 @@ def _run(session: Session, recorder: recording.Recorder, inputs: request.Inputs,
     try:
         with progress:
             outcome = execute.run_playbook(job, take, recorder.redact)
+            for problem in told.close():
+                progress.note(problem)
     except OSError as error:
         return Ending(reason=f"The runner could not go on: {error.strerror or error}.")
     started = any(event.event == "playbook_on_start" for event in recorder.events)
@@ -156,3 +161,16 @@ def _run(session: Session, recorder: recording.Recorder, inputs: request.Inputs,
         return Ending(started=True, reason="The operator, or a signal, stopped the run.")
     reason = f"ansible-playbook ended with code {outcome.code}: {outcome.last_words}"
     return Ending(started=started, reason=reason)
+
+
+def _herald(session: Session, recorder: recording.Recorder, inputs: request.Inputs) -> herald.Herald:
+    """Who hears of this run while it goes on: nobody, unless it changes production."""
+    heard = session.notify is not None and session.runbook in request.CONFIRMED
+    about = herald.About(
+        run_id=recorder.directory.name,
+        runbook=session.runbook,
+        cluster=_cluster(session) if heard else None,
+        operator=identity.operator(session.environment),
+        inputs=inputs.shown(),
+    )
+    return herald.Herald(about, targets.read(Path(session.notify.file)) if heard and session.notify else [])
