@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+from pathlib import Path
 
 from .conftest import BIN, DRILL, INVENTORY, ROOT, Bench
+from .mailbox import Mailbox
 
 
 def drill(bench: Bench, *words: str) -> tuple[int, str, str]:
@@ -17,7 +19,7 @@ def drill(bench: Bench, *words: str) -> tuple[int, str, str]:
         text=True,
         check=False,
         cwd=ROOT,
-        env=bench.environment,
+        env={**bench.environment, "SSL_CERT_FILE": str(bench.lab.state / "tls/ca.pem")},
         timeout=1200,
         stdin=subprocess.DEVNULL,
     )
@@ -59,10 +61,13 @@ def test_a_rehearsal_measures_a_recovery_and_touches_nothing(healthy: Bench):
     assert healthy.inside("b-scratch", "sh", "-c", "ls -A /var/lib/postgresql/relevo-restore 2>/dev/null || true") == ""
 
 
-def test_a_drill_on_production_comes_home(bench: Bench):
+def test_a_drill_on_production_comes_home_and_people_hear_of_each_step(bench: Bench, tmp_path: Path):
+    urls, mailbox = tmp_path / "urls", Mailbox(bench)
+    urls.write_text((bench.lab.state / "secrets/notify_urls").read_text())
+    urls.chmod(0o600)
     words = {name: value for name, value in DRILL.items() if name != "dr_mode"}
     extra = [word for name, value in words.items() for word in ("-e", f"{name}={value}")]
-    code, output, errors = drill(bench, "--production", "--json", *extra, "-e", "dr_after=return")
+    code, output, errors = drill(bench, "--production", "--json", *extra, "-e", "dr_after=return", "--notify", str(urls))
     assert code == 0, errors[-3000:]
     records = json.loads(output)
     assert [record["runbook"] for record in records] == ["failover", "failback", "switchover"]
@@ -74,6 +79,12 @@ def test_a_drill_on_production_comes_home(bench: Bench):
     assert bench.writable("a-db1")
     assert not bench.writable("b-db1")
     assert bench.sql("b-db1", "select status from pg_stat_wal_receiver") == "streaming"
+    heard = [str(message["Subject"]).partition(" of ")[0] for message in mailbox.new()]
+    # A failback promotes nobody: its point of no return is the service's no business.
+    assert sorted(heard) == sorted(
+        ["BEGUN: failover", "NO WAY BACK: failover", "PASSED: failover", "BEGUN: failback", "PASSED: failback"]
+        + ["BEGUN: switchover", "NO WAY BACK: switchover", "PASSED: switchover"]
+    )
 
 
 def test_from_a_disaster_nobody_comes_home_at_once(healthy: Bench):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import email
 import json
 import os
 import signal
@@ -11,7 +10,6 @@ import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from email import policy
 from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ from typing import Any
 import pytest
 
 from tests.integration.conftest import BIN, INVENTORY, ROOT, Bench
+from tests.integration.mailbox import Mailbox
 
 PROJECT = ROOT / "tests/fixtures/project"
 SECRET = "canary7Xq9vT2mZ4"
@@ -26,31 +25,6 @@ UNIT = "relevo-deadman@minimarket"
 BEAT = "/var/lib/relevo-beat/minimarket.json"
 # Longer than a check and a beat take on a busy machine.
 SILENCE_SECONDS = 25
-
-
-class Mailbox:
-    """The maildir of operations@minimarket.local on the witness, from now on."""
-
-    def __init__(self, bench: Bench) -> None:
-        self._directory = bench.lab.root(bench.lab.host("wit1")) / "var/mail/minimarket.local/operations/new"
-        self._bench = bench
-        self._read = self._names()
-
-    def _names(self) -> set[str]:
-        return {path.name for path in self._directory.glob("*")}
-
-    def new(self) -> list[EmailMessage]:
-        """What came since the last look, in the order of arrival."""
-        names = self._names() - self._read
-        self._read |= names
-        paths = sorted((self._directory / name for name in names), key=lambda path: path.stat().st_mtime)
-        return [email.message_from_bytes(path.read_bytes(), _class=EmailMessage, policy=policy.default) for path in paths]
-
-    def one(self, seconds: float = 10) -> EmailMessage:
-        """The one message that comes within some seconds."""
-        self._bench.wait("mail for operations", lambda: bool(self._names() - self._read), seconds)
-        (message,) = self.new()
-        return message
 
 
 def words(message: EmailMessage, kind: str = "plain") -> str:
