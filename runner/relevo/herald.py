@@ -79,7 +79,7 @@ def compose(about: About, word: str, host: str, at: str) -> Notice:
     view = {
         "word": word,
         "lead": {
-            BEGUN: f"All gates have passed and the locks are held. The service to site {about.inputs.get('target_site')} is interrupted from now on.",
+            BEGUN: "All gates have passed and the locks are held: from here on hosts are changed.",
             NO_RETURN: f"{host} is the primary now. The old side does not come back by itself; what is next is said at the end of the run.",
         }[word],
         "facts": [
