@@ -7,6 +7,7 @@ import json
 import os
 import re
 import signal
+import time
 
 import pytest
 
@@ -59,19 +60,43 @@ def sealed_references(bench: Bench, directory: str) -> set[str]:
     return found
 
 
+def moment_of(bench: Bench, primary: str) -> str:
+    """A time with committed work on both sides of it, and all of it archived."""
+    load(bench, 20)
+    time.sleep(1.1)
+    at = bench.sql(primary, """select to_char(clock_timestamp() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')""")
+    time.sleep(1.1)
+    load(bench, 20)
+    segment = bench.sql(primary, "select pg_walfile_name(pg_current_wal_insert_lsn())")
+    bench.sql(primary, "select pg_switch_wal()")
+    archived = "select coalesce(max(last_archived_wal), '') from pg_stat_archiver where last_archived_wal !~ 'backup|history'"
+    bench.wait(f"{segment} is archived", lambda: bench.sql(primary, archived) >= segment)
+    return at
+
+
+def assert_restorable(bench: Bench, at: str) -> None:
+    run = bench.run("restore_test", dr_restore_target_time=at)
+    assert run.code == 0, run.output[-4000:]
+    [test] = run.record["measures"]["restore_tests"]
+    assert {rung["id"]: rung["verdict"] for rung in test["rungs"]}["R5"] == "pass", test
+
+
 def test_there_killed_and_home_again(bench):
-    """Switchover a to b to a to b under load; the primary is killed, a failover to a, failback of b, and home: nothing planned loses anything."""
-    load(bench, 50)
+    """Switchover a to b to a to b under load; the primary is killed, a failover to a, failback of b, and home: nothing planned loses anything.
+
+    A moment before and one after each change of primary can be restored at the end.
+    """
+    moments = [moment_of(bench, "a-db1")]
     for site in ("b", "a", "b"):
         assert_passed(bench.run("switchover", **to(site)))
         assert_serves(bench, site)
-        load(bench, 20)
+        moments.append(moment_of(bench, f"{site}-db1"))
     bench.verb("power-off", "b-db1")
     over = bench.run(
         "failover", **{**DRILL, "dr_target_site": "a", "dr_confirm": "drill production minimarket to a"}, dr_accept_loss_seconds="5"
     )
     assert over.code == 0, over.output[-4000:]
-    load(bench, 20)
+    moments.append(moment_of(bench, "a-db1"))
     power_on(bench, "b-db1")
     assert not bench.writable("b-db1")
     back = bench.run("failback", dr_target_site="b", dr_confirm="failback minimarket to b")
@@ -80,7 +105,10 @@ def test_there_killed_and_home_again(bench):
     assert_serves(bench, "a")
     assert_passed(bench.run("switchover", **to("b")))
     assert_serves(bench, "b")
+    moments.append(moment_of(bench, "b-db1"))
     assert unchanged(bench.run("switchover", **to("b")))
+    for at in moments:
+        assert_restorable(bench, at)
 
 
 def lose(bench: Bench, transactions: int = 10) -> list[int]:
