@@ -27,6 +27,18 @@ from ansible_collections.relevo.dr.plugins.module_utils.postgresql import (
 )
 from ansible_collections.relevo.dr.plugins.module_utils.standby_build import Site, without_recovery_parameters
 
+# What every module needs to know of the server that becomes a standby.
+OF_A_SERVER: dict[str, dict[str, Any]] = {
+    "host_name": {"type": "str", "required": True},
+    "cluster_version": {"type": "str", "required": True},
+    "cluster_name": {"type": "str", "default": "main"},
+    "data_directory": {"type": "path", "required": True},
+    "config_directory": {"type": "path", "required": True},
+    "bin_directory": {"type": "path", "required": True},
+    "unit": {"type": "str", "required": True},
+    "port": {"type": "int", "default": 5432},
+    "owner": {"type": "str", "default": "postgres"},
+}
 MARK = "/var/lib/relevo/standby-build.json"
 START_SECONDS = 3600
 _POSITION = """

@@ -70,7 +70,7 @@ from ansible_collections.relevo.dr.plugins.module_utils.pgbackrest import Pgback
 from ansible_collections.relevo.dr.plugins.module_utils.postgresql import PostgresqlError
 from ansible_collections.relevo.dr.plugins.module_utils.refusal import Refusal, sentence
 from ansible_collections.relevo.dr.plugins.module_utils.standby_build import CLEAN, CONTINUE, CREATE, RESTORE, START, WAIT
-from ansible_collections.relevo.dr.plugins.module_utils.standby_steps import BuildError, Steps
+from ansible_collections.relevo.dr.plugins.module_utils.standby_steps import OF_A_SERVER, BuildError, Steps
 
 
 def main() -> None:
@@ -78,15 +78,7 @@ def main() -> None:
         argument_spec={
             "state": {"type": "str", "choices": ["prepared", "streaming"], "default": "streaming"},
             "system_identifier": {"type": "str", "required": True},
-            "host_name": {"type": "str", "required": True},
-            "cluster_version": {"type": "str", "required": True},
-            "cluster_name": {"type": "str", "default": "main"},
-            "data_directory": {"type": "path", "required": True},
-            "config_directory": {"type": "path", "required": True},
-            "bin_directory": {"type": "path", "required": True},
-            "unit": {"type": "str", "required": True},
-            "port": {"type": "int", "default": 5432},
-            "owner": {"type": "str", "default": "postgres"},
+            **OF_A_SERVER,
             "config": {"type": "path", "required": True},
             "stanza": {"type": "str", "required": True},
             "run_id": {"type": "str", "default": ""},

@@ -68,7 +68,7 @@ from ansible_collections.relevo.dr.plugins.module_utils.milestone import Milesto
 from ansible_collections.relevo.dr.plugins.module_utils.postgresql import PostgresqlError, controldata
 from ansible_collections.relevo.dr.plugins.module_utils.refusal import Refusal
 from ansible_collections.relevo.dr.plugins.module_utils.server_start import StartError
-from ansible_collections.relevo.dr.plugins.module_utils.standby_steps import BuildError, Steps
+from ansible_collections.relevo.dr.plugins.module_utils.standby_steps import OF_A_SERVER, BuildError, Steps
 
 
 def observe(p: dict[str, Any], server: server_stop.Server, steps: Steps) -> follow_plan.Follower:
@@ -119,15 +119,7 @@ def main() -> None:
             "parent": {"type": "int"},
             "fork_lsn": {"type": "str"},
             "run_id": {"type": "str", "required": True},
-            "host_name": {"type": "str", "required": True},
-            "cluster_version": {"type": "str", "required": True},
-            "cluster_name": {"type": "str", "default": "main"},
-            "data_directory": {"type": "path", "required": True},
-            "config_directory": {"type": "path", "required": True},
-            "bin_directory": {"type": "path", "required": True},
-            "unit": {"type": "str", "required": True},
-            "port": {"type": "int", "default": 5432},
-            "owner": {"type": "str", "default": "postgres"},
+            **OF_A_SERVER,
             "primary": {"type": "str", "required": True},
             "catchup_timeout": {"type": "int", "default": 3600},
         },

@@ -74,7 +74,7 @@ from ansible_collections.relevo.dr.plugins.module_utils.postgresql import Postgr
 from ansible_collections.relevo.dr.plugins.module_utils.rebuild_steps import Rebuild, RebuildError
 from ansible_collections.relevo.dr.plugins.module_utils.refusal import Refusal
 from ansible_collections.relevo.dr.plugins.module_utils.server_start import StartError
-from ansible_collections.relevo.dr.plugins.module_utils.standby_steps import BuildError
+from ansible_collections.relevo.dr.plugins.module_utils.standby_steps import OF_A_SERVER, BuildError
 
 
 def main() -> None:
@@ -87,15 +87,7 @@ def main() -> None:
             "primary_bytes": {"type": "int", "default": 0},
             "divergent_bytes": {"type": "int", "default": 0},
             "run_id": {"type": "str", "required": True},
-            "host_name": {"type": "str", "required": True},
-            "cluster_version": {"type": "str", "required": True},
-            "cluster_name": {"type": "str", "default": "main"},
-            "data_directory": {"type": "path", "required": True},
-            "config_directory": {"type": "path", "required": True},
-            "bin_directory": {"type": "path", "required": True},
-            "unit": {"type": "str", "required": True},
-            "port": {"type": "int", "default": 5432},
-            "owner": {"type": "str", "default": "postgres"},
+            **OF_A_SERVER,
             "config": {"type": "path", "required": True},
             "stanza": {"type": "str", "required": True},
             "source": {"type": "str", "required": True},
