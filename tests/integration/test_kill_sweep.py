@@ -123,4 +123,4 @@ def test_status_names_the_interrupted_run_and_the_next_step(bench):
     done = bench.relevo("status", "minimarket", "-i", "inventories/lab", "--json")
     found = json.loads(done.stdout)
     assert found["interrupted_run"] == killed
-    assert "start the same runbook again" in found["next"]
+    assert f"run {killed} was interrupted: start failover again" in found["next"]
