@@ -47,6 +47,7 @@ progress: {description: "repository, bytes, total_bytes (both null until pgBackR
 backups: {description: The backups that were taken., returned: "step is look, finished", type: list, elements: dict}
 """
 
+import os
 import time
 from typing import Any, Optional
 
@@ -110,9 +111,12 @@ def begin(module: AnsibleModule) -> None:
             "a repository that is in use",
             "run playbooks/protect.yml once its store is back",
         )
+    # In check mode nobody has written the configuration by which it would be asked what is there.
+    unread = module.check_mode and not os.path.exists(p["config"])
     wanted, changes = [], []
     for key in p["only"] or [key for key in sorted(known) if str(key) not in out]:
-        there = [backup for backup in stanza.backups(_info(p, key)) if backup["timestamp"]["start"] >= _whole_since(key)]
+        held = [] if unread else stanza.backups(_info(p, key))
+        there = [backup for backup in held if backup["timestamp"]["start"] >= _whole_since(key)]
         if not p["only_first"] or not there:
             wanted.append(key)
             changes.append(
