@@ -671,6 +671,13 @@ FAST = [
         "tests/unit/dr/test_guard_lease.py",
     ),
     Protection(
+        "a backup that does not lead to the present",
+        f"{DR}/modules/pgbackrest_backup.py",
+        "if not wal_archive.missing(",
+        "if True or wal_archive.missing(",
+        "tests/unit/dr/test_first_backup.py",
+    ),
+    Protection(
         "an operator approves their own run",
         f"{DR}/module_utils/approval.py",
         "if known[one.approver].account != operator]",

@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import pwd
+import re
 import shutil
 import subprocess
 import time
@@ -45,6 +46,10 @@ _POSITION = """
 select pg_is_in_recovery() as in_recovery, coalesce(pg_last_wal_replay_lsn()::text, '0/0') as replay_lsn,
        coalesce((select status = 'streaming' from pg_stat_wal_receiver), false) as streaming
 """
+
+# How long a standby may stand still before its log is asked why: longer than a retry of its receiver and a look into the archive.
+_STANDS_SECONDS = 45.0
+_GONE = re.compile(r"requested WAL segment \S+ has already been removed")
 
 _STREAM = """
 select pg_last_wal_replay_lsn()::text as replay_lsn, (select received_tli from pg_stat_wal_receiver where status = 'streaming') as timeline
@@ -134,7 +139,7 @@ class Steps:
         """Until it streams and has replayed what the primary had written by now."""
         target = lsn_bytes(self._ask_primary("select pg_current_wal_flush_lsn()"))
         deadline = time.monotonic() + self._p["catchup_timeout"]
-        seen = ""
+        seen, stands, since = "", "", time.monotonic()
         while time.monotonic() < deadline:
             try:
                 with self._session() as session:
@@ -148,8 +153,22 @@ class Steps:
                 if position["streaming"] and lsn_bytes(position["replay_lsn"]) >= target:
                     return
                 seen = "%s, replayed up to %s" % ("streaming" if position["streaming"] else "not streaming", position["replay_lsn"])
+                if position["streaming"] or position["replay_lsn"] != stands:
+                    stands, since = position["replay_lsn"], time.monotonic()
+                elif time.monotonic() - since > _STANDS_SECONDS and _GONE.search(self._log()):
+                    raise self._no_way_on(position["replay_lsn"])
             time.sleep(0.5)
         raise BuildError("%s after %d s; its log ends with: %s" % (seen, self._p["catchup_timeout"], self._log()))
+
+    def _no_way_on(self, replay_lsn: str) -> BuildError:
+        """Waiting brings nothing back: the next run restores anew, from a backup that is taken meanwhile."""
+        if self._p.get("run_id"):
+            self.mark(restored=False)
+        _run(["systemctl", "stop", "--", self._p["unit"]], 120)
+        return BuildError(
+            "it has replayed up to %s, the primary has removed the WAL after that, and no repository holds it: the newest backup does not lead to the present"
+            % replay_lsn
+        )
 
     def proof(self, timeline: int) -> dict[str, Any]:
         """What is seen of a standby that streams: timeline and position, and when, by the primary's clock. BuildError when it is another timeline."""

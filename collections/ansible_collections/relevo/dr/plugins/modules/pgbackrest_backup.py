@@ -21,6 +21,8 @@ options:
   only: {description: Numbers of the repositories to back up into; all when empty., type: list, elements: int, default: []}
   run: {description: The run; filled by the action plugin., type: str, default: by-hand}
   owner: {description: Operating system user of the cluster., type: str, default: postgres}
+  bin_directory: {description: "Directory of psql; with it O(only_first) also looks for WAL after the newest backup.", type: path}
+  port: {description: Port of the server., type: int, default: 5432}
   host_name: {description: Name of this host in sentences., type: str, required: true}
   timeout: {description: Seconds that one backup may take; the action plugin stops waiting after it., type: float, default: 86400}
   poll_seconds: {description: How often the action plugin looks., type: float, default: 3}
@@ -47,20 +49,23 @@ progress: {description: "repository, bytes, total_bytes (both null until pgBackR
 backups: {description: The backups that were taken., returned: "step is look, finished", type: list, elements: dict}
 """
 
+import json
 import os
 import time
 from typing import Any, Optional
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.relevo.dr.plugins.module_utils import backup_unit, repositories, stanza
+from ansible_collections.relevo.dr.plugins.module_utils import backup_unit, repositories, stanza, wal_archive
 from ansible_collections.relevo.dr.plugins.module_utils.backup_outcome import gate, measure
 from ansible_collections.relevo.dr.plugins.module_utils.change import Change, shown
 from ansible_collections.relevo.dr.plugins.module_utils.clock import parse_utc
 from ansible_collections.relevo.dr.plugins.module_utils.milestone import told
 from ansible_collections.relevo.dr.plugins.module_utils.pgbackrest import Pgbackrest, PgbackrestError
+from ansible_collections.relevo.dr.plugins.module_utils.postgresql import PostgresqlError, Psql
 from ansible_collections.relevo.dr.plugins.module_utils.refusal import Refusal
 
 NAME = "on-demand"
+_LOOKS, _LOOK_SECONDS = 3, 2.0
 
 
 def main() -> None:
@@ -75,6 +80,8 @@ def main() -> None:
             "only": {"type": "list", "elements": "int", "default": []},
             "run": {"type": "str", "default": "by-hand"},
             "owner": {"type": "str", "default": "postgres"},
+            "bin_directory": {"type": "path"},
+            "port": {"type": "int", "default": 5432},
             "host_name": {"type": "str", "required": True},
             "timeout": {"type": "float", "default": 86400},
             "poll_seconds": {"type": "float", "default": 3},
@@ -115,13 +122,14 @@ def begin(module: AnsibleModule) -> None:
     unread = module.check_mode and not os.path.exists(p["config"])
     wanted, changes = [], []
     for key in p["only"] or [key for key in sorted(known) if str(key) not in out]:
-        held = [] if unread else stanza.backups(_info(p, key))
-        there = [backup for backup in held if backup["timestamp"]["start"] >= _whole_since(key)]
+        info = {} if unread else _info(p, key)
+        there = [backup for backup in stanza.backups(info) if backup["timestamp"]["start"] >= _whole_since(key)]
+        found = "older ones" if there else "no backup that counts"
+        if p["only_first"] and there and not _reaches_the_present(p, key, info, there[-1]):
+            there, found = [], "WAL after the newest backup is missing"
         if not p["only_first"] or not there:
             wanted.append(key)
-            changes.append(
-                Change("%s backup in repository %d" % (p["type"], key), "older ones" if there else "no backup that counts", "taken")
-            )
+            changes.append(Change("%s backup in repository %d" % (p["type"], key), found, "taken"))
     if not wanted or module.check_mode:
         module.exit_json(changed=bool(wanted), changes=shown(changes), wanted=[])
     # A backup of this very run is ours: the run was cut off and goes on.
@@ -172,6 +180,31 @@ def _whole_since(key: int) -> float:
     """A repository that was left out misses segments: what it held before leads nowhere any more. Seconds since 1970."""
     mark = repositories.read_mark().get(str(key))
     return parse_utc(str(mark["at"])).timestamp() if mark else 0.0
+
+
+def _reaches_the_present(p: dict[str, Any], key: int, info: dict[str, Any], backup: dict[str, Any]) -> bool:
+    """Whether WAL leads from a backup to the end of its archive. What was lost while an archive_command only pretended comes back by no repair.
+
+    What cannot be listed is not judged here; verify_backup does that.
+    """
+    mine = [entry for entry in info.get("archive", []) if entry.get("database") == backup.get("database")]
+    if not mine or not p["bin_directory"]:
+        return True
+    try:
+        with Psql(p["bin_directory"], p["port"], owner=p["owner"]) as session:
+            size = int(session.execute("select setting from pg_settings where name = 'wal_segment_size'"))
+        command = Pgbackrest(p["config"], p["stanza"], p["owner"])
+        place = "archive/%s/%s" % (p["stanza"], mine[0]["id"])
+        start = wal_archive.read_segment(str(backup["archive"]["start"]), size)
+        for _ in range(_LOOKS):
+            listed = json.loads(command.run("repo-ls", "--repo=%d" % key, "--recurse", "--output=json", place) or "{}")
+            if not wal_archive.missing(wal_archive.read_archive(listed, size), [start], {}, size):
+                return True
+            # Segments that are archived side by side do not arrive in their order.
+            time.sleep(_LOOK_SECONDS)
+    except (PgbackrestError, PostgresqlError):
+        return True
+    return False
 
 
 def _unit(p: dict[str, Any]) -> str:
