@@ -462,6 +462,34 @@ def test_an_archive_command_with_another_configuration_file_is_adopted(pair):
     passed(pair.run("protect"))
 
 
+def backups(pair: Pair) -> list[str]:
+    info = pair.as_owner(
+        OURS, "pgbackrest", "--config=/etc/pgbackrest/pgbackrest.conf", "--stanza=minimarket", "info", "--output=json"
+    )
+    return [entry["label"] for entry in json.loads(info)[0]["backup"]]
+
+
+def lose_a_segment(pair: Pair) -> None:
+    segment = pair.sql(OURS, "select pg_walfile_name(pg_current_wal_insert_lsn())", "postgres")
+    pair.sql(OURS, "select pg_logical_emit_message(true, 'test', 'lost'); select pg_switch_wal()", "postgres")
+    done = "select coalesce(last_archived_wal, '') from pg_stat_archiver"
+    pair.wait(f"{segment} seems archived", lambda: pair.sql(OURS, done, "postgres") >= segment)
+
+
+@pytest.mark.full
+def test_wal_that_was_lost_while_the_archive_pretended_gets_a_new_backup(pair):
+    """No repair brings it back: without a new backup no standby could be built, and nothing restored to the present."""
+    before = backups(pair)
+    pair.sql(OURS, "alter system set archive_command = 'true'", "postgres")
+    pair.sql(OURS, "select pg_reload_conf()", "postgres")
+    pair.wait("the archive pretends", lambda: pair.sql(OURS, "show archive_command", "postgres") == "true")
+    lose_a_segment(pair)
+    lose_a_segment(pair)
+    passed(pair.run("protect"))
+    assert len(backups(pair)) == len(before) + 1
+    assert recap(passed(pair.run("protect"))) == 0
+
+
 @pytest.mark.full
 def test_an_unfinished_build_goes_on_and_a_foreign_directory_is_left_alone(pair):
     pair.inside(THEIRS, "systemctl", "stop", UNIT)
