@@ -9,6 +9,7 @@ from pathlib import Path
 
 from .conftest import BIN, DRILL, INVENTORY, ROOT, Bench
 from .mailbox import Mailbox
+from .test_failback import moment_of
 
 
 def drill(bench: Bench, *words: str) -> tuple[int, str, str]:
@@ -37,6 +38,8 @@ def leaked(bench: Bench) -> int:
 
 
 def test_a_rehearsal_measures_a_recovery_and_touches_nothing(healthy: Bench):
+    # Work behind the backup, all of it archived.
+    moment_of(healthy, "a-db1")
     before, packets, timeline = healthy.digest(), leaked(healthy), timelines(healthy)
     acknowledged = healthy.acknowledged()
     code, output, errors = drill(healthy, "--json")

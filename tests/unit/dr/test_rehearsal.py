@@ -37,6 +37,8 @@ def test_a_copy_that_was_brought_up_to_date_says_nothing_of_the_time():
     assert found["rpo_seconds"] == 90.0
 
 
-def test_without_a_commit_nobody_knows_what_is_missing():
-    assert measures(a_test(commit=None), BEGAN, 130.0)["rpo_seconds"] is None
+def test_without_a_commit_the_backups_end_is_what_is_there():
+    bare = a_test(commit=None)
+    assert measures(bare, BEGAN, 130.0)["rpo_seconds"] is None
+    assert measures({**bare, "backup_stopped_at": "2026-11-27T02:00:00.000000Z"}, BEGAN, 130.0)["rpo_seconds"] == 3600.0
     assert measures({}, BEGAN, 1.0)["rto_seconds"] is None

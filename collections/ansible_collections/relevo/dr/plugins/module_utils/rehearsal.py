@@ -24,8 +24,9 @@ def measures(test: Mapping[str, Any], began_at: str, elapsed_seconds: float) -> 
     let_in = USER in rungs and rungs[USER]["verdict"] == "pass"
     # A copy that was only brought up to date says nothing of the time that a whole one takes.
     timed = let_in and not test.get("delta")
-    commit = test.get("last_commit_at")
-    missing = (parse_utc(began_at) - parse_utc(str(commit))).total_seconds() if commit and let_in else None
+    # Where nothing was replayed behind the backup, all that was committed up to its end is there.
+    there = test.get("last_commit_at") or test.get("backup_stopped_at")
+    missing = (parse_utc(began_at) - parse_utc(str(there))).total_seconds() if there and let_in else None
     return {
         "t0_at": began_at,
         "t0_source": "command",

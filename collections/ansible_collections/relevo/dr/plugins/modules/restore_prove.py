@@ -219,6 +219,7 @@ class Proof:
             "replay_seconds": self._replay_seconds,
             "replayed_to_lsn": self._position.get("replayed"),
             "last_commit_at": self._last_commit,
+            "backup_stopped_at": test["backup_stopped_at"],
             "archive_end_commit_at": test["end_commit_at"],
             "live_bytes": test["live_bytes"],
             "predicted_rto_seconds": predicted_rto(test["live_bytes"], whole, seconds, self._replay_seconds),
