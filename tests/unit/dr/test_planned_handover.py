@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import threading
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -109,6 +110,12 @@ def run(tmp_path, monkeypatch):
     def play(stage):
         results = {}
 
+        def asked(host, module, arguments):
+            # As the real one: it serves only from the new primary.
+            while arguments.get("step") == "cutover" and not (control.exists("handover/promoted") or control.failed()):
+                time.sleep(0.002)
+            return stage.answer(host, module, arguments)
+
         def part(host):
             action = handover.ActionModule.__new__(handover.ActionModule)
             action.host, action.control = host, control
@@ -116,7 +123,7 @@ def run(tmp_path, monkeypatch):
                 ("quiesce_wait_seconds", "fence_seconds", "drain_seconds", "promote_seconds", "cutover_seconds"), 1
             )
             action._task = SimpleNamespace(args=limits, check_mode=False)
-            action.ask = lambda module, arguments: stage.answer(host, module, arguments)
+            action.ask = lambda module, arguments: asked(host, module, arguments)
             results[host] = action.act()
 
         threads = [threading.Thread(target=part, args=(host,)) for host in HOSTS]

@@ -15,14 +15,15 @@ from ansible_collections.relevo.dr.plugins.module_utils import host_files, postg
 
 # Calls itself as PostgreSQL's processes are called, and says when it does.
 PRETEND = """
-import signal, sys
+import signal, sys, time
 open('/proc/self/comm', 'w').write(sys.argv[1])
 if 'deaf' in sys.argv:
     for number in (signal.SIGINT, signal.SIGQUIT):
         signal.signal(number, lambda *_: None)
 print(flush=True)
+# Not signal.pause(): a signal that comes just before it would be heard only at the next one.
 while True:
-    signal.pause()
+    time.sleep(0.01)
 """
 CONTROL = {"Database cluster state": "in production", "Latest checkpoint's TimeLineID": "1"}
 
