@@ -17,9 +17,9 @@ from ansible_collections.relevo.dr.plugins.module_utils import host_files, postg
 PRETEND = """
 import signal, sys, time
 open('/proc/self/comm', 'w').write(sys.argv[1])
-if 'deaf' in sys.argv:
-    for number in (signal.SIGINT, signal.SIGQUIT):
-        signal.signal(number, lambda *_: None)
+# Said in so many words: what a background job starts ignores both.
+for number in (signal.SIGINT, signal.SIGQUIT):
+    signal.signal(number, (lambda *_: None) if 'deaf' in sys.argv else signal.SIG_DFL)
 print(flush=True)
 # Not signal.pause(): a signal that comes just before it would be heard only at the next one.
 while True:
@@ -117,7 +117,7 @@ def test_a_healthy_server_is_asked_before_it_is_killed(server, start):
     postmaster = start("postgres", server.data_directory)
     lead(server, postmaster)
     stop(server)
-    # Python ends of SIGINT as PostgreSQL does: by itself.
+    # The stand-in ends of SIGINT as PostgreSQL does: by itself.
     assert postmaster.wait(0) != -signal.SIGKILL
 
 
