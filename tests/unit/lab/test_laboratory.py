@@ -103,3 +103,19 @@ def test_a_host_without_processes_is_off(lab):
     assert not container.is_on(lab, HOST)
     with pytest.raises(LaboratoryError, match="a-db1 is off"):
         container.leader(lab, HOST)
+
+
+@pytest.mark.parametrize("left", [False, True])
+def test_a_cable_that_goes_by_itself_meanwhile_is_no_failure(monkeypatch, left):
+    seen = iter([True, left])
+
+    def gone(_argv):
+        raise laboratory.LaboratoryError("Cannot find device")
+
+    monkeypatch.setattr(container, "has_cable", lambda _host: next(seen))
+    monkeypatch.setattr(container, "run", gone)
+    if left:
+        with pytest.raises(laboratory.LaboratoryError, match="Cannot find device"):
+            container.remove_cable(HOST)
+    else:
+        container.remove_cable(HOST)

@@ -132,6 +132,22 @@ def remove_groups(lab: Laboratory, host: Host | None = None) -> None:
 # -- power on; off is in bin/lab alone, so that a fence's probe costs milliseconds --
 
 
+def has_cable(host: Host) -> bool:
+    """Of this network namespace; /sys may still show those of another one."""
+    return any(line.strip().startswith(f"{host.port}:") for line in Path("/proc/net/dev").read_text().splitlines())
+
+
+def remove_cable(host: Host) -> None:
+    """The kernel takes its time over the cable of a host that was killed, and may be done with it at any moment."""
+    if not has_cable(host):
+        return
+    try:
+        run(["ip", "link", "delete", host.port])
+    except LaboratoryError:
+        if has_cable(host):
+            raise
+
+
 def power_on(lab: Laboratory, host: Host) -> None:
     """Start the host and return; `wait_until_reachable` tells when it answers."""
     # Fresh groups each time: a group made below one that was killed before is born dead on some kernels (seen on 6.18: its first process gets SIGKILL).
@@ -145,9 +161,7 @@ def power_on(lab: Laboratory, host: Host) -> None:
             (directory / "cgroup.procs").write_text("0")
         leave_callers_groups()
 
-    # Of this network namespace; /sys may still show those of another one.
-    if any(line.strip().startswith(f"{host.port}:") for line in Path("/proc/net/dev").read_text().splitlines()):
-        run(["ip", "link", "delete", host.port])  # the kernel takes its time over the cable of a host that was killed
+    remove_cable(host)
 
     argv = [
         "systemd-nspawn",
