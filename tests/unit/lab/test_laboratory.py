@@ -110,7 +110,8 @@ def test_a_cable_that_goes_by_itself_meanwhile_is_no_failure(monkeypatch, left):
     seen = iter([True, left])
 
     def gone(_argv):
-        raise laboratory.LaboratoryError("Cannot find device")
+        message = "Cannot find device"
+        raise laboratory.LaboratoryError(message)
 
     monkeypatch.setattr(container, "has_cable", lambda _host: next(seen))
     monkeypatch.setattr(container, "run", gone)
