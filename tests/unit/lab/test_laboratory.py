@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import subprocess
 
 import pytest
 from ansible_collections.relevo.lab.plugins.filter.hosts import hosts as hosts_filter
@@ -120,3 +121,11 @@ def test_a_cable_that_goes_by_itself_meanwhile_is_no_failure(monkeypatch, left):
             container.remove_cable(HOST)
     else:
         container.remove_cable(HOST)
+
+
+def test_a_command_that_ends_while_the_host_is_looked_for_is_passed_over(lab, monkeypatch):
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    monkeypatch.setattr(container, "processes_in", lambda _path: [ended.pid])
+    with pytest.raises(laboratory.LaboratoryError, match=f"{HOST.name} is off"):
+        container.leader(lab, HOST)

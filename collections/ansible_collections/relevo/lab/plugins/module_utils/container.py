@@ -77,7 +77,10 @@ def is_orphan(lab: Laboratory, host: Host) -> bool:
 def leader(lab: Laboratory, host: Host) -> int:
     """The host's own process 1, as this machine numbers it."""
     for pid in processes_in(group(lab, host) / "payload"):
-        status = Path(f"/proc/{pid}/status").read_text()
+        try:
+            status = Path(f"/proc/{pid}/status").read_text()
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # one of the host's short commands, which ended while we looked
         namespaced = next(line for line in status.splitlines() if line.startswith("NSpid:")).split()
         if namespaced[-1] == "1" and len(namespaced) > 2:
             return pid
