@@ -130,7 +130,7 @@ def lose(bench: Bench, transactions: int = 10) -> list[int]:
     return lost
 
 
-@pytest.mark.smoke
+@pytest.mark.full
 def test_lost_transactions_are_salvaged_and_sealed_before_the_rewind(bench):
     lost = lose(bench)
     run = bench.run("failback", **BACK)
