@@ -1,6 +1,6 @@
 """Measure backup, restore and verification beside plain pgBackRest, cp and sha256sum of the same bytes, on the same laboratory in one run.
 
-  .venv/bin/python bench/backups.py [--scale 40] [--rounds 3]
+  PYTHONPATH=.:collections .venv/bin/python bench/backups.py [--scale 40] [--rounds 3]
 
 The laboratory must be up and protected. Each round starts from the same snapshot, with a database of pgbench's at that scale (15 MB for each 1), and
 takes the others in turn, so that none has the warm caches for itself. Prints medians in seconds and their ratios as Markdown.
@@ -12,16 +12,11 @@ from __future__ import annotations
 import argparse
 import statistics
 import subprocess
-import sys
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "collections")]
-
-from tests.integration.conftest import Bench, Run, protect  # noqa: E402 - found on the path that is set above
+from tests.integration.conftest import Bench, Run, protect
 
 if TYPE_CHECKING:
     from collections.abc import Callable

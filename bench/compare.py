@@ -1,6 +1,6 @@
 """Measure the failover beside bench/failover.sh, an operator's own script, on the same laboratory in one run.
 
-  .venv/bin/python bench/compare.py [--rounds 5]
+  PYTHONPATH=.:collections .venv/bin/python bench/compare.py [--rounds 5]
 
 The laboratory must be up and protected. Each round starts from the same snapshot. Two clients watch from the witness: one commits every 5 ms
 on whichever database takes it, one asks the application for /health every 5 ms. Prints medians in seconds and their ratios as Markdown.
@@ -14,14 +14,9 @@ import os
 import shlex
 import statistics
 import subprocess
-import sys
 import time
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT), str(ROOT / "collections")]
-
-from tests.integration.conftest import DRILL, Bench, protect  # noqa: E402 - found on the path that is set above
+from tests.integration.conftest import DRILL, ROOT, Bench, protect
 
 # Longer than any command here, so that the first success on the new side is in it.
 WATCH_SECONDS = 28

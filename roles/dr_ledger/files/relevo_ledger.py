@@ -9,6 +9,7 @@ every endpoint is tried by a lane of its own, so that a hanging one does not del
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import http.client
 import json
@@ -222,7 +223,7 @@ class Sql:
     def write(self, reference: str) -> Answer:
         """Run the statement once."""
         connection = self._connect()
-        timer = threading.Timer(self._seconds, _cut, [connection])
+        timer = threading.Timer(self._seconds, self._cut, [connection])
         timer.daemon = True
         timer.start()
         try:
@@ -256,14 +257,10 @@ class Sql:
         self._connection.close()
         self._connection = None
 
-
-def _cut(connection: Any) -> None:
-    # A frozen server keeps the session alive and silent: only closing our own end wakes the waiting thread.
-    try:
-        with socket.socket(fileno=os.dup(connection.fileno())) as duplicate:
+    def _cut(self, connection: Any) -> None:
+        # A frozen server keeps the session alive and silent: only closing our own end wakes the waiting thread. It may be closed by now.
+        with contextlib.suppress(OSError, self._psycopg.Error), socket.socket(fileno=os.dup(connection.fileno())) as duplicate:
             duplicate.shutdown(socket.SHUT_RDWR)
-    except Exception:  # noqa: BLE001 - the connection may be closed by now, which is what we want
-        return
 
 
 def _sentence(error: BaseException) -> str:

@@ -164,8 +164,9 @@ def place_order() -> tuple[Response, int]:
     """Take the stock and write the order, or neither."""
     lines = _body().get("lines")
     try:
-        # Whatever is no list of lines is answered with 400 below.
-        wanted = sorted((int(line["product_id"]), int(line["quantity"])) for line in lines)  # type: ignore[union-attr]
+        wanted = sorted(
+            (int(line["product_id"]), int(line["quantity"])) for line in (lines if isinstance(lines, list) else [lines])
+        )
     except (TypeError, KeyError, ValueError):
         raise RefusedError(400, "lines must be a list of {product_id, quantity}") from None
     if not wanted or any(quantity < 1 for _, quantity in wanted):

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible import context
+from ansible.errors import AnsibleError
 from ansible.plugins.callback import CallbackBase
 from ansible.template import Templar
 from ansible.utils.vars import load_extra_vars
@@ -152,7 +153,8 @@ class CallbackModule(CallbackBase):
             variables = manager.get_vars(play=play, host=manager._inventory.get_hosts()[0])
             directory = Templar(loader=play._loader, variables=variables).template(variables.get("dr_secrets_directory"))
             recording.tell_secrets_directory(Path(run_directory), directory)
-        except Exception as error:  # noqa: BLE001 - a variable that cannot be rendered is reported by the task that needs it
+        except (AnsibleError, IndexError) as error:
+            # A variable that cannot be rendered is reported by the task that needs it; a play without hosts needs none.
             self._display.vv(f"Relevo does not know dr_secrets_directory: {error}")
         self._hidden = True
 
