@@ -33,6 +33,7 @@ commands = typer.Typer(no_args_is_help=True, help="Failover runbooks, and the re
 results = typer.Typer(no_args_is_help=True, help="The records of past runs.")
 commands.add_typer(results, name="results")
 
+_CAME_THROUGH = frozenset({Verdict.PASSED, Verdict.PARTIAL})
 _WIDE = 200  # where nobody sees a terminal, nothing is folded
 output = Console(width=None if sys.stdout.isatty() else _WIDE)
 errors = Console(stderr=True, width=None if sys.stderr.isatty() else _WIDE)
@@ -130,8 +131,7 @@ def run(
     """
     asked = _Asked(sources, approver, check=check, request=_request(notify_file, notify_when), as_json=as_json)
     records = _run_and_return(runbook, extra or [], asked)
-    good = {Verdict.PASSED, Verdict.PARTIAL}
-    missed = require_objectives and any(record.verdict in good and record.objectives_met is not True for record in records[:1])
+    missed = require_objectives and records[0].verdict in _CAME_THROUGH and records[0].objectives_met is not True
     return Exit.FAILED if missed else records[-1].verdict.exit
 
 
@@ -169,10 +169,10 @@ def _run_and_return(runbook: str, extra: list[str], asked: _Asked) -> list[Recor
     """The run, and with dr_after=return those that bring the service home; it ends with the first that does not pass."""
     after, pairs = drill.split(extra)
     records = [_run_one(runbook, pairs, asked, after)]
-    if after == drill.RETURN and records[0].verdict in {Verdict.PASSED, Verdict.PARTIAL}:
+    if after == drill.RETURN and records[0].verdict in _CAME_THROUGH:
         for step in drill.way_home(records[0]):
             records.append(_run_one(step.runbook, [f"{name}={value}" for name, value in step.inputs.items()], asked))
-            if records[-1].verdict not in {Verdict.PASSED, Verdict.PARTIAL}:
+            if records[-1].verdict not in _CAME_THROUGH:
                 _complain(
                     f"The service did not come home: {step.runbook} is {records[-1].verdict}. Next: relevo status, then start it again."
                 )

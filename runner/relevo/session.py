@@ -69,7 +69,7 @@ def conduct(session: Session, progress: Progress) -> closing.Finished:
         session.environment,
     )
     refusal = refusal or _ask_to_notify(session, recorder)
-    ending = Ending(refusal=refusal, started=False) if refusal else _run(session, recorder, inputs, progress)
+    ending = Ending(refusal=refusal, started=False) if refusal else _run(session, recorder, inputs, cluster, progress)
     finished = recorder.close(ending)
     if finished is None:
         message = f"{session.playbook.name} is no runbook: it has no opening task, so nothing was recorded."
@@ -128,7 +128,7 @@ def _confirm(session: Session, inputs: request.Inputs, cluster: str | None) -> r
     return inputs.joined("dr_confirm", words)
 
 
-def _run(session: Session, recorder: recording.Recorder, inputs: request.Inputs, progress: Progress) -> Ending:
+def _run(session: Session, recorder: recording.Recorder, inputs: request.Inputs, cluster: str | None, progress: Progress) -> Ending:
     job = execute.Job(
         playbook=session.playbook,
         project=session.project,
@@ -139,7 +139,7 @@ def _run(session: Session, recorder: recording.Recorder, inputs: request.Inputs,
         check_mode=session.check_mode,
     )
 
-    told = _herald(session, recorder, inputs)
+    told = _herald(session, recorder, inputs, cluster)
 
     def take(raw: Mapping[str, object]) -> None:
         event = recorder.take(raw)
@@ -163,14 +163,15 @@ def _run(session: Session, recorder: recording.Recorder, inputs: request.Inputs,
     return Ending(started=started, reason=reason)
 
 
-def _herald(session: Session, recorder: recording.Recorder, inputs: request.Inputs) -> herald.Herald:
+def _herald(session: Session, recorder: recording.Recorder, inputs: request.Inputs, cluster: str | None) -> herald.Herald:
     """Who hears of this run while it goes on: nobody, unless it changes production."""
-    heard = session.notify is not None and session.runbook in request.CONFIRMED
     about = herald.About(
         run_id=recorder.directory.name,
         runbook=session.runbook,
-        cluster=_cluster(session) if heard else None,
+        cluster=cluster,
         operator=identity.operator(session.environment),
         inputs=inputs.shown(),
     )
-    return herald.Herald(about, targets.read(Path(session.notify.file)) if heard and session.notify else [])
+    if session.notify is None or session.runbook not in request.CONFIRMED:
+        return herald.Herald(about, [])
+    return herald.Herald(about, targets.read(Path(session.notify.file)))

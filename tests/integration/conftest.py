@@ -140,15 +140,15 @@ class Bench:
     def run(self, runbook: str, *options: str, **variables: str) -> Run:
         return self.finish(self.start(runbook, *options, **variables))
 
-    def relevo(self, *words: str) -> subprocess.CompletedProcess[str]:
+    def relevo(self, *words: str, seconds: float = 300, **environment: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [BIN / "relevo", *words],
             capture_output=True,
             text=True,
             check=False,
             cwd=ROOT,
-            env=self.environment,
-            timeout=300,
+            env={**self.environment, **environment},
+            timeout=seconds,
             stdin=subprocess.DEVNULL,
         )
 

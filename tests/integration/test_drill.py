@@ -3,27 +3,17 @@
 from __future__ import annotations
 
 import json
-import re
-import subprocess
 from pathlib import Path
 
-from .conftest import BIN, DRILL, INVENTORY, ROOT, Bench
+from .conftest import DRILL, INVENTORY, Bench
 from .mailbox import Mailbox
 from .test_failback import moment_of
+from .test_restore import leaked
 
 
 def drill(bench: Bench, *words: str) -> tuple[int, str, str]:
-    command = [BIN / "relevo", "drill", "-i", str(INVENTORY), *words]
-    done = subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        check=False,
-        cwd=ROOT,
-        env={**bench.environment, "SSL_CERT_FILE": str(bench.lab.state / "tls/ca.pem")},
-        timeout=1200,
-        stdin=subprocess.DEVNULL,
-    )
+    authority = str(bench.lab.state / "tls/ca.pem")
+    done = bench.relevo("drill", "-i", str(INVENTORY), *words, seconds=1200, SSL_CERT_FILE=authority)
     return done.returncode, done.stdout, done.stderr
 
 
@@ -31,16 +21,10 @@ def timelines(bench: Bench) -> str:
     return bench.sql("a-db1", "select timeline_id from pg_control_checkpoint()")
 
 
-def leaked(bench: Bench) -> int:
-    found = re.match(r"(\d+) packets leaked", bench.verb("leaked", "b-scratch"))
-    assert found
-    return int(found[1])
-
-
 def test_a_rehearsal_measures_a_recovery_and_touches_nothing(healthy: Bench):
     # Work behind the backup, all of it archived.
     moment_of(healthy, "a-db1")
-    before, packets, timeline = healthy.digest(), leaked(healthy), timelines(healthy)
+    before, packets, timeline = healthy.digest(), leaked(healthy)[0], timelines(healthy)
     acknowledged = healthy.acknowledged()
     code, output, errors = drill(healthy, "--json")
     assert code == 0, errors[-3000:]
@@ -59,7 +43,7 @@ def test_a_rehearsal_measures_a_recovery_and_touches_nothing(healthy: Bench):
     assert {host: digest for host, digest in after.items() if "scratch" not in host} == {
         host: digest for host, digest in before.items() if "scratch" not in host
     }
-    assert (leaked(healthy), timelines(healthy)) == (packets, timeline)
+    assert (leaked(healthy)[0], timelines(healthy)) == (packets, timeline)
     assert healthy.acknowledged() > acknowledged
     assert healthy.inside("b-scratch", "sh", "-c", "ls -A /var/lib/postgresql/relevo-restore 2>/dev/null || true") == ""
 

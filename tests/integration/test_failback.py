@@ -13,6 +13,7 @@ import pytest
 
 from .conftest import DRILL, Bench, Run
 from .test_failover import load
+from .test_restore import archived
 from .test_switchover import assert_passed, assert_serves, to, unchanged, when
 
 PHASES = {"PREFLIGHT", "LOCK", "FENCE", "SALVAGE", "REBUILD", "FOLLOW"}
@@ -67,10 +68,7 @@ def moment_of(bench: Bench, primary: str) -> str:
     at = bench.sql(primary, """select to_char(clock_timestamp() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')""")
     time.sleep(1.1)
     load(bench, 20)
-    segment = bench.sql(primary, "select pg_walfile_name(pg_current_wal_insert_lsn())")
-    bench.sql(primary, "select pg_switch_wal()")
-    archived = "select coalesce(max(last_archived_wal), '') from pg_stat_archiver where last_archived_wal !~ 'backup|history'"
-    bench.wait(f"{segment} is archived", lambda: bench.sql(primary, archived) >= segment)
+    archived(bench, primary)
     return at
 
 

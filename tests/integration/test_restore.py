@@ -40,12 +40,12 @@ class Between:
     point: str
 
 
-def archived(bench: Bench) -> None:
+def archived(bench: Bench, primary: str = "a-db1") -> None:
     """Until everything that was written so far is in the archive."""
-    segment = bench.sql("a-db1", "select pg_walfile_name(pg_current_wal_insert_lsn())")
-    bench.sql("a-db1", "select pg_switch_wal()")
-    done = "select coalesce(max(last_archived_wal), '') from pg_stat_archiver where last_archived_wal !~ 'backup'"
-    bench.wait(f"{segment} is archived", lambda: bench.sql("a-db1", done) >= segment)
+    segment = bench.sql(primary, "select pg_walfile_name(pg_current_wal_insert_lsn())")
+    bench.sql(primary, "select pg_switch_wal()")
+    done = "select coalesce(max(last_archived_wal), '') from pg_stat_archiver where last_archived_wal !~ 'backup|history'"
+    bench.wait(f"{segment} is archived", lambda: bench.sql(primary, done) >= segment)
 
 
 def enter(bench: Bench, reference: str) -> None:

@@ -141,7 +141,7 @@ FAST = [
     Protection(
         "a forged signature",
         f"{DR}/module_utils/promotion_token.py",
-        "    if done.returncode != 0:\n        raise TokenError(\"the token's signature",
+        "    if not holds:\n        raise TokenError(\"the token's signature",
         "    if False:\n        raise TokenError(\"the token's signature",
         "tests/unit/dr/test_promotion_token.py",
     ),
@@ -694,8 +694,8 @@ FAST = [
     Protection(
         "an approval that nobody signed",
         f"{DR}/plugin_utils/approvals.py",
-        "return statement if done.returncode == 0 else None",
-        "return statement",
+        "return statement if verifies(",
+        "return statement if True or verifies(",
         "tests/unit/dr/test_approval.py",
     ),
     Protection(

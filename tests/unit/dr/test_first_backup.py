@@ -8,7 +8,7 @@ from collections import defaultdict
 import pytest
 from ansible_collections.relevo.dr.plugins.module_utils import standby_steps
 from ansible_collections.relevo.dr.plugins.module_utils.standby_steps import BuildError, Steps
-from ansible_collections.relevo.dr.plugins.modules import pgbackrest_backup
+from ansible_collections.relevo.dr.plugins.modules import pgbackrest_backup, standby_build
 
 BACKUP = {"label": "20261127-101343F", "database": {"id": 1, "repo-key": 1}, "archive": {"start": "000000010000000000000004"}}
 INFO = {"archive": [{"id": "17-1", "database": {"id": 1, "repo-key": 1}}], "backup": [BACKUP]}
@@ -77,7 +77,7 @@ def test_a_standby_whose_wal_is_nowhere_any_more_is_given_up_and_restored_anew(m
     monkeypatch.setattr(steps, "mark", lambda **mark: done.append(mark))
     monkeypatch.setattr(steps, "_log", lambda: "FATAL: requested WAL segment 000000010000000000000005 has already been removed")
     with pytest.raises(BuildError, match=r"replayed up to 0/5000000.*does not lead to the present"):
-        steps.wait()
+        standby_build.take(steps, ("wait",), prepare_only=False)
     assert done == [{"restored": False}, ["systemctl", "stop"]]
 
 

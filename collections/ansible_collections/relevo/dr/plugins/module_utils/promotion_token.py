@@ -11,6 +11,8 @@ import tempfile
 from dataclasses import asdict, dataclass
 from typing import Any, Optional
 
+from ansible_collections.relevo.dr.plugins.module_utils.ssh_signature import verifies
+
 NAMESPACE = "relevo-token"
 PRINCIPAL = "relevo-controller"
 FENCING_CLASSES = ("stopped", "powered_off", "isolated")
@@ -74,17 +76,10 @@ def verify_signature(text: str, signature: str, allowed_signers: str) -> None:
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as target:
             target.write(signature)
-        done = subprocess.run(
-            ["ssh-keygen", "-Y", "verify", "-f", allowed_signers, "-I", PRINCIPAL, "-n", NAMESPACE, "-s", path],
-            input=text,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=10,
-        )
+        holds = verifies(text, path, allowed_signers, PRINCIPAL, NAMESPACE)
     finally:
         os.unlink(path)
-    if done.returncode != 0:
+    if not holds:
         raise TokenError("the token's signature is not of a controller in %s" % allowed_signers)
 
 

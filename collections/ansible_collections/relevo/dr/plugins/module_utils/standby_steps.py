@@ -60,6 +60,10 @@ class BuildError(Exception):
     """A step failed; the message is a sentence."""
 
 
+class WalGone(BuildError):
+    """What the standby waits for is nowhere any more."""
+
+
 class Steps:
     """parameters: those of the module standby_build."""
 
@@ -156,19 +160,17 @@ class Steps:
                 if position["streaming"] or position["replay_lsn"] != stands:
                     stands, since = position["replay_lsn"], time.monotonic()
                 elif time.monotonic() - since > _STANDS_SECONDS and _GONE.search(self._log()):
-                    raise self._no_way_on(position["replay_lsn"])
+                    raise WalGone(
+                        "it has replayed up to %s, the primary has removed the WAL after that, and no repository holds it: the newest backup does not lead"
+                        " to the present" % position["replay_lsn"]
+                    )
             time.sleep(0.5)
         raise BuildError("%s after %d s; its log ends with: %s" % (seen, self._p["catchup_timeout"], self._log()))
 
-    def _no_way_on(self, replay_lsn: str) -> BuildError:
+    def give_up(self) -> None:
         """Waiting brings nothing back: the next run restores anew, from a backup that is taken meanwhile."""
-        if self._p.get("run_id"):
-            self.mark(restored=False)
+        self.mark(restored=False)
         _run(["systemctl", "stop", "--", self._p["unit"]], 120)
-        return BuildError(
-            "it has replayed up to %s, the primary has removed the WAL after that, and no repository holds it: the newest backup does not lead to the present"
-            % replay_lsn
-        )
 
     def proof(self, timeline: int) -> dict[str, Any]:
         """What is seen of a standby that streams: timeline and position, and when, by the primary's clock. BuildError when it is another timeline."""

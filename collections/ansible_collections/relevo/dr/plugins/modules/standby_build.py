@@ -70,7 +70,7 @@ from ansible_collections.relevo.dr.plugins.module_utils.pgbackrest import Pgback
 from ansible_collections.relevo.dr.plugins.module_utils.postgresql import PostgresqlError
 from ansible_collections.relevo.dr.plugins.module_utils.refusal import Refusal, sentence
 from ansible_collections.relevo.dr.plugins.module_utils.standby_build import CLEAN, CONTINUE, CREATE, RESTORE, START, WAIT
-from ansible_collections.relevo.dr.plugins.module_utils.standby_steps import OF_A_SERVER, BuildError, Steps
+from ansible_collections.relevo.dr.plugins.module_utils.standby_steps import OF_A_SERVER, BuildError, Steps, WalGone
 
 
 def main() -> None:
@@ -128,7 +128,11 @@ def take(steps: Steps, names: tuple[str, ...], *, prepare_only: bool) -> None:
     if START in names:
         steps.start()
     if WAIT in names:
-        steps.wait()
+        try:
+            steps.wait()
+        except WalGone:
+            steps.give_up()
+            raise
     steps.done()
 
 

@@ -6,12 +6,12 @@ from __future__ import annotations
 
 import glob
 import os
-import subprocess
 import tempfile
 from collections.abc import Sequence
 from typing import Optional
 
 from ansible_collections.relevo.dr.plugins.module_utils.approval import NAMESPACE, Approver, Statement, read_statement
+from ansible_collections.relevo.dr.plugins.module_utils.ssh_signature import verifies
 from ansible_collections.relevo.dr.plugins.plugin_utils.control import Control
 
 # More than anybody needs; a directory that others may write to must not keep a run busy.
@@ -44,12 +44,4 @@ def _signed(path: str, approvers: Sequence[Approver]) -> Optional[Statement]:
     with tempfile.NamedTemporaryFile("w", encoding="utf-8") as allowed:
         allowed.write('approver namespaces="%s" %s\n' % (NAMESPACE, approver.key))
         allowed.flush()
-        done = subprocess.run(
-            ["ssh-keygen", "-Y", "verify", "-q", "-f", allowed.name, "-I", "approver", "-n", NAMESPACE, "-s", path + ".sig"],
-            input=text,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=10,
-        )
-    return statement if done.returncode == 0 else None
+        return statement if verifies(text, path + ".sig", allowed.name, "approver", NAMESPACE) else None
