@@ -1,6 +1,6 @@
 """Measure the failover beside bench/failover.sh, an operator's own script, on the same laboratory in one run.
 
-  PYTHONPATH=.:collections .venv/bin/python bench/compare.py [--rounds 5]
+  PYTHONPATH=.:collections .venv/bin/python bench/compare.py [--rounds 5] [--cases planned crash]
 
 The laboratory must be up and protected. Each round starts from the same snapshot. Two clients watch from the witness: one commits every 5 ms
 on whichever database takes it, one asks the application for /health every 5 ms. Prints medians in seconds and their ratios as Markdown.
@@ -79,7 +79,7 @@ def baseline(bench: Bench, mode: str) -> list[str]:
         PGBIN=f"/usr/lib/postgresql/{version}/bin",
         PGDATA=f"/var/lib/postgresql/{version}/main",
         ENVFILE="/etc/minimarket/app.env",
-        DEAD_CMD=f"sh -c {shlex.quote(f'test $({ROOT}/bin/lab power-status a-db1) = off')}",
+        DEAD_CMD=f"{ROOT}/bench/is_off.sh a-db1",
         HEALTH=f"http://{lab.host('a-app1').address}:8080/health",
         PROBE_SQL="select pg_logical_emit_message(true, 'bench', 'x')",
     )
@@ -111,7 +111,14 @@ def one_round(bench: Bench, mode: str, who: str) -> dict[str, float]:
         bench.verb("power-off", "a-db1")
     began = time.monotonic()
     done = subprocess.run(
-        command, cwd=ROOT, env=bench.environment | os.environ, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        command,
+        cwd=ROOT,
+        env=bench.environment | os.environ,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
     )
     seconds = time.monotonic() - began
     if done.returncode != 0:
@@ -125,11 +132,16 @@ def one_round(bench: Bench, mode: str, who: str) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--cases", nargs="+", choices=("planned", "crash"), default=("planned", "crash"))
+    given = parser.parse_args()
     bench = protect()
     print("| case | measure | bash, s | Relevo, s | ratio |\n|---|---|---|---|---|")
-    for mode in ("planned", "crash"):
-        found = {who: [one_round(bench, mode, who) for _ in range(rounds)] for who in ("bash", "relevo")}
+    for mode in given.cases:
+        found: dict[str, list[dict[str, float]]] = {"bash": [], "relevo": []}
+        # In turn: the machine's own pace changes from minute to minute.
+        for _ in range(given.rounds):
+            for who, rounds in found.items():
+                rounds.append(one_round(bench, mode, who))
         for measure in ("db", "app", "command"):
             bash, relevo = (statistics.median(each[measure] for each in found[who]) for who in ("bash", "relevo"))
             print(f"| {mode} | {measure} | {bash:.2f} | {relevo:.2f} | {relevo / bash:.1f} |", flush=True)

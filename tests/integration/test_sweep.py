@@ -1,0 +1,211 @@
+"""A run that is ended anywhere, by SIGKILL or by Ctrl-C, is followed by one that finishes it: at each task that changes something, and at seeded moments.
+
+A moment that this code has passed is not tried again on the same laboratory, so that a sweep goes on where it was ended.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from .conftest import DRILL, SNAPSHOT, Bench, Run
+from .test_failback import BACK, SALVAGE, lose, sealed_references
+from .test_failover import load
+from .test_kill_sweep import CLEAN, state
+from .test_switchover import assert_serves, to, unchanged
+
+pytestmark = pytest.mark.full
+
+SEED = 20261127
+LOST = "lost"
+
+VARIABLES = {"failover": DRILL, "switchover": to("b"), "failback": BACK}
+_LOCK, _PACE, _QUIET = "Take this host's part of the lock", "Choose the fast pace", "Go back to the quiet pace"
+_HANDOVER, _FIRST_BACKUP = "Quiesce, fence, drain, promote and cut over", "Prove the archive and start the first backup"
+_SLOT, _FOLLOW, _NO_SLOT = "Keep WAL on the primary", "Follow, and lift the fence", "Keep no WAL for anybody"
+# Every task that changes a host; a clean run shows whether one is missing here.
+TASKS = {
+    "failover": (_LOCK, _PACE, _HANDOVER, _FIRST_BACKUP, _QUIET, "Give the lock back"),
+    "switchover": (_LOCK, _PACE, _HANDOVER, _FIRST_BACKUP, _SLOT, _FOLLOW, _NO_SLOT, _QUIET, "Give the lock back"),
+    "failback": (
+        _LOCK,
+        "Keep it for the salvage",
+        "Stop for good, and seal",
+        "Rewind, restore or copy",
+        _SLOT,
+        _FOLLOW,
+        _NO_SLOT,
+        "Give the lock back",
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Moment:
+    """task: when it begins, else when the given share of a clean run's events has come; delay_seconds after that."""
+
+    runbook: str
+    task: str
+    share: float
+    delay_seconds: float
+    signal: signal.Signals
+
+    def __str__(self) -> str:
+        where = self.task.replace(" ", "-") or f"{self.share:.2f}"
+        return f"{self.runbook}-{where}-{self.delay_seconds:.1f}s-{self.signal.name}"
+
+
+def at_tasks() -> Iterator[Moment]:
+    for runbook, tasks in TASKS.items():
+        for task in tasks:
+            for number in (signal.SIGKILL, signal.SIGINT):
+                yield Moment(runbook, task, 0, 0.3 if number == signal.SIGKILL else 0.1, number)
+
+
+def drawn(what: str) -> float:
+    """From 0 to 1, the same every time."""
+    return int.from_bytes(hashlib.sha256(f"{SEED} {what}".encode()).digest()[:4], "big") / 2**32
+
+
+def at_random(count: int) -> Iterator[Moment]:
+    for index in range(count):
+        number = signal.SIGKILL if drawn(f"signal {index}") < 0.5 else signal.SIGINT
+        yield Moment(sorted(TASKS)[index % 3], "", 0.1 + 0.75 * drawn(f"share {index}"), drawn(f"delay {index}"), number)
+
+
+def journal(bench: Bench, run_id: str) -> list[dict[str, object]]:
+    path = bench.store / "runs" / run_id / "journal.jsonl"
+    lines = path.read_text().splitlines() if path.exists() else []
+    return [json.loads(line) for line in lines if line.endswith("}")]
+
+
+def begun(event: dict[str, object], task: str) -> bool:
+    return event["event"] == "playbook_on_task_start" and task in str(event["task"])
+
+
+@pytest.fixture(scope="session")
+def lost(protected: Bench) -> list[int]:
+    """The numbers that only the old primary has; kept as a snapshot beside the protected one, as long as the code is the same."""
+    kept, mark = protected.lab.state / "snapshots" / LOST, (protected.lab.state / "snapshots" / SNAPSHOT / LOST)
+    if not (kept.exists() and mark.exists()):
+        protected.verb("reset", SNAPSHOT)
+        protected.wait_until_serving()
+        numbers = lose(protected)
+        protected.verb("snapshot", LOST)
+        mark.write_text(json.dumps(numbers))
+    found: list[int] = json.loads(mark.read_text())
+    return found
+
+
+@pytest.fixture(scope="session")
+def swept(protected: Bench) -> Path:
+    """The moments that this code has passed; gone with the snapshot of a protected cluster when the code is another."""
+    return protected.lab.state / "snapshots" / SNAPSHOT / "swept"
+
+
+def begin(bench: Bench, runbook: str) -> None:
+    """Where the runbook starts from, under load."""
+    bench.verb("reset", LOST if runbook == "failback" else SNAPSHOT)
+    if runbook == "failback":
+        bench.wait("b-db1 serves", lambda: bench.health("b-app1").get("in_recovery") is False)
+    else:
+        bench.wait_until_serving()
+    load(bench, 20)
+
+
+@pytest.fixture(scope="session")
+def clean(protected: Bench) -> dict[str, int]:
+    """How many events a clean run of each runbook has. Raises when it changes something in a task that is not swept."""
+    events = {}
+    for runbook, variables in VARIABLES.items():
+        begin(protected, runbook)
+        run = protected.run(runbook, **variables)
+        assert_ended(protected, runbook, run)
+        seen = journal(protected, run.record["run_id"])
+        changed = {str(event["task"]) for event in seen if event.get("changed")}
+        missing = {task for task in changed if not any(known in task for known in TASKS[runbook])}
+        assert not missing, f"{runbook} changes something in {missing}: sweep it too"
+        events[runbook] = len(seen)
+    return events
+
+
+def assert_ended(bench: Bench, runbook: str, run: Run) -> None:
+    """What a clean run leaves."""
+    assert run.code == 0, run.output[-4000:]
+    assert run.record["verdict"] == "passed", run.record["verdict_reasons"]
+    if runbook == "failover":
+        found = state(bench)
+        assert found.pop("signal")
+        assert found == CLEAN
+    else:
+        assert_serves(bench, "b")
+    if runbook != "failback":
+        assert run.record["measures"]["ledger"]["lost"] == 0
+
+
+def writable_in_turn(bench: Bench, since: str) -> list[str]:
+    """The hosts that accepted a write, as each observer saw them one after the other: a host that comes twice was writable beside another."""
+    turns = []
+    for observer in ("wit1", "b-app1"):
+        path = bench.lab.root(bench.lab.host(observer)) / "var/lib/relevo-ledger/observer.jsonl"
+        entries = [json.loads(line) for line in path.read_text().splitlines() if '"accepted"' in line and line.endswith("}")]
+        accepted = [entry["address"] for entry in sorted(entries, key=lambda entry: entry["mono"]) if entry["at"] >= since]
+        turns.append([host for index, host in enumerate(accepted) if index == 0 or accepted[index - 1] != host])
+    assert all(len(set(seen)) == len(seen) for seen in turns), turns
+    return max(turns, key=len)
+
+
+@pytest.mark.parametrize("moment", [*at_tasks(), *at_random(30)], ids=str)
+def test_a_run_that_is_ended_anywhere_is_finished_by_the_next_one(protected, lost, swept, clean, moment):
+    if swept.exists() and str(moment) in swept.read_text().splitlines():
+        pytest.skip("passed already on this laboratory, with this code")
+    bench, runbook = protected, moment.runbook
+    begin(bench, runbook)
+    before = set((bench.store / "runs").glob("*"))
+    process = bench.start(runbook, **VARIABLES[runbook])
+    bench.wait("the run has begun", lambda: bool(set((bench.store / "runs").glob(f"*-{runbook}-*")) - before), 30)
+    ended = (set((bench.store / "runs").glob(f"*-{runbook}-*")) - before).pop().name
+
+    def has_come() -> bool:
+        seen = journal(bench, ended)
+        return any(begun(event, moment.task) for event in seen) if moment.task else len(seen) >= moment.share * clean[runbook]
+
+    limit = time.monotonic() + 180
+    while not has_come():
+        assert process.poll() is None, "the run ended before the moment came"
+        assert time.monotonic() < limit, "the moment never came"
+        time.sleep(0.01)
+    time.sleep(moment.delay_seconds)
+    assert process.poll() is None, "the run ended before the moment came"
+    os.killpg(process.pid, moment.signal)
+    process.communicate(timeout=120)
+    assert not (bench.writable("a-db1") and bench.writable("b-db1"))
+    dead = bench.record(ended)
+    assert dead["verdict"] == "interrupted", dead["verdict_reasons"]
+
+    run = bench.run(runbook, **VARIABLES[runbook])
+    if run.code != 0 and runbook == "switchover":
+        # Before the promotion a planned run goes back; the next one goes through.
+        assert "the old side serves again" in run.output, run.output[-4000:]
+        run = bench.run(runbook, **VARIABLES[runbook])
+    assert_ended(bench, runbook, run)
+    again = bench.run(runbook, **VARIABLES[runbook])
+    assert "nothing to do" in again.output, again.output[-3000:]
+    assert unchanged(again)
+    assert writable_in_turn(bench, dead["opened_at"])[-1] == "b-db1"
+    verified = bench.relevo("results", "verify", ended)
+    assert verified.returncode == 0, verified.stdout + verified.stderr
+    if runbook == "failback":
+        directories = bench.inside("a-db1", "sh", "-c", f"ls -d {SALVAGE}/*").split()
+        sealed = {int(each.rpartition("-")[2]) for directory in directories for each in sealed_references(bench, directory)}
+        assert set(lost) <= sealed
+    with swept.open("a") as target:
+        target.write(f"{moment}\n")
