@@ -93,9 +93,9 @@ class Steps:
             fence=host_files.read_fence(),
         )
 
-    def mark(self, *, restored: bool) -> None:
+    def mark(self, *, restored: bool, **more: str) -> None:
         """Say on this host what is being built, so that a later run knows its own leftovers."""
-        mark = {"run_id": self._p["run_id"], "data_directory": self._data, "at": clock.utc_now(), "restored": restored}
+        mark = {"run_id": self._p["run_id"], "data_directory": self._data, "at": clock.utc_now(), "restored": restored, **more}
         host_files.write_atomically(MARK, json.dumps(mark))
 
     def create(self) -> None:

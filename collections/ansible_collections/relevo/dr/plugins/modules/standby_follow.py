@@ -63,12 +63,12 @@ import subprocess
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.relevo.dr.plugins.module_utils import follow_plan, host_files, server_start, server_stop
+from ansible_collections.relevo.dr.plugins.module_utils import follow_plan, host_files, rebuild_plan, server_start, server_stop
 from ansible_collections.relevo.dr.plugins.module_utils.milestone import Milestone
 from ansible_collections.relevo.dr.plugins.module_utils.postgresql import PostgresqlError, controldata
 from ansible_collections.relevo.dr.plugins.module_utils.refusal import Refusal
 from ansible_collections.relevo.dr.plugins.module_utils.server_start import StartError
-from ansible_collections.relevo.dr.plugins.module_utils.standby_steps import OF_A_SERVER, BuildError, Steps
+from ansible_collections.relevo.dr.plugins.module_utils.standby_steps import OF_A_SERVER, BuildError, Steps, WalGone
 
 
 def observe(p: dict[str, Any], server: server_stop.Server, steps: Steps) -> follow_plan.Follower:
@@ -91,13 +91,28 @@ def observe(p: dict[str, Any], server: server_stop.Server, steps: Steps) -> foll
     )
 
 
+def catch_up(server: server_stop.Server, steps: Steps) -> None:
+    """Raises BuildError; where what is missing is nowhere any more, these data are marked, so that no run starts them again."""
+    try:
+        steps.wait()
+    except WalGone as gone:
+        if host_files.read_fence() is None:
+            raise
+        server_start.stop_aside(server, 60)
+        steps.mark(restored=False, method=rebuild_plan.REWIND)
+        raise BuildError(
+            "%s. It is stopped and fenced. Next: start playbooks/failback.yml with -e dr_failback_method=full, which copies the primary and needs no archive"
+            % gone
+        ) from None
+
+
 def take(p: dict[str, Any], server: server_stop.Server, steps: Steps, names: tuple[str, ...]) -> dict[str, Any]:
     proof: dict[str, Any] = {}
     for name in names:
         if name == follow_plan.START_ASIDE:
             server_start.start_aside(server, p["config_directory"])
         elif name == follow_plan.PROVE:
-            steps.wait()
+            catch_up(server, steps)
             proof = steps.proof(p["timeline"])
         elif name == follow_plan.STOP:
             server_start.stop_aside(server, 60)
