@@ -1,4 +1,6 @@
-"""A run that is ended anywhere, by SIGKILL or by Ctrl-C, is followed by one that finishes it: at each task that changes something, and at seeded moments.
+"""A run that is ended anywhere is followed by one that finishes it.
+
+By SIGKILL or by Ctrl-C, at each task that changes something and at seeded moments; and by the loss of any host that plays a part in it.
 
 A moment that this code has passed is not tried again on the same laboratory, so that a sweep goes on where it was ended.
 """
@@ -9,6 +11,7 @@ import hashlib
 import json
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from .conftest import DRILL, SNAPSHOT, Bench, Run
-from .test_failback import BACK, SALVAGE, lose, sealed_references
+from .test_failback import BACK, SALVAGE, lose, power_on, sealed_references
 from .test_failover import load
 from .test_kill_sweep import CLEAN, state
 from .test_switchover import assert_serves, to, unchanged
@@ -46,28 +49,36 @@ TASKS = {
         "Give the lock back",
     ),
 }
+SIGNALS = ("SIGKILL", "SIGINT")
+# Of each runbook the hosts that play a part in it.
+LOSES = {
+    "failover": ("a-db1", "b-db1", "b-app1", "wit1"),
+    "switchover": ("a-db1", "b-db1", "a-app1", "b-app1", "wit1"),
+    "failback": ("a-db1", "b-db1"),
+}
 
 
 @dataclass(frozen=True)
 class Moment:
-    """task: when it begins, else when the given share of a clean run's events has come; delay_seconds after that."""
+    """task: when it begins, else when the given share of a clean run's events has come; delay_seconds after that a signal comes, or a host is lost."""
 
     runbook: str
     task: str
     share: float
     delay_seconds: float
-    signal: signal.Signals
+    signal: str = ""
+    lost_host: str = ""
 
     def __str__(self) -> str:
         where = self.task.replace(" ", "-") or f"{self.share:.2f}"
-        return f"{self.runbook}-{where}-{self.delay_seconds:.1f}s-{self.signal.name}"
+        return f"{self.runbook}-{where}-{self.delay_seconds:.1f}s-{self.signal or self.lost_host}"
 
 
 def at_tasks() -> Iterator[Moment]:
     for runbook, tasks in TASKS.items():
         for task in tasks:
-            for number in (signal.SIGKILL, signal.SIGINT):
-                yield Moment(runbook, task, 0, 0.3 if number == signal.SIGKILL else 0.1, number)
+            for name in SIGNALS:
+                yield Moment(runbook, task, 0, 0.3 if name == "SIGKILL" else 0.1, name)
 
 
 def drawn(what: str) -> float:
@@ -77,8 +88,16 @@ def drawn(what: str) -> float:
 
 def at_random(count: int) -> Iterator[Moment]:
     for index in range(count):
-        number = signal.SIGKILL if drawn(f"signal {index}") < 0.5 else signal.SIGINT
-        yield Moment(sorted(TASKS)[index % 3], "", 0.1 + 0.75 * drawn(f"share {index}"), drawn(f"delay {index}"), number)
+        name = SIGNALS[int(2 * drawn(f"signal {index}"))]
+        yield Moment(sorted(TASKS)[index % 3], "", 0.1 + 0.75 * drawn(f"share {index}"), drawn(f"delay {index}"), name)
+
+
+def without_a_host() -> Iterator[Moment]:
+    for runbook, hosts in LOSES.items():
+        for host in hosts:
+            for part in (0, 1):
+                share = 0.25 + 0.3 * (part + drawn(f"{runbook} {host} {part}"))
+                yield Moment(runbook, "", share, 0.1, lost_host=host)
 
 
 def journal(bench: Bench, run_id: str) -> list[dict[str, object]]:
@@ -163,7 +182,32 @@ def writable_in_turn(bench: Bench, since: str) -> list[str]:
     return max(turns, key=len)
 
 
-@pytest.mark.parametrize("moment", [*at_tasks(), *at_random(30)], ids=str)
+def wait_for(bench: Bench, ended: str, process: subprocess.Popen[str], moment: Moment, events: int) -> None:
+    """Until the moment has come. Fails when the run is over before it."""
+
+    def has_come() -> bool:
+        seen = journal(bench, ended)
+        return any(begun(event, moment.task) for event in seen) if moment.task else len(seen) >= moment.share * events
+
+    limit = time.monotonic() + 180
+    while not has_come():
+        assert process.poll() is None, "the run ended before the moment came"
+        assert time.monotonic() < limit, "the moment never came"
+        time.sleep(0.01)
+    time.sleep(moment.delay_seconds)
+    assert process.poll() is None, "the run ended before the moment came"
+
+
+def blow(bench: Bench, process: subprocess.Popen[str], moment: Moment) -> None:
+    """End the controller, or take a host away and let the run come to its own end."""
+    if moment.lost_host:
+        bench.verb("power-off", moment.lost_host)
+    else:
+        os.killpg(process.pid, signal.Signals[moment.signal])
+    process.communicate(timeout=300)
+
+
+@pytest.mark.parametrize("moment", [*at_tasks(), *at_random(30), *without_a_host()], ids=str)
 def test_a_run_that_is_ended_anywhere_is_finished_by_the_next_one(protected, lost, swept, clean, moment):
     if swept.exists() and str(moment) in swept.read_text().splitlines():
         pytest.skip("passed already on this laboratory, with this code")
@@ -173,30 +217,32 @@ def test_a_run_that_is_ended_anywhere_is_finished_by_the_next_one(protected, los
     process = bench.start(runbook, **VARIABLES[runbook])
     bench.wait("the run has begun", lambda: bool(set((bench.store / "runs").glob(f"*-{runbook}-*")) - before), 30)
     ended = (set((bench.store / "runs").glob(f"*-{runbook}-*")) - before).pop().name
+    wait_for(bench, ended, process, moment, clean[runbook])
+    blow(bench, process, moment)
 
-    def has_come() -> bool:
-        seen = journal(bench, ended)
-        return any(begun(event, moment.task) for event in seen) if moment.task else len(seen) >= moment.share * clean[runbook]
-
-    limit = time.monotonic() + 180
-    while not has_come():
-        assert process.poll() is None, "the run ended before the moment came"
-        assert time.monotonic() < limit, "the moment never came"
-        time.sleep(0.01)
-    time.sleep(moment.delay_seconds)
-    assert process.poll() is None, "the run ended before the moment came"
-    os.killpg(process.pid, moment.signal)
-    process.communicate(timeout=120)
     assert not (bench.writable("a-db1") and bench.writable("b-db1"))
     dead = bench.record(ended)
-    assert dead["verdict"] == "interrupted", dead["verdict_reasons"]
+    if moment.lost_host:
+        said = json.loads(bench.relevo("status", "minimarket", "-i", "inventories/lab", "--json").stdout)
+        assert said["next"]
+        power_on(bench, moment.lost_host)
+        bench.wait(
+            "the host is a host again", lambda: bench.relevo("status", "minimarket", "-i", "inventories/lab").returncode == 0
+        )
+    else:
+        assert dead["verdict"] == "interrupted", dead["verdict_reasons"]
 
     run = bench.run(runbook, **VARIABLES[runbook])
     if run.code != 0 and runbook == "switchover":
         # Before the promotion a planned run goes back; the next one goes through.
         assert "the old side serves again" in run.output, run.output[-4000:]
         run = bench.run(runbook, **VARIABLES[runbook])
-    assert_ended(bench, runbook, run)
+    if moment.lost_host and runbook == "failover":
+        assert run.code == 0, run.output[-4000:]
+        assert [bench.writable(host) for host in ("a-db1", "b-db1")] == [False, True]
+        assert bench.health("b-app1")["server"] == "b-db1"
+    else:
+        assert_ended(bench, runbook, run)
     again = bench.run(runbook, **VARIABLES[runbook])
     assert "nothing to do" in again.output, again.output[-3000:]
     assert unchanged(again)
