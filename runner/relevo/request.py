@@ -47,6 +47,7 @@ FORMS: dict[str, tuple[re.Pattern[str], str]] = {
     "dr_reason": _PROSE,
     "dr_approver": _PROSE,
     "dr_allow_restart": _FLAG,
+    "dr_path": (re.compile("auto|promote|restore"), "auto, promote (a standby) or restore (a backup)"),
     "dr_backup_full": _FLAG,
     "dr_backup_type": (re.compile("full|diff|incr"), "full, diff or incr"),
     "dr_backup_repository": (re.compile(r"\d{1,3}(,\d{1,3})*"), "numbers of repositories with commas between them, such as 1,2"),

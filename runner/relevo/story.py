@@ -57,6 +57,8 @@ def sentences(record: Record) -> list[str]:
     measures = record.measures
     if isinstance(measures.get("outage_seconds"), (int, float)):
         told.append(f"Clients could not write for {wording.seconds(measures['outage_seconds'])}.")
+    if isinstance(measures.get("restore"), dict):
+        told.append(_restored(measures["restore"]))
     sums = measures.get("ledger") or {}
     if isinstance(sums.get("lost"), int) and isinstance(sums.get("acknowledged"), int):
         told.append(_fate(sums))
@@ -64,6 +66,14 @@ def sentences(record: Record) -> list[str]:
     if isinstance(overlap, (int, float)):
         told.append(overlap_sentence(overlap))
     return told
+
+
+def _restored(restore: dict[str, Any]) -> str:
+    """What was promoted instead of a standby."""
+    what = f"Backup {restore.get('set')} of repository {restore.get('repository')} was restored to {restore.get('target')}"
+    rate = restore.get("bytes_per_second")
+    speed = f", {wording.size(rate)} a second" if isinstance(rate, (int, float)) else ""
+    return f"{what} and promoted: {wording.size(restore.get('bytes'))} in {wording.seconds(restore.get('seconds'))}{speed}."
 
 
 def overlap_sentence(seconds: Any) -> str:

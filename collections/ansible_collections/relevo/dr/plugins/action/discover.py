@@ -9,9 +9,12 @@ import time
 from typing import Any, Optional
 
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
+from ansible_collections.relevo.dr.plugins.module_utils import inputs
 from ansible_collections.relevo.dr.plugins.module_utils.clock import parse_utc
+from ansible_collections.relevo.dr.plugins.module_utils.plan import Landscape
+from ansible_collections.relevo.dr.plugins.module_utils.way_out import PROMOTE, wants_restore, words_of
 from ansible_collections.relevo.dr.plugins.plugin_utils import controller
-from ansible_collections.relevo.dr.plugins.plugin_utils.run_action import RunAction
+from ansible_collections.relevo.dr.plugins.plugin_utils.run_action import RunAction, went_wrong
 
 # Longer than any host takes to answer, or to be given up.
 ANSWER_SECONDS = 60.0
@@ -25,9 +28,10 @@ DENIED = (
 
 
 class ActionModule(RunAction):
-    """Arguments: kinds (of database, application, witness, observer), module, arguments, settings, ask_databases.
+    """Arguments: kinds (of database, application, witness, observer), module, arguments, settings, ask_databases, restore.
 
     With ask_databases (all, reachable) the database hosts are waited for, and the module gets ``databases: [{host, name, port, reachable}]``.
+    With restore (arguments of ``restore_info``) a host of the target site is asked what it could restore, where a failover may need that.
     """
 
     def act(self) -> dict[str, Any]:
@@ -40,7 +44,24 @@ class ActionModule(RunAction):
         entry["lock_owner_dead"] = controller.owner_dead(lock)
         for kind in self._task.args["kinds"]:
             self.control.write("%s/%s" % (kind, self.host), entry)
+        if self._task.args.get("restore") and entry["reachable"]:
+            self._ask_for_a_restore(dict(self._task.args["restore"]))
         return {"reachable": entry["reachable"], "msg": entry.get("error") or "answers"}
+
+    def _ask_for_a_restore(self, arguments: dict[str, Any]) -> None:
+        """In this task and no other: a failover that promotes a standby must not wait for a question that it does not need."""
+        known = self.control.read("landscape")
+        wish, site = inputs.wish(known["given"]), known["given"].get("dr_target_site")
+        if known["runbook"] != "failover" or wish.path == PROMOTE or known["sites"].get(self.host) != site:
+            return
+        candidates = [host for host in known["groups"]["dr_database"] if known["sites"].get(host) == site]
+        self.control.came(["database/%s" % host for host in candidates], ANSWER_SECONDS)
+        landscape = Landscape(known["groups"], known["sites"], self.control.read_all("database"), {}, {}, {}, {})
+        if not wants_restore(landscape, candidates, wish):
+            return
+        answer = self.ask("relevo.dr.restore_info", {**arguments, "words": words_of(landscape, self.host, wish)})
+        wrong = went_wrong(answer)
+        self.control.write("restore/%s" % self.host, {"error": wrong} if wrong else answer["restore"])
 
     def _databases(self, *, every: bool) -> list[dict[str, Any]]:
         """The database hosts, when they have answered or were given up; one that never comes is missed by the judgement."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any, Optional
 
 from ansible_collections.relevo.dr.plugins.module_utils import clock, gates, promotion_token
@@ -17,6 +18,7 @@ from ansible_collections.relevo.dr.plugins.module_utils.milestone import Milesto
 from ansible_collections.relevo.dr.plugins.module_utils.plan import read_plan
 from ansible_collections.relevo.dr.plugins.module_utils.probe import probe
 from ansible_collections.relevo.dr.plugins.module_utils.server_stop import replay_target
+from ansible_collections.relevo.dr.plugins.module_utils.way_out import RESTORE
 from ansible_collections.relevo.dr.plugins.plugin_utils.control import Aborted
 from ansible_collections.relevo.dr.plugins.plugin_utils.fencing import Fencing, LockLost, NotFenced, fence
 from ansible_collections.relevo.dr.plugins.plugin_utils.lineage import promoted_at
@@ -30,10 +32,14 @@ PLANNED_STOP_SECONDS = 30.0
 PLANNED_DRAIN_SECONDS = 20.0
 WEAKEST_FIRST = (*promotion_token.CLASSES_ACCEPTED_BY_NAME[::-1], *promotion_token.FENCING_CLASSES[::-1])
 
+# A day at one a second.
+_ENTRIES_OF_A_RESTORE = 100_000
 # How long a module may take from its start until it waits for its letter.
 _STAGING_SECONDS = 5.0
 # What waits for another host's work. With a dead primary the rest waits only for a proof that is there at once: it is started then.
 _STAGED_ON_THE_CLOCK = ("promote", "cutover")
+# No module waits for hours: a restore, and what comes after it, is started when its time comes.
+_AFTER_A_RESTORE = ("restore", "drain", "promote", "cutover")
 
 
 class PartFailed(Exception):
@@ -45,7 +51,7 @@ class PartFailed(Exception):
 
 
 class ActionModule(RunAction):
-    """Arguments: quiesce_wait_seconds, fence_seconds, drain_seconds, promote_seconds, cutover_seconds, token_limit_seconds."""
+    """Arguments: quiesce_wait_seconds, fence_seconds, restore_seconds, drain_seconds, promote_seconds, cutover_seconds, token_limit_seconds."""
 
     def act(self) -> dict[str, Any]:
         self._plan = plan = read_plan(self.control.read("plan"))
@@ -55,6 +61,7 @@ class ActionModule(RunAction):
         self._refused = False
         self._prepared: dict[str, tuple[str, dict[str, Any]]] = {}
         self._staged: dict[str, StagedModule] = {}
+        self._left_out: list[int] = []
         if plan.done or self._task.check_mode:
             return {"msg": "nothing to do: %s serves already" % plan.promote if plan.done else "check mode: nothing is done"}
         try:
@@ -88,10 +95,10 @@ class ActionModule(RunAction):
 
     def _stage(self) -> None:
         """Start what this host will have to run, so that on the clock a letter is enough. With a dead primary the clock runs already: nobody waits."""
-        dead = self._plan.primary is None
+        dead, late = self._plan.primary is None, _AFTER_A_RESTORE if self._plan.restore is not None else ()
         self._prepared = self._later()
         for name, (module, arguments) in self._prepared.items():
-            if not dead or name in _STAGED_ON_THE_CLOCK:
+            if name not in late and (not dead or name in _STAGED_ON_THE_CLOCK):
                 self._staged[name] = StagedModule(self, self.control.run_id, name, module, arguments, self._limit() + 120)
         if dead:
             return
@@ -109,6 +116,8 @@ class ActionModule(RunAction):
         if self.host in plan.witness and self.control.read("witness/%s" % self.host)["reachable"]:
             later["witness"] = ("relevo.dr.witness_statement", self._statement_arguments())
         if self.host == plan.promote:
+            if plan.restore is not None:
+                later["restore"] = ("relevo.dr.standby_restore", self._restore_arguments(plan.restore))
             later["drain"] = ("relevo.dr.standby_promote", self._drain_arguments())
             later["promote"] = ("relevo.dr.standby_promote", self._promote_arguments())
         if self.host in plan.cutover:
@@ -188,37 +197,50 @@ class ActionModule(RunAction):
         if self._plan.planned:
             # By nothing but a clean stop: a host that is switched off leaves no message.
             settings = {**settings, "providers": ["service"]}
+        fencing = Fencing(
+            run_id=self.control.run_id,
+            host=self.host,
+            settings=settings,
+            server_fence=lambda: self._go("fence", {}),
+            reachable=entry["reachable"],
+            attested_by=inputs["attested_by"] if self.host in inputs["attest_dead"] else "",
+            lease_left_seconds=self._lease_left_seconds,
+        )
+        proof = self._proven(fencing, database)
+        self.control.write("handover/proof/%s" % self.host, proof)
+        if self._plan.restore is not None:
+            # A proof of hours ago is none: whoever came back meanwhile is stopped again, or nothing is promoted.
+            self.control.wait(["handover/restored"], self._limit())
+            proof = self._proven(replace(fencing, server_fence=self._fence_again), database, "FENCE 2")
+            self.control.write("handover/proven_again/%s" % self.host, proof)
+        self._material["fence"] = shown_fence([proof], [])
+        self._count_what_is_missing(proof, database)
+
+    def _fence_again(self) -> dict[str, Any]:
+        module, arguments = self._prepared["fence"]
+        return self.ask(module, arguments)
+
+    def _proven(self, fencing: Fencing, database: dict[str, Any], phase: str = "FENCE") -> dict[str, Any]:
+        """The proof that this host is out of action, with this controller's own probe. Raises PartFailed."""
         try:
-            proof = fence(
-                Fencing(
-                    run_id=self.control.run_id,
-                    host=self.host,
-                    settings=settings,
-                    server_fence=lambda: self._go("fence", {}),
-                    reachable=entry["reachable"],
-                    attested_by=inputs["attested_by"] if self.host in inputs["attest_dead"] else "",
-                    lease_left_seconds=self._lease_left_seconds,
-                )
-            )
+            proof = fence(fencing)
         except LockLost as error:
             said = "FENCE on %s: %s. Nothing was promoted. Next: see who holds the lock now (relevo status), then start again" % (
                 self.host,
                 error,
             )
-            raise PartFailed(said, phases=[Milestone("FENCE", self.host).ended("failed", said)]) from None
+            raise PartFailed(said, phases=[Milestone(phase, self.host).ended("failed", said)]) from None
         except NotFenced as error:
             said = "FENCE on %s: no proof (%s). Nothing was promoted. Next: fence it by hand, then start again" % (
                 self.host,
                 error,
             )
-            raise PartFailed(said, phases=[Milestone("FENCE", self.host).ended("failed", said)]) from None
+            raise PartFailed(said, phases=[Milestone(phase, self.host).ended("failed", said)]) from None
         proof["probes"].append(probe("controller", self.host, database["address"], int(database["port"])))
         proof.update(address=database["address"], port=int(database["port"]))
         self._changed = self._changed or proof["changed"]
-        self._told(proof["phase"])
-        self._material["fence"] = shown_fence([proof], [])
-        self.control.write("handover/proof/%s" % self.host, proof)
-        self._count_what_is_missing(proof, database)
+        self._told({**proof["phase"], "name": phase})
+        return proof
 
     def _fence_arguments(self) -> dict[str, Any]:
         planned = {"handover": True, "fast_seconds": PLANNED_STOP_SECONDS} if self._plan.planned else {}
@@ -261,7 +283,7 @@ class ActionModule(RunAction):
 
     def _state_what_was_acknowledged(self) -> None:
         """After the fence nothing can be acknowledged any more: now the ledger's tail is final, and this vantage point's probes count."""
-        self._proofs()
+        self._proofs(again=self._plan.restore is not None)
         statement: dict[str, Any] = {"ledger_tail": None, "probes": []}
         if "witness" in self._prepared:
             answer = self._go("witness", {})
@@ -272,7 +294,9 @@ class ActionModule(RunAction):
     def _statement_arguments(self) -> dict[str, Any]:
         settings = self.control.read("witness/%s" % self.host)["settings"]
         about = {"witness": self.host, "targets": self._old_hosts(), "run_id": self.control.run_id}
-        return {**settings, **about, "not_before": promoted_at(self.control, self._plan.fence)}
+        # A restore to a point may lack far more than a standby ever does.
+        more = {"tail_entries": _ENTRIES_OF_A_RESTORE} if self._plan.restore is not None else {}
+        return {**settings, **about, **more, "not_before": promoted_at(self.control, self._plan.fence)}
 
     def _old_hosts(self) -> list[dict[str, Any]]:
         """Every host that must be fenced: inventory name, address and port."""
@@ -282,6 +306,9 @@ class ActionModule(RunAction):
     def _drain_and_promote(self) -> None:
         proofs = self._proofs()
         inputs = self.control.read("inputs")
+        if self._plan.restore is not None:
+            self._restore()
+            proofs = self._proofs(again=True)
         # While the standby drains: a silent host costs a probe its whole time-out.
         again = ThreadPoolExecutor().map(
             lambda old: probe("controller", old["host"], old["address"], old["port"]), self._old_hosts()
@@ -293,7 +320,8 @@ class ActionModule(RunAction):
             gate = archive_gate(self.host, drained["position"], self._tails(drained["position"]))
             self._material["gates"] = [gate.as_dict()]
             bounds = {inputs[name] for name in ("accept_loss_seconds", "accept_loss_transactions")}
-            if gate.verdict == gates.FAIL and bounds == {None}:
+            by_name = self._plan.restore is not None and "LOSS" in inputs["accept_unknown"]
+            if gate.verdict == gates.FAIL and bounds == {None} and not by_name:
                 said = "DRAIN on %s: %s. Nothing was promoted. Next: %s" % (self.host, gate.observed, gate.next_action)
                 raise PartFailed(said, phases=[Milestone("DRAIN", self.host).ended("failed", said)])
         statements = self.control.wait(
@@ -315,19 +343,39 @@ class ActionModule(RunAction):
         self._material["fence"] = shown_fence(proofs, self._seen + promoted["probes"])
         self._material["measures"] = {
             **self._material.get("measures", {}),
+            **self._way(promoted.get("restore")),
             "loss_before_promotion": promoted["loss"],
             "promotion": promoted["promotion"],
             "replay_lsn": drained["position"]["replay_lsn"],
             "archive_replayed": drained["position"].get("archive_replayed"),
-            "repositories": {"left_out": drained["left_out"]},
+            "repositories": {"left_out": [*self._left_out, *drained["left_out"]]},
         }
         self.control.write("handover/promoted", promoted["promotion"])
+
+    def _restore(self) -> None:
+        """What is promoted is made here first; from then on it is drained, counted and promoted like any standby."""
+        restored = self._execute("restore", "RESTORE", {})
+        self._left_out = restored["left_out"]
+        self._material["measures"] = self._way(restored["restore"])
+        self.control.write("handover/restored", restored["restore"])
+
+    def _restore_arguments(self, goal: dict[str, Any]) -> dict[str, Any]:
+        settings = self.control.read("database/%s" % self.host)["settings"]
+        place = {name: settings[name] for name in ("unit", "data_directory", "bin_directory", "config_directory", "port", "stanza")}
+        about = {"cluster_version": settings["version"], "cluster_name": os.path.basename(settings["config_directory"].rstrip("/"))}
+        acting = {"run_id": self.control.run_id, "host_name": self.host, "restore_timeout": self._seconds("restore_seconds", 86400)}
+        return {**place, **about, **acting, "goal": goal, "leave_out": self.control.read("repositories")["leave_out"]}
+
+    def _way(self, restored: Optional[dict[str, Any]]) -> dict[str, Any]:
+        """For the record: which way was taken, with what was measured of a restore, by this run or the one before it."""
+        return {"path": RESTORE, "restore": restored} if restored else {"path": self._plan.path}
 
     def _standby_arguments(self, step: str) -> dict[str, Any]:
         entry = self.control.read("database/%s" % self.host)["settings"]
         about = {name: entry[name] for name in ("data_directory", "bin_directory", "port", "database")}
         acting = {"run_id": self.control.run_id, "host": self.host, "step": step, "old_hosts": self._old_hosts()}
         about["planned"] = self._plan.planned
+        about["restored"] = self._plan.restore is not None
         return {**about, **acting, "timeout_seconds": self._seconds("%s_seconds" % step, 60)}
 
     def _drain_arguments(self) -> dict[str, Any]:
@@ -346,6 +394,7 @@ class ActionModule(RunAction):
             "ledger_present_sql": self.control.read("database/%s" % self.host)["settings"]["ledger_present_sql"],
             **{name: inputs[name] for name in ("accept_loss_seconds", "accept_loss_transactions")},
             "accept_unmeasured": "LOSS" in inputs["accept_unknown"],
+            "accept_any_loss": self._plan.restore is not None and "LOSS" in inputs["accept_unknown"],
         }
 
     def _handed_over(self, proofs: list[dict[str, Any]], drained: dict[str, Any]) -> dict[str, Any]:
@@ -405,8 +454,9 @@ class ActionModule(RunAction):
             timeout_seconds=self._seconds("cutover_seconds", 60),
         )
 
-    def _proofs(self) -> list[dict[str, Any]]:
-        proofs: list[dict[str, Any]] = self.control.wait(["handover/proof/%s" % host for host in self._plan.fence], self._limit())
+    def _proofs(self, *, again: bool = False) -> list[dict[str, Any]]:
+        kept = "handover/proven_again/%s" if again else "handover/proof/%s"
+        proofs: list[dict[str, Any]] = self.control.wait([kept % host for host in self._plan.fence], self._limit())
         return proofs
 
     def _server(self) -> dict[str, Any]:
@@ -446,10 +496,11 @@ class ActionModule(RunAction):
 
     def _limit(self) -> float:
         """How long the parts before this one may take together."""
-        return sum(
-            self._seconds(name, default)
-            for name, default in (("quiesce_wait_seconds", 20), ("fence_seconds", 60), ("drain_seconds", 60))
-        )
+        parts = [("quiesce_wait_seconds", 20.0), ("fence_seconds", 60.0), ("drain_seconds", 60.0)]
+        if self._plan.restore is not None:
+            # Its files and its replay; and its fence, again.
+            parts += [("restore_seconds", 86400.0), ("restore_seconds", 86400.0), ("fence_seconds", 60.0)]
+        return sum(self._seconds(name, default) for name, default in parts)
 
 
 def archive_gate(host: str, position: dict[str, Any], tails: list[dict[str, Any]]) -> gates.Gate:
@@ -457,6 +508,9 @@ def archive_gate(host: str, position: dict[str, Any], tails: list[dict[str, Any]
 
     tails: of the stopped hosts, the commits behind the standby's position, where it did not get as far as their shutdown.
     """
+    if position.get("restored") and position.get("target_replayed") is None and not position.get("archive_replayed"):
+        title, expected = "the restored server is at the point that was asked for", "paused there, by its own log"
+        return gates.Gate("G08", title, host, position["restored"], expected, gates.PASS, "", "DRAIN")
     title, expected = "the standby has everything that was committed", "nothing committed behind the replayed position"
     if position.get("target_replayed") is False:
         commits = [tail["commits"] for tail in tails]

@@ -4,12 +4,13 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import shutil
 from dataclasses import asdict
 from typing import Any
 
-from ansible_collections.relevo.dr.plugins.module_utils import approval, clock, failback_plan
+from ansible_collections.relevo.dr.plugins.module_utils import approval, clock, failback_plan, way_out
 from ansible_collections.relevo.dr.plugins.module_utils import gates as gate_rules
 from ansible_collections.relevo.dr.plugins.module_utils.failback_plan import make_failback_plan
 from ansible_collections.relevo.dr.plugins.module_utils.handover_gates import demanded
@@ -21,6 +22,9 @@ from ansible_collections.relevo.dr.plugins.module_utils.status import status
 from ansible_collections.relevo.dr.plugins.plugin_utils import approvals, controller
 from ansible_collections.relevo.dr.plugins.plugin_utils.control import Control
 from ansible_collections.relevo.dr.plugins.plugin_utils.run_action import RunAction
+
+# Of the store, which is slow to import: only who needs it waits for it.
+_HISTORY = "ansible_collections.relevo.dr.plugins.plugin_utils.history"
 
 KINDS = {
     "database": "dr_database",
@@ -47,10 +51,11 @@ class ActionModule(RunAction):
         try:
             check_that_all_were_asked(self.control)
             inputs = read_inputs(given, known["runbook"]) if enforce else _inputs_of_a_check(given, landscape)
+            wish = way_out.Wish(inputs.path, inputs.restore) if enforce and known["runbook"] == "failover" else None
             plan = (
                 make_failback_plan(landscape, inputs.target_site)
                 if known["runbook"] == "failback"
-                else make_plan(landscape, inputs.target_site, inputs.scope, planned=known["runbook"] == "switchover")
+                else make_plan(landscape, inputs.target_site, inputs.scope, planned=known["runbook"] == "switchover", wish=wish)
             )
         except Refusal as refusal:
             return self._judged([str(refusal)], phase.ended("failed", str(refusal)), gates=[refusal.gate], status=status(landscape))
@@ -127,7 +132,25 @@ def check_that_all_were_asked(control: Control) -> None:
 def read_landscape(control: Control) -> Landscape:
     """What the discover tasks kept, as one value."""
     known = control.read("landscape")
-    return Landscape(groups=known["groups"], sites=known["sites"], **{kind: control.read_all(kind) for kind in KINDS})
+    restore = control.read_all("restore")
+    # Past results are read only where a restore is looked at: a promotion has no time for them.
+    rate = measured_rate(known["cluster"]) if restore else way_out.Rate()
+    database, application, witness, observer, fence = (control.read_all(kind) for kind in KINDS)
+    return Landscape(known["groups"], known["sites"], database, application, witness, observer, fence, restore, rate)
+
+
+def measured_rate(cluster: str) -> way_out.Rate:
+    """What the newest restore test measured that restored all of a backup."""
+    history = importlib.import_module(_HISTORY)
+    try:
+        records = history.finished(cluster, "restore_test")
+    except history.RelevoError:
+        return way_out.Rate(said="assumed: no past result can be read")
+    for record in records:
+        for test in record["measures"].get("restore_tests") or []:
+            if test.get("restore_bytes_per_second"):
+                return way_out.Rate(float(test["restore_bytes_per_second"]), "measured by %s" % record["run_id"])
+    return way_out.Rate()
 
 
 def _inputs_of_a_check(given: dict[str, str], landscape: Landscape) -> Inputs:
@@ -167,9 +190,11 @@ def _summary(plan: Plan, gates: list[gate_rules.Gate], blocking: list[gate_rules
         return "%s is the primary already and no run is unfinished: nothing to do" % plan.promote
     if not plan.cutover:
         return "all %d gates pass: %s come back behind %s" % (len(gates), ", ".join(plan.fence or plan.follow), plan.promote)
-    return "all %d gates pass: fence %s, promote %s, serve from %s" % (
+    restored = "restore %s there, " % way_out.sentence(plan.restore) if plan.restore else ""
+    return "all %d gates pass: fence %s, %spromote %s, serve from %s" % (
         len(gates),
         ", ".join(plan.fence),
+        restored,
         plan.promote,
         ", ".join(plan.cutover),
     )

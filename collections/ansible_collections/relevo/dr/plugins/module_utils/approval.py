@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Optional
 
+from ansible_collections.relevo.dr.plugins.module_utils import way_out
 from ansible_collections.relevo.dr.plugins.module_utils.clock import parse_utc
 from ansible_collections.relevo.dr.plugins.module_utils.gates import FAIL, PASS, Gate
 from ansible_collections.relevo.dr.plugins.module_utils.inputs import Inputs
@@ -18,7 +19,18 @@ from ansible_collections.relevo.dr.plugins.module_utils.plan import Plan
 NAMESPACE = "relevo-approval"
 SINGLE, DUAL = "single", "dual"
 # Who does what, and what is accepted on the way; not who is alive at the moment, which may change while a person reads.
-_OF_THE_PLAN = ("source_site", "target_site", "scope", "promote", "fence", "follow", "cutover", "system_identifier", "planned")
+_OF_THE_PLAN = (
+    "source_site",
+    "target_site",
+    "scope",
+    "promote",
+    "fence",
+    "follow",
+    "cutover",
+    "system_identifier",
+    "planned",
+    "path",
+)
 _OF_THE_WISH = (
     "mode",
     "accept_loss_seconds",
@@ -54,6 +66,7 @@ class Statement:
 def subject(runbook: str, cluster: str, plan: Plan, inputs: Inputs) -> dict[str, Any]:
     """What a second person is asked for, as it is shown and signed."""
     parts = {name: getattr(plan, name) for name in _OF_THE_PLAN}
+    parts["restore"] = way_out.sentence(plan.restore) if plan.restore else None
     return {"runbook": runbook, "cluster": cluster, **parts, **{name: getattr(inputs, name) for name in _OF_THE_WISH}}
 
 

@@ -204,6 +204,7 @@ def host_facts(location: Optional[ClusterLocation] = None) -> dict[str, Any]:
         "lock_expired": lock.expired(clock.boottime_seconds(), clock.boot_id()) if lock else None,
         "actor": host_files.actor_alive(),
         "fence": host_files.read_fence(),
+        "restore": host_files.read_restore(),
         "open_phases": host_files.open_phases(host_files.read_journal()),
         "promoted_at": host_files.last_promotion(host_files.read_journal(1 << 20)),
         "ha_managers": ha_managers(),

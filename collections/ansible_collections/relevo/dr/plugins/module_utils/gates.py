@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Optional
 
+from ansible_collections.relevo.dr.plugins.module_utils import way_out
 from ansible_collections.relevo.dr.plugins.module_utils.inputs import ACCEPTS_BY_NAME, Inputs
 from ansible_collections.relevo.dr.plugins.module_utils.plan import Landscape, Plan
 from ansible_collections.relevo.dr.plugins.module_utils.postgresql import lsn_bytes
@@ -303,7 +304,120 @@ def _next_for_a_silent_host(host: str, lease: Mapping[str, Any]) -> str:
     return "%s%s" % (by_hand, "; no proof by lease: %s" % lease["said"] if lease else "")
 
 
+def _way_out(plan: Plan, landscape: Landscape, inputs: Inputs, limits: Limits) -> Iterator[Gate]:
+    """Both ways with what each is expected to lose and to take, and the one that is taken, before anything changes."""
+    if plan.planned or landscape.role(plan.promote) == "primary":
+        return
+    ways = [_promotion_way(plan, landscape), _restore_way(plan, landscape)]
+    if plan.restore is None:
+        why = "it is a standby" if inputs.path == way_out.AUTO else "dr_path=promote"
+    elif way_out.unfinished(landscape, plan.promote) and not inputs.restore and inputs.path == way_out.AUTO:
+        why = "run %s began it" % (way_out.unfinished(landscape, plan.promote) or {}).get("run_id")
+    else:
+        why = "it was asked for" if inputs.restore or inputs.path == way_out.RESTORE else "no standby can be promoted"
+    yield Gate(
+        "WAYOUT",
+        "the way out",
+        plan.promote,
+        "%s. Chosen: %s, for %s" % (". ".join(ways), plan.path, why),
+        "one way that is open",
+        PASS,
+    )
+    yield from _restored_loss(plan, landscape, inputs)
+
+
+def _promotion_way(plan: Plan, landscape: Landscape) -> str:
+    if plan.restore is not None and not way_out.standbys(landscape, [plan.promote]):
+        return "promote: no standby can be promoted in site %s (%s is %s)" % (
+            plan.target_site,
+            plan.promote,
+            way_out.described(landscape, plan.promote),
+        )
+    standby = landscape.cluster(plan.promote).get("standby") or {}
+    primary = next((host for host in plan.fence if landscape.role(host) == "primary"), None)
+    if primary is not None:
+        behind = lsn_bytes(landscape.cluster(primary)["primary"]["flush_lsn"]) - lsn_bytes(standby["replay_lsn"])
+        return "promote %s: %d bytes behind %s, in seconds" % (plan.promote, max(behind, 0), primary)
+    committed, replayed = min(_last_commits(plan, landscape), default=None), standby.get("last_replayed_age_seconds")
+    if committed is None or replayed is None:
+        return "promote %s: nobody knows how far behind, in seconds" % plan.promote
+    return "promote %s: at most %.1f s behind the last commit that was seen, in seconds" % (
+        plan.promote,
+        max(0.0, replayed - committed),
+    )
+
+
+def _restore_way(plan: Plan, landscape: Landscape) -> str:
+    """What was not asked for is told of from what is known anyway."""
+    if plan.restore is not None:
+        behind = _restored_behind(plan, landscape)
+        lost = "loses what cannot be told in seconds" if behind is None else "loses about %.1f s" % behind
+        return "restore %s: %s; %s" % (plan.promote, way_out.shown(plan.restore, landscape.rate), lost)
+    answering, _ = repositories_that_answer(landscape, plan.promote)
+    known = {key: found for key, found in answering.items() if found.get("newest_backup_bytes")}
+    if not known:
+        return "restore: no backup is known"
+    key, newest = min(known.items(), key=lambda entry: float(entry[1]["newest_backup_age_seconds"]))
+    return (
+        "restore: backup %s of repository %d, %d bytes, about %.0f s at %.0f bytes/s (%s); where its archive ends was not looked at"
+        % (
+            newest["newest_backup"],
+            key,
+            newest["newest_backup_bytes"],
+            newest["newest_backup_bytes"] / landscape.rate.bytes_per_second,
+            landscape.rate.bytes_per_second,
+            landscape.rate.said,
+        )
+    )
+
+
+def _restored_behind(plan: Plan, landscape: Landscape) -> Optional[float]:
+    """Seconds between the newest commit that will be there and the newest one that anybody saw; None when either is not known."""
+    age = (plan.restore or {}).get("committed_age_seconds")
+    committed = min(_last_commits(plan, landscape), default=None)
+    return None if age is None or committed is None else max(0.0, age - committed)
+
+
+def _restored_loss(plan: Plan, landscape: Landscape, inputs: Inputs) -> Iterator[Gate]:
+    """A restore destroys nothing that is nowhere else, but it takes its time: a loss that nobody accepted is said before it, not after it."""
+    if plan.restore is None:
+        return
+    behind = _restored_behind(plan, landscape)
+    to_the_end = plan.restore["kind"] == "end"
+    bound = inputs.accept_loss_seconds
+    counted = inputs.accept_loss_transactions is not None
+    if "LOSS" in inputs.accept_unknown:
+        judged = ACCEPTED
+    elif behind is None:
+        judged = verdict(bound is not None or counted)
+    elif to_the_end and plan.primary is not None:
+        # What it has not archived yet it archives when it is stopped; the ledger is asked before the promotion.
+        judged = PASS
+    else:
+        # With a number of transactions alone the count decides, before the promotion.
+        judged = verdict(behind <= (bound if bound is not None else 5.0 if to_the_end else 0.0) or (bound is None and counted))
+    observed = "not known in seconds before it is restored" if behind is None else "about %.1f s" % behind
+    accepted = ["%g s" % bound] if bound is not None else []
+    accepted += ["%s transactions" % inputs.accept_loss_transactions] if counted else []
+    asked = (
+        "-e dr_accept_loss_seconds=%.0f" % (behind + 60)
+        if behind is not None
+        else "-e dr_accept_loss_seconds=... or -e dr_accept_loss_transactions=..."
+    )
+    yield Gate(
+        "LOSS",
+        "the loss of a restore to %s, as far as it shows before it" % plan.restore["target"],
+        plan.promote,
+        observed,
+        "at most %s, as accepted" % " and ".join(accepted) if accepted else "none, for none was accepted",
+        judged,
+        "if that loss is what you want, give %s, or LOSS as %s" % (asked, ACCEPTS_BY_NAME),
+    )
+
+
 def _lag(plan: Plan, landscape: Landscape, inputs: Inputs, limits: Limits) -> Iterator[Gate]:
+    if plan.restore is not None:
+        return  # _way_out says what is known of it
     standby = landscape.cluster(plan.promote).get("standby")
     if standby is None:
         yield Gate("G08", "the standby is complete", plan.promote, "is primary already", "a standby, or done", NOT_APPLICABLE)
@@ -419,26 +533,32 @@ def _loss(plan: Plan, landscape: Landscape, inputs: Inputs, standby: Mapping[str
 
 def _lineage(plan: Plan, landscape: Landscape, inputs: Inputs, limits: Limits) -> Iterator[Gate]:
     cluster = landscape.cluster(plan.promote)
-    if cluster.get("role") != "standby":
+    if plan.restore is None and cluster.get("role") != "standby":
         return
-    ours = cluster.get("timeline")
+    ours = plan.restore["timeline"] if plan.restore else cluster.get("timeline")
     theirs = [landscape.cluster(host)["timeline"] for host in plan.fence if landscape.cluster(host).get("timeline")] or [
         event["timeline"] for event in _last_observed(plan, landscape) if event.get("timeline")
     ]
     ok = None if not theirs or ours is None else all(timeline == ours for timeline in theirs)
+    if "timeline" in inputs.restore:
+        ok = True  # it was named
     yield Gate(
         "G09",
-        "the standby is on the primary's timeline",
+        "the restore is along the primary's timeline" if plan.restore else "the standby is on the primary's timeline",
         plan.promote,
         "timeline %s; primary %s" % (ours, ", ".join(map(str, sorted(set(theirs)))) or "not seen"),
         "the same",
         verdict(ok),
-        "rebuild the standby with playbooks/protect.yml",
+        "name the one that you mean with dr_restore_timeline" if plan.restore else "rebuild the standby with playbooks/protect.yml",
     )
 
 
 def _parity(plan: Plan, landscape: Landscape, inputs: Inputs, limits: Limits) -> Iterator[Gate]:
     target = landscape.cluster(plan.promote)
+    if "settings" not in target:
+        title, when = "collations, extensions and settings", "read once it is restored; a server that cannot replay says why"
+        yield Gate("G06", title, plan.promote, "PostgreSQL does not run there", when, NOT_APPLICABLE)
+        return
     stale = [
         row["name"]
         for row in target.get("collations", [])
@@ -514,7 +634,11 @@ def _durability(plan: Plan, landscape: Landscape, inputs: Inputs, limits: Limits
             verdict(not off),
             "an acknowledgement means nothing otherwise: switch it on",
         )
-    names = landscape.cluster(plan.promote).get("settings", {}).get("synchronous_standby_names", "")
+    if "settings" not in landscape.cluster(plan.promote):
+        when = "read once it is restored, before it is promoted"
+        yield Gate("G16", "commits are durable", plan.promote, "PostgreSQL does not run there", when, NOT_APPLICABLE)
+        return
+    names = landscape.cluster(plan.promote)["settings"].get("synchronous_standby_names", "")
     yield Gate(
         "G16",
         "no commit would wait for a dead standby",
@@ -623,6 +747,12 @@ def _repositories(plan: Plan, landscape: Landscape) -> Iterator[Gate]:
 
 
 def _capacity(plan: Plan, landscape: Landscape, inputs: Inputs, limits: Limits) -> Iterator[Gate]:
+    if plan.restore is not None:
+        room, need = landscape.restore[plan.promote]["room_bytes"], int(plan.restore["size"]) + limits.free_bytes
+        said = "%d MiB, with what is replaced" % (room >> 20)
+        fix = "free space on %s" % plan.promote
+        yield Gate("G12", "room for the restore", plan.promote, said, "%d MiB" % (need >> 20), verdict(room >= need), fix)
+        return
     facts = _host_facts(landscape, plan.promote)
     for name, title in (("data_free_bytes", "room for data"), ("wal_free_bytes", "room for WAL")):
         free = facts.get(name)
@@ -655,6 +785,11 @@ def _clocks(plan: Plan, landscape: Landscape, inputs: Inputs, limits: Limits) ->
 
 def _access(plan: Plan, landscape: Landscape, inputs: Inputs, limits: Limits) -> Iterator[Gate]:
     """G11 from each application host that will serve: TCP, TLS, HBA, role, database and a read on the new primary."""
+    if plan.restore is not None and not way_out.standbys(landscape, [plan.promote]):
+        for host in plan.cutover:
+            observed = "nothing to log in to yet on %s" % plan.promote
+            yield Gate("G11", "the application can log in on the new side", host, observed, "seen in CUTOVER", NOT_APPLICABLE)
+        return
     for host in plan.cutover:
         answer = (
             landscape.application.get(host, {}).get("facts", {}).get("application", {}).get("databases", {}).get(plan.promote, {})
@@ -750,6 +885,7 @@ OF_A_FAILOVER: tuple[Check, ...] = (
     _managers,
     _fence,
     _ledger,
+    _way_out,
     _lag,
     _lineage,
     _parity,

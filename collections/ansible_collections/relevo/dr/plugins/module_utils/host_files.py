@@ -279,6 +279,22 @@ def lift_fence() -> None:
         sync_directory(STATE_DIRECTORY)
 
 
+def write_restore(mark: dict[str, Any]) -> None:
+    """Keep what is restored here and how far it is, so that nobody takes a half restored server for a standby."""
+    write_atomically(_path("standby-restore.json"), json.dumps(mark))
+
+
+def read_restore() -> Optional[dict[str, Any]]:
+    """What was last restored here to be promoted, or None; see ``restored_standby``."""
+    return _read_json("standby-restore.json")
+
+
+def drop_restore() -> None:
+    """What was restored here is no more."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(_path("standby-restore.json"))
+
+
 def read_peers() -> list[str]:
     """The other database hosts of the cluster, by inventory name, as this host was told when it was protected; empty when it was not."""
     try:

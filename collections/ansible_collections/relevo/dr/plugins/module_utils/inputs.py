@@ -11,6 +11,7 @@ from typing import Any, Optional
 
 from ansible_collections.relevo.dr.plugins.module_utils.clock import parse_utc
 from ansible_collections.relevo.dr.plugins.module_utils.refusal import Refusal
+from ansible_collections.relevo.dr.plugins.module_utils.way_out import AUTO, PATHS, PROMOTE, Wish
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _TEMPLATE = re.compile(r"\{\{|\{%|\{#")
@@ -48,6 +49,7 @@ SCHEMA: dict[str, re.Pattern[str]] = {
     "dr_allow_restart": _FLAG,
     "dr_backup_full": _FLAG,
     "dr_backup_type": re.compile("full|diff|incr"),
+    "dr_path": re.compile("|".join(PATHS)),
     "dr_backup_repository": re.compile(r"\d{1,3}(,\d{1,3})*"),
     # Shapes only: what they mean is judged where the restorable window can be shown beside the refusal.
     "dr_restore_set": re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_-]{0,62}"),
@@ -76,9 +78,18 @@ REQUIRED: dict[str, tuple[str, ...]] = {
     "failback": ("dr_target_site",),
 }
 _LOSS = ("dr_accept_loss_seconds", "dr_accept_loss_transactions", "dr_attest_dead", "dr_attested_by", "dr_failed_at")
+# What a failover restores, by what restore tests call it; together they are the target.
+RESTORE_WORDS = {
+    "dr_restore_target_time": "time",
+    "dr_restore_target_lsn": "lsn",
+    "dr_restore_target_name": "name",
+    "dr_restore_set": "set",
+    "dr_restore_timeline": "timeline",
+    "dr_restore_repository": "repository",
+}
 _NOT_TAKEN: dict[str, tuple[str, ...]] = {
-    "switchover": (*_LOSS, "dr_accept_unknown", "dr_accept_fence"),
-    "failback": (*_LOSS, "dr_mode", "dr_scope", "dr_accept_fence"),
+    "switchover": (*_LOSS, "dr_accept_unknown", "dr_accept_fence", "dr_path", *RESTORE_WORDS),
+    "failback": (*_LOSS, "dr_mode", "dr_scope", "dr_accept_fence", "dr_path", *RESTORE_WORDS),
 }
 
 ACCEPTS_BY_NAME = "an entry of dr_accept_unknown with dr_reason"
@@ -88,7 +99,8 @@ ACCEPTS_BY_NAME = "an entry of dr_accept_unknown with dr_reason"
 class Inputs:
     """One operator's wish.
 
-    accept_unknown: gate ids; accept_fence: weak fence classes; attest_dead: hosts that a person declares dead (with attested_by); method: of a failback.
+    accept_unknown: gate ids; accept_fence: weak fence classes; attest_dead: hosts that a person declares dead (with attested_by); method: of a failback;
+    path: of a failover, with the words of what it is to restore.
     """
 
     mode: str
@@ -105,6 +117,8 @@ class Inputs:
     reason: str = ""
     approver: str = ""
     method: str = ""
+    path: str = AUTO
+    restore: Mapping[str, str] = field(default_factory=dict)
     given: tuple[str, ...] = field(default=())
 
 
@@ -160,6 +174,9 @@ def read_inputs(variables: Mapping[str, str], runbook: str = "failover") -> Inpu
             )
     if runbook == "switchover" and variables.get("dr_mode") == "disaster":
         raise _refuse("dr_mode", "is 'disaster'", "drill, or nothing: the way out of a disaster is a failover", runbook)
+    wished = wish(variables)
+    if runbook == "failover":
+        _check_way(wished)
     failed_at = variables.get("dr_failed_at")
     if failed_at:
         try:
@@ -185,8 +202,26 @@ def read_inputs(variables: Mapping[str, str], runbook: str = "failover") -> Inpu
         reason=variables.get("dr_reason", ""),
         approver=variables.get("dr_approver", ""),
         method=variables.get("dr_failback_method", ""),
+        path=wished.path,
+        restore=wished.words,
         given=tuple(sorted(variables)),
     )
+
+
+def wish(variables: Mapping[str, str]) -> Wish:
+    """Which way a failover shall take, as it was typed."""
+    words = {word: variables[name] for name, word in RESTORE_WORDS.items() if variables.get(name)}
+    return Wish(variables.get("dr_path", AUTO), words)
+
+
+def _check_way(wished: Wish) -> None:
+    """Raises Refusal for words that speak against each other, or that only a restore test can mean."""
+    if wished.path == PROMOTE and wished.words:
+        given = ", ".join(name for name, word in RESTORE_WORDS.items() if word in wished.words)
+        raise _refuse("dr_path", "is promote, beside %s" % given, "no target: a standby holds the newest data only")
+    for name, all_of_them in (("dr_restore_set", "all"), ("dr_restore_repository", "each")):
+        if wished.words.get(RESTORE_WORDS[name]) == all_of_them:
+            raise _refuse(name, "is %r" % all_of_them, "one: only a restore test takes several")
 
 
 def _named(variables: Mapping[str, str], name: str, needs: str, expected: str) -> tuple[str, ...]:

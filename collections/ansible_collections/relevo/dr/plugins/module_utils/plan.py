@@ -5,10 +5,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Optional
 
+from ansible_collections.relevo.dr.plugins.module_utils import way_out
 from ansible_collections.relevo.dr.plugins.module_utils.refusal import Refusal
+from ansible_collections.relevo.dr.plugins.module_utils.way_out import PROMOTE, Way, Wish
 
 
 @dataclass(frozen=True)
@@ -16,7 +18,8 @@ class Landscape:
     """Everything that was discovered.
 
     groups: inventory group to host names. sites: host to site. database, application, witness, observer, fence: host to
-    ``{reachable, error, denied, settings, facts, clock_offset_seconds}`` as the discover tasks kept it.
+    ``{reachable, error, denied, settings, facts, clock_offset_seconds}`` as the discover tasks kept it. restore: host to what its repositories said, where
+    they were asked; rate: how quickly they give it.
     """
 
     groups: Mapping[str, list[str]]
@@ -26,6 +29,8 @@ class Landscape:
     witness: Mapping[str, dict[str, Any]]
     observer: Mapping[str, dict[str, Any]]
     fence: Mapping[str, dict[str, Any]]
+    restore: Mapping[str, dict[str, Any]] = field(default_factory=dict)
+    rate: way_out.Rate = field(default_factory=way_out.Rate)
 
     def cluster(self, host: str) -> dict[str, Any]:
         """The PostgreSQL facts of a host; empty when it did not answer."""
@@ -47,7 +52,8 @@ class Plan:
 
     primary: the host that still serves and will be fenced, None when it is dead. done: the target serves already; resume: an earlier run was interrupted and
     this one goes on. began_at: when the first of those runs took the lock, None when there is none. planned: nothing may be lost, and until the promotion
-    the old side is opened again when anything fails. follow: the hosts that are to be standbys of the promoted one afterwards.
+    the old side is opened again when anything fails. follow: the hosts that are to be standbys of the promoted one afterwards. path: promote, or restore with
+    what is restored on the promoted host before; see ``restore_choice.described``.
     """
 
     source_site: str
@@ -66,6 +72,8 @@ class Plan:
     began_at: Optional[str] = None
     planned: bool = False
     follow: tuple[str, ...] = ()
+    path: str = PROMOTE
+    restore: Optional[dict[str, Any]] = None
 
     def hosts(self) -> list[str]:
         """Every host with a part, once, the database hosts first."""
@@ -116,8 +124,8 @@ def check_groups(groups: Mapping[str, list[str]], sites: Mapping[str, str], targ
         )
 
 
-def make_plan(landscape: Landscape, target_site: str, scope: str, *, planned: bool = False) -> Plan:
-    """Raises Refusal when no single standby of the target site can be named, or when two hosts are primaries."""
+def make_plan(landscape: Landscape, target_site: str, scope: str, *, planned: bool = False, wish: Optional[Wish] = None) -> Plan:
+    """wish: of a failover; nothing else restores. Raises Refusal when no single host can be named to promote, or when two hosts are primaries."""
     check_groups(landscape.groups, landscape.sites, target_site)
     candidates = [host for host in landscape.groups["dr_database"] if landscape.sites[host] == target_site]
     old = tuple(host for host in landscape.groups["dr_database"] if host not in candidates)
@@ -131,17 +139,8 @@ def make_plan(landscape: Landscape, target_site: str, scope: str, *, planned: bo
             "stop: decide which one the application used, fence the other by hand, and salvage its transactions",
         )
     promoted = [host for host in candidates if host in primaries]
-    standbys = [host for host in candidates if landscape.role(host) == "standby"]
-    if not promoted and len(standbys) != 1:
-        states = ", ".join("%s is %s" % (host, _state(landscape, host)) for host in candidates)
-        raise Refusal(
-            "G08",
-            ", ".join(candidates),
-            states,
-            "exactly one running standby in site %s" % target_site,
-            "run playbooks/protect.yml",
-        )
-    target = (promoted or standbys)[0]
+    way = Way(PROMOTE, promoted[0]) if promoted else way_out.decide(landscape, candidates, wish or Wish())
+    target = way.host
     # A host of the target's own site that is not seen to be a standby may be a primary: silence is no proof there either.
     old += tuple(host for host in candidates if host != target and landscape.role(host) != "standby")
     follow: tuple[str, ...] = old if planned else ()
@@ -151,6 +150,8 @@ def make_plan(landscape: Landscape, target_site: str, scope: str, *, planned: bo
     locks = {host: landscape.database[host].get("facts", {}).get("host", {}).get("lock") for host in (target, *old, *follow)}
     lock = locks[target]
     unfinished = any(locks.values())
+    if promoted and wish:
+        way_out.serves(landscape, target, wish)
     applications = landscape.groups["dr_application"]
     here = [host for host in applications if landscape.sites[host] == target_site]
     there = [host for host in applications if landscape.sites[host] != target_site]
@@ -165,13 +166,16 @@ def make_plan(landscape: Landscape, target_site: str, scope: str, *, planned: bo
         quiesce=tuple(there),
         cutover=tuple(here if scope == "site" else there),
         witness=tuple(landscape.groups["dr_witness"]),
-        system_identifier=str(landscape.cluster(target).get("system_identifier")),
+        # Of the repository where there is nothing on the host yet.
+        system_identifier=str((way.restore or landscape.cluster(target)).get("system_identifier")),
         done=bool(promoted) and not unfinished and all(follows(landscape, host) for host in follow),
         resume=unfinished,
         parent_run_id=lock["run_id"] if lock else None,
         began_at=min((held.get("began_at") or held["since"] for held in locks.values() if held), default=None),
         planned=planned,
         follow=follow,
+        path=way.path,
+        restore=way.restore,
     )
 
 
@@ -181,18 +185,3 @@ def follows(landscape: Landscape, host: str) -> bool:
     facts = landscape.database.get(host, {}).get("facts", {}).get("host", {})
     masked = (facts.get("unit") or {}).get("UnitFileState") == "masked"
     return receiver.get("status") == "streaming" and facts.get("fence") is None and not masked
-
-
-def _state(landscape: Landscape, host: str) -> str:
-    answer = landscape.database.get(host, {})
-    if not answer.get("reachable"):
-        return "unreachable (%s)" % answer.get("error", "not asked")
-    cluster = landscape.cluster(host)
-    said = "%s, %s" % (cluster.get("state"), cluster.get("role"))
-    # Another cluster need not even have the application's database.
-    known = [landscape.cluster(other).get("system_identifier") for other in landscape.database if other != host]
-    others = {str(identifier) for identifier in known if identifier}
-    own = cluster.get("system_identifier")
-    if own and others and own not in others:
-        said += ", of system %s and not of %s" % (own, ", ".join(sorted(others)))
-    return said + (" (%s)" % cluster["error"] if cluster.get("error") else "")

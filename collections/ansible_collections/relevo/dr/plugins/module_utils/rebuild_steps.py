@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Optional
 
-from ansible_collections.relevo.dr.plugins.module_utils import clock, host_files, rebuild_plan, server_start
+from ansible_collections.relevo.dr.plugins.module_utils import clock, host_files, rebuild_plan, restored_standby, server_start
 from ansible_collections.relevo.dr.plugins.module_utils.follow_plan import Lineage, diverged
 from ansible_collections.relevo.dr.plugins.module_utils.managed_file import WantedFile, apply, observe
 from ansible_collections.relevo.dr.plugins.module_utils.pgbackrest import Pgbackrest, PgbackrestError
@@ -27,7 +27,7 @@ from ansible_collections.relevo.dr.plugins.module_utils.postgresql import (
 from ansible_collections.relevo.dr.plugins.module_utils.rebuild_plan import DELTA, FULL, REWIND
 from ansible_collections.relevo.dr.plugins.module_utils.server_stop import STOPPED_STATES, Server, stop_for_good
 from ansible_collections.relevo.dr.plugins.module_utils.standby_build import without_recovery_parameters
-from ansible_collections.relevo.dr.plugins.module_utils.standby_steps import MARK, BuildError, Steps
+from ansible_collections.relevo.dr.plugins.module_utils.standby_steps import MARK, BuildError, Steps, directory_bytes
 
 # A standby of nobody: it replays its own WAL to the end, and asks no other host and no archive.
 ALONE = ("primary_conninfo=", "restore_command=", "recovery_target_timeline=current", "listen_addresses=", "hot_standby=on")
@@ -58,7 +58,7 @@ class Rebuild:
             return {"method": "none", "ways": {}, "failed": {}, "seconds": 0.0}
         host_files.write_journal(self._p["run_id"], "REBUILD", "intent")
         ways = rebuild_plan.ways(
-            self._obstacles(begun), self._p["divergent_bytes"], _size(self._data), int(self._p["primary_bytes"])
+            self._obstacles(begun), self._p["divergent_bytes"], directory_bytes(self._data), int(self._p["primary_bytes"])
         )
         methods = rebuild_plan.order(ways, self._p["method"], begun, self._p["host_name"])
         failed: dict[str, str] = {}
@@ -142,7 +142,7 @@ class Rebuild:
 
     def _full_obstacle(self) -> Optional[str]:
         free = os.statvfs(os.path.dirname(self._data))
-        room = free.f_bavail * free.f_frsize + _size(self._data)
+        room = free.f_bavail * free.f_frsize + directory_bytes(self._data)
         return (
             None
             if room > int(self._p["primary_bytes"])
@@ -156,6 +156,7 @@ class Rebuild:
             DELTA: self._delta,
             FULL: self._full,
         }
+        restored_standby.forget(self._p["config_directory"])
         acts[method]()
         self._make_standby()
 
@@ -229,14 +230,3 @@ class Rebuild:
             "method": method,
         }
         host_files.write_atomically(MARK, json.dumps(mark))
-
-
-def _size(directory: str) -> int:
-    total = 0
-    for place, _, names in os.walk(directory):
-        for name in names:
-            try:
-                total += os.lstat(os.path.join(place, name)).st_size
-            except OSError:
-                continue
-    return total

@@ -80,12 +80,12 @@ def start_aside(server: Server, config_directory: str, options: tuple[str, ...] 
         raise StartError("standby.signal is not in %s: it would start writable" % server.data_directory)
     words = ["-c config_file=%s" % os.path.join(config_directory, "postgresql.conf"), *("-c %s" % option for option in options)]
     command = [os.path.join(server.bin_directory, "pg_ctl"), "--pgdata=%s" % server.data_directory, "--no-wait"]
-    command += ["--log=%s" % _log_file(config_directory), "--options=%s" % " ".join(words), "start"]
+    command += ["--log=%s" % log_file(config_directory), "--options=%s" % " ".join(words), "start"]
     _run(command, 60, owner=server.owner)
     deadline = time.monotonic() + APPEAR_SECONDS
     while postmaster_pid(server.data_directory) is None:
         if time.monotonic() > deadline:
-            raise StartError("the server did not come up within %g s: see %s" % (APPEAR_SECONDS, _log_file(config_directory)))
+            raise StartError("the server did not come up within %g s: see %s" % (APPEAR_SECONDS, log_file(config_directory)))
         time.sleep(0.05)
 
 
@@ -101,7 +101,7 @@ def unit_leads(unit: str) -> bool:
     return done.returncode == 0
 
 
-def _log_file(config_directory: str) -> str:
+def log_file(config_directory: str) -> str:
     """Where Debian's own start of this cluster writes."""
     version, name = config_directory.rstrip("/").split("/")[-2:]
     return "/var/log/postgresql/postgresql-%s-%s.log" % (version, name)

@@ -14,7 +14,7 @@ from ansible_collections.relevo.dr.plugins.module_utils.refusal import Refusal
 CREATE, CLEAN, RESTORE, CONTINUE, START, WAIT = "create", "clean", "restore", "continue", "start", "wait"
 
 # Managed in conf.d; pgBackRest writes some of them where they would hide ours for ever.
-RECOVERY_PARAMETERS = ("restore_command", "primary_conninfo", "primary_slot_name", "recovery_target_timeline")
+RECOVERY_PARAMETERS = ("restore_command", "primary_conninfo", "primary_slot_name", r"recovery_target\w*")
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Site:
     """What was found on the host.
 
     data: absent | empty | cluster (PG_VERSION and global/pg_control) | partial (anything else). in_recovery: of a server that answers.
-    build: our mark of an unfinished build, with ``restored`` once the repository's part is done.
+    build: our mark of an unfinished build, with ``restored`` once the repository's part is done. restore: of a failover's restore that is not promoted.
     """
 
     configuration: bool
@@ -34,6 +34,7 @@ class Site:
     standby_signal: bool = False
     build: Optional[dict[str, Any]] = None
     fence: Optional[dict[str, Any]] = None
+    restore: Optional[dict[str, Any]] = None
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,8 @@ def plan(site: Site, system_identifier: str, host: str, data_directory: str) -> 
         )
     if site.running:
         return _running(site, system_identifier, host, item)
-    unfinished = _ours(site, data_directory) and not (site.build or {}).get("restored")
+    # What a failover restored is of a backup and a point that it chose: no standby comes of it, but its files save most of a restore.
+    unfinished = site.restore is not None or (_ours(site, data_directory) and not (site.build or {}).get("restored"))
     if site.data == "cluster" and not unfinished:
         return _stopped(site, system_identifier, host, item)
     if site.data == "partial" and not unfinished:
@@ -68,7 +70,8 @@ def plan(site: Site, system_identifier: str, host: str, data_directory: str) -> 
         )
     steps = [] if site.configuration else [CREATE, CLEAN]
     steps.append(CONTINUE if unfinished and site.configuration else RESTORE)
-    found = "an unfinished build of run %s" % (site.build or {}).get("run_id") if site.build else "absent"
+    begun = site.build or site.restore
+    found = "an unfinished build of run %s" % begun.get("run_id") if begun else "absent"
     return BuildPlan((*steps, START, WAIT), [Change(item, found, "restored from the repository, then streaming")])
 
 
@@ -83,6 +86,13 @@ def _running(site: Site, system_identifier: str, host: str, item: str) -> BuildP
             "find out which one the application uses; stop the other one by hand",
         )
     _same(site, system_identifier, host)
+    if site.restore is not None:
+        raise _refusal(
+            host,
+            "a restore of run %s that was not promoted runs here" % site.restore.get("run_id"),
+            "a standby, or nothing",
+            "start that failover again to go on with it; or stop PostgreSQL on this host and run protect again: it becomes a standby",
+        )
     if site.streaming:
         return BuildPlan((), [])
     return BuildPlan((WAIT,), [Change(item, "running, not streaming", "streaming")])

@@ -15,7 +15,7 @@ import time
 from collections.abc import Mapping
 from typing import Any, Optional
 
-from ansible_collections.relevo.dr.plugins.module_utils import clock, host_files
+from ansible_collections.relevo.dr.plugins.module_utils import clock, host_files, restored_standby
 from ansible_collections.relevo.dr.plugins.module_utils.managed_file import WantedFile, apply, observe
 from ansible_collections.relevo.dr.plugins.module_utils.pgbackrest import Pgbackrest
 from ansible_collections.relevo.dr.plugins.module_utils.postgresql import (
@@ -83,7 +83,7 @@ class Steps:
                 found = session.row(_POSITION)
         return Site(
             configuration=os.path.exists(os.path.join(self._p["config_directory"], "postgresql.conf")),
-            data=_kind(self._data),
+            data=kind(self._data),
             running=running,
             in_recovery=found.get("in_recovery"),
             streaming=bool(found.get("streaming")),
@@ -91,6 +91,7 @@ class Steps:
             standby_signal=os.path.exists(os.path.join(self._data, "standby.signal")),
             build=_read_mark(),
             fence=host_files.read_fence(),
+            restore=restored_standby.unfinished(),
         )
 
     def mark(self, *, restored: bool, **more: str) -> None:
@@ -116,6 +117,7 @@ class Steps:
 
     def restore(self, *, resume: bool) -> None:
         """Restore the newest backup; nothing in it may hide the parameters of conf.d."""
+        restored_standby.forget(self._p["config_directory"])
         account = pwd.getpwnam(self._owner)
         os.makedirs(self._data, exist_ok=True)
         os.chown(self._data, account.pw_uid, account.pw_gid)
@@ -128,7 +130,7 @@ class Steps:
         began = time.monotonic()
         command.run("restore", "--type=standby", *(["--delta"] if delta else []), log_file=True)
         self.restore_seconds = round(time.monotonic() - began, 3)
-        self.restored_bytes = _size(self._data)
+        self.restored_bytes = directory_bytes(self._data)
         path = os.path.join(self._data, "postgresql.auto.conf")
         found = observe(path)
         if found.content is not None:
@@ -221,7 +223,8 @@ class Steps:
         return " | ".join((observe(path).content or "no log").strip().splitlines()[-5:])
 
 
-def _kind(directory: str) -> str:
+def kind(directory: str) -> str:
+    """What is in the place of the data: absent | empty | cluster | partial."""
     if not os.path.isdir(directory):
         return "absent"
     if not os.listdir(directory):
@@ -248,8 +251,14 @@ def _empty(directory: str) -> None:
             os.unlink(path)
 
 
-def _size(directory: str) -> int:
-    return sum(os.lstat(os.path.join(place, name)).st_size for place, _, names in os.walk(directory) for name in names)
+def directory_bytes(directory: str) -> int:
+    """The size of all files in it; what vanishes meanwhile counts nothing."""
+    total = 0
+    for place, _, names in os.walk(directory):
+        for name in names:
+            with contextlib.suppress(OSError):
+                total += os.lstat(os.path.join(place, name)).st_size
+    return total
 
 
 def _run(command: list[str], timeout: float) -> None:

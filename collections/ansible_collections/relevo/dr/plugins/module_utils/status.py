@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Optional
 
+from ansible_collections.relevo.dr.plugins.module_utils import way_out
 from ansible_collections.relevo.dr.plugins.module_utils.gates import Limits
 from ansible_collections.relevo.dr.plugins.module_utils.plan import Landscape
 
@@ -102,6 +103,18 @@ def _locks(landscape: Landscape, primary: Optional[str]) -> Iterator[Finding]:
             "run %s was interrupted%s: start %s again, it goes on from what it finds"
             % (interrupted, " in %s" % ", ".join(begun) if begun else "", runbook.group(1) if runbook else "the same runbook"),
         )
+
+
+def _restores(landscape: Landscape, primary: Optional[str]) -> Iterator[Finding]:
+    """It is in recovery, as a standby is, and replays nothing new: nobody may take it for one."""
+    for host in landscape.database:
+        begun = way_out.unfinished(landscape, host)
+        if begun:
+            yield Finding(
+                "%s holds a restore of run %s that is not promoted (%s)" % (host, begun.get("run_id"), begun.get("state")),
+                "start that failover again; or, to have a standby there instead, stop PostgreSQL on %s and run playbooks/protect.yml; never resume its replay"
+                % host,
+            )
 
 
 def _begun(landscape: Landscape, run_id: str) -> list[str]:
@@ -239,7 +252,7 @@ def _ledger(landscape: Landscape, primary: Optional[str]) -> Iterator[Finding]:
 
 
 # In the order of what is worse to leave as it is.
-_LOOKS = (_two_primaries, _locks, _no_primary, _self_fence, _protection, _other_hosts, _ledger)
+_LOOKS = (_two_primaries, _locks, _restores, _no_primary, _self_fence, _protection, _other_hosts, _ledger)
 
 
 def _databases(landscape: Landscape, lock: Optional[dict[str, Any]]) -> dict[str, dict[str, Any]]:

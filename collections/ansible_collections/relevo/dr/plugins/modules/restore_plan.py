@@ -56,7 +56,6 @@ window: {description: From when to when each repository restores., returned: suc
 """
 
 import datetime
-import json
 import os
 import pwd
 import shutil
@@ -65,17 +64,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.relevo.dr.plugins.module_utils import clock, restore_path, restore_target, sandbox
+from ansible_collections.relevo.dr.plugins.module_utils import restore_choice, restore_target, sandbox
 from ansible_collections.relevo.dr.plugins.module_utils.archive_reader import ArchiveReader, Content
 from ansible_collections.relevo.dr.plugins.module_utils.milestone import told
-from ansible_collections.relevo.dr.plugins.module_utils.pgbackrest import Pgbackrest, PgbackrestError, explained
+from ansible_collections.relevo.dr.plugins.module_utils.pgbackrest import Pgbackrest, PgbackrestError
 from ansible_collections.relevo.dr.plugins.module_utils.postgresql import PostgresqlError
 from ansible_collections.relevo.dr.plugins.module_utils.refusal import Refusal
-from ansible_collections.relevo.dr.plugins.module_utils.restore_target import Choice, NotRestorable, Target
+from ansible_collections.relevo.dr.plugins.module_utils.restore_target import NotRestorable, Target
 from ansible_collections.relevo.dr.plugins.module_utils.stanza import place as where
 
-# Codes of ``info`` above this one say that the repository could not be read.
-LAST_STATE = 5
 # Beside the data: WAL that is replayed, a checkpoint's work.
 MARGIN_BYTES = 256 << 20
 
@@ -157,7 +154,10 @@ class Plan:
             choices = restore_target.choose(
                 content.archive, target, p["restore_set"], p["timeline"], datetime.datetime.now(datetime.timezone.utc)
             )
-            tests += [self._test(content, choice, len(tests) + number) for number, choice in enumerate(choices, 1)]
+            tests += [
+                {"number": len(tests) + number, **restore_choice.described(content, choice)}
+                for number, choice in enumerate(choices, 1)
+            ]
         self._check_room(tests)
         return tests
 
@@ -178,7 +178,7 @@ class Plan:
             os.mkdir(directory)
             shutil.chown(directory, p["owner"])
             try:
-                info = _info(command, key)
+                info = restore_choice.info(command, key)
                 reader = ArchiveReader(command, key, p["bin_directory"], directory, p["scan_segments"])
                 until = p["restore_set"] if p["restore_set"] != restore_target.LATEST else ""
                 content = reader.read(info, target.value if target.kind == restore_target.NAME else "", until)
@@ -212,33 +212,6 @@ class Plan:
             "next_action": next_action,
         }
 
-    def _test(self, content: Content, choice: Choice, number: int) -> dict[str, Any]:
-        backup, target, archive = choice.backup, choice.target, content.archive
-        tail = archive.tails.get(choice.legs[-1].timeline) or archive.tails[max(archive.tails)]
-        end = {restore_target.LSN: target.position, restore_target.NAME: _point(archive, choice)}.get(target.kind) or tail.position
-        missing = restore_path.missing(content.wal, choice.legs, backup.start, end, content.segment_bytes)
-        newest = max(archive.backups, key=lambda other: other.stopped)
-        return {
-            "number": number,
-            "repository": archive.repository,
-            "label": backup.label,
-            "size": backup.size,
-            "damaged": backup.damaged,
-            "backup_stopped_at": clock.utc(backup.stopped),
-            "timeline": choice.timeline,
-            # A timeline without a history of its own can only be followed as the backup's.
-            "target_timeline": "current" if choice.timeline == backup.timeline else str(choice.timeline),
-            "kind": target.kind,
-            "value": target.value,
-            "target": target.words(),
-            "missing": missing,
-            "segments": (end - backup.start) // content.segment_bytes + 1,
-            "end_lsn": restore_target.lsn_text(tail.position),
-            "end_commit_at": clock.utc(tail.committed_at) if tail.committed_at and tail.committed_at > backup.stopped else None,
-            "live_bytes": newest.size,
-            "system_identifier": content.system_identifier,
-        }
-
     def _check_room(self, tests: Sequence[Mapping[str, Any]]) -> None:
         place = sandbox.Place(self._p["directory"], self._p["owner"])
         free = sandbox.free_bytes(place) + (sandbox.size(place.copy) if sandbox.read_mark(place) else 0)
@@ -249,25 +222,6 @@ class Plan:
                 "%d MiB for the copy and its WAL" % (needed >> 20),
                 "make room on the sandbox, or choose another dr_backup_sandbox_directory",
             )
-
-
-def _point(archive: restore_target.Archive, choice: Choice) -> int:
-    return min(restore_target.points_after(archive, choice.legs, choice.backup), default=0)
-
-
-def _info(command: Pgbackrest, repository: int) -> dict[str, Any]:
-    """``info`` of one repository. Raises PgbackrestError when it cannot be read or holds nothing of this stanza."""
-    stanzas: list[dict[str, Any]] = json.loads(command.run("info", "--repo=%d" % repository, "--output=json"))
-    info = stanzas[0] if stanzas else {}
-    for state in info.get("repo", []):
-        if state["key"] == repository and state["status"]["code"] > LAST_STATE:
-            raise explained(state["status"]["message"])
-    if not info.get("db"):
-        raise PgbackrestError(
-            "repository %d holds no stanza %s" % (repository, command.stanza),
-            "run playbooks/protect.yml, or name another repository",
-        )
-    return info
 
 
 if __name__ == "__main__":

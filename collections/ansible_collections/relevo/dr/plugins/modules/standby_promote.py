@@ -12,6 +12,9 @@ description:
   - >-
     O(step=promote) verifies the token's signature, its answer to this host's challenge and the age of the challenge, probes every old database host again,
     compares the ledger's newest acknowledged references with this database, and only then promotes. A server that is a primary already is left as it is.
+  - >-
+    A server that was restored here is drained and promoted only where its mark, its position and its log say that it is at its goal, paused there where that
+    is a point; its recovery parameters go away with the promotion. With O(restored) there must be such a mark.
   - With O(planned) nothing is promoted but on the old primary's hand-over, which the token names and this host's own replayed WAL holds.
   - O(step=withdraw) makes the challenge void, so that no token can answer it any more, and says whether this server is still a standby.
   - Acts only while this host's lock is held by the run.
@@ -41,6 +44,8 @@ options:
   accept_loss_seconds: {description: Accepted loss in seconds., type: float}
   accept_loss_transactions: {description: Accepted loss in ledger transactions., type: int}
   accept_unmeasured: {description: Whether a loss that cannot be measured was accepted by name., type: bool, default: false}
+  accept_any_loss: {description: Whether any measured loss of a restored server was accepted by name., type: bool, default: false}
+  restored: {description: Whether this server was restored by M(relevo.dr.standby_restore)., type: bool, default: false}
   planned: {description: Whether a hand-over by the old primary is demanded., type: bool, default: false}
   allowed_signers: {description: Controllers that this host believes., type: path, default: /etc/relevo/allowed_signers}
   letter: {description: "Wait for a letter of this name before anything is done; see C(module_utils/letter.py).", type: str, default: ''}
@@ -66,6 +71,7 @@ RETURN = r"""
 position: {description: Replay position after the drain., returned: step is drain, type: dict}
 nonce: {description: The challenge., returned: step is drain, type: str}
 promotion: {description: "already, promotion_began_at, promoted_at, timeline, fork_lsn, system_identifier.", returned: step is promote, type: dict}
+restore: {description: "What was restored here before; null when nothing was.", returned: step is promote, type: dict}
 loss: {description: "What the ledger's tail shows as missing: transactions, seconds, numbers; null when not measured.", returned: step is promote, type: dict}
 """
 
@@ -81,12 +87,14 @@ from ansible_collections.relevo.dr.plugins.module_utils import (
     letter,
     promotion_token,
     repositories,
+    restored_standby,
     standby,
 )
 from ansible_collections.relevo.dr.plugins.module_utils.loss import Loss, measure, within
 from ansible_collections.relevo.dr.plugins.module_utils.milestone import Milestone
 from ansible_collections.relevo.dr.plugins.module_utils.postgresql import PostgresqlError, Psql, lsn_bytes
 from ansible_collections.relevo.dr.plugins.module_utils.probe import probe
+from ansible_collections.relevo.dr.plugins.module_utils.restore_target import END
 
 _SERVER = """
 select pg_is_in_recovery() as in_recovery, (select system_identifier::text from pg_control_system()) as system_identifier,
@@ -110,13 +118,8 @@ def drain(p: dict[str, Any], session: Psql) -> dict[str, Any]:
     # Before anything waits for them: the archive of the new primary must not hang on a store that is gone.
     left_out = repositories.leave_out(p["pgbackrest_config"], p["leave_out"], p["run_id"], "did not answer when the site was left")
     server = session.row(_SERVER)
-    archive = None
-    # The shutdown of a planned run comes by replication or not at all: it ends no segment, so no archive gets it in time.
-    if p["stanza"] and server["in_recovery"] and not p.get("planned"):
-        receiver = session.query("select received_tli from pg_stat_wal_receiver")
-        timeline = receiver[0]["received_tli"] if receiver else server["timeline"]
-        archive = standby.Archive(p["pgbackrest_config"], p["stanza"], server["segment_bytes"], timeline, 2.0)
-    position = standby.drain(session, archive, p["replay_target_lsn"] or None, p["timeout_seconds"])
+    mark = restored(p) if server["in_recovery"] else None
+    position = at_its_goal(p, session, server, mark) if mark else replayed(p, session, server)
     nonce = secrets.token_hex(16)
     challenge = {
         "nonce": nonce,
@@ -136,6 +139,41 @@ def drain(p: dict[str, Any], session: Psql) -> dict[str, Any]:
         "in_recovery": server["in_recovery"],
         "left_out": left_out,
     }
+
+
+def restored(p: dict[str, Any]) -> Optional[dict[str, Any]]:
+    """The mark of a restore on this host, which must be at its goal. Raises NotReached, or Stop where one is expected and there is none."""
+    mark = restored_standby.unfinished()
+    if mark is None and p.get("restored"):
+        raise Stop(
+            "nothing was restored on this host, and a restore was wanted. Next: start the failover again; nothing was promoted"
+        )
+    if mark is not None:
+        restored_standby.check_reached(mark)
+    return mark
+
+
+def at_its_goal(p: dict[str, Any], session: Psql, server: dict[str, Any], mark: dict[str, Any]) -> dict[str, Any]:
+    """The position of a restored server, with what proves it. Raises NotReached."""
+    goal, position = mark["goal"], {"archive_replayed": None, "target_replayed": None}
+    if goal["kind"] == END:
+        archive = standby.Archive(p["pgbackrest_config"], p["stanza"], server["segment_bytes"], int(goal["timeline"]), 2.0)
+        position = standby.drain(session, archive, p["replay_target_lsn"] or None, p["timeout_seconds"])
+    seen = session.row(restored_standby.POSITION)
+    more = False if position["archive_replayed"] or position["target_replayed"] else None
+    evidence = restored_standby.reached(goal, seen, restored_standby.server_log(mark, seen), more)
+    return {**position, **{name: seen[name] for name in ("in_recovery", "replay_lsn", "last_replayed_at")}, "restored": evidence}
+
+
+def replayed(p: dict[str, Any], session: Psql, server: dict[str, Any]) -> dict[str, Any]:
+    """The position of a standby that has everything that was received and archived."""
+    archive = None
+    # The shutdown of a planned run comes by replication or not at all: it ends no segment, so no archive gets it in time.
+    if p["stanza"] and server["in_recovery"] and not p.get("planned"):
+        receiver = session.query("select received_tli from pg_stat_wal_receiver")
+        timeline = receiver[0]["received_tli"] if receiver else server["timeline"]
+        archive = standby.Archive(p["pgbackrest_config"], p["stanza"], server["segment_bytes"], timeline, 2.0)
+    return standby.drain(session, archive, p["replay_target_lsn"] or None, p["timeout_seconds"])
 
 
 def check_token(p: dict[str, Any], system_identifier: str) -> promotion_token.Token:
@@ -173,8 +211,11 @@ def probe_old_hosts(p: dict[str, Any]) -> list[dict[str, Any]]:
         return list(pool.map(lambda old: probe(p["host"], old["host"], old["address"], int(old["port"])), p["old_hosts"]))
 
 
-def check_loss(p: dict[str, Any], session: Psql) -> Optional[Loss]:
-    """Raises Stop when more is missing than was accepted, or when nothing could be measured and that was not accepted by name."""
+def check_loss(p: dict[str, Any], session: Psql, *, by_wish: bool = False) -> Optional[Loss]:
+    """Raises Stop when more is missing than was accepted, or when nothing could be measured and that was not accepted by name.
+
+    by_wish: of a restored server, which may lack more than the tail tells of; any loss of it can be accepted by name.
+    """
     if not p["ledger_tail"] or not p["ledger_present_sql"]:
         if p["accept_unmeasured"]:
             return None
@@ -185,6 +226,14 @@ def check_loss(p: dict[str, Any], session: Psql) -> Optional[Loss]:
     references = ", ".join("'%s'" % entry["reference"].replace("'", "''") for entry in p["ledger_tail"])
     rows = session.query("select reference from (%s) ledger where reference in (%s)" % (p["ledger_present_sql"], references))
     loss = measure(p["ledger_tail"], {row["reference"] for row in rows})
+    if by_wish and p["accept_any_loss"]:
+        return loss
+    if by_wish and loss.transactions == len(p["ledger_tail"]):
+        raise Stop(
+            "none of the newest %d acknowledged ledger transactions is in what was restored, so that more may be missing than the %.3f s that they span."
+            " Next: start again with -e dr_accept_unknown=LOSS and -e dr_reason=..." % (loss.transactions, loss.seconds),
+            loss,
+        )
     if not within(loss, p["accept_loss_seconds"], p["accept_loss_transactions"]):
         raise Stop(
             "%d acknowledged ledger transactions (%.3f s) are missing on this standby, more than was accepted. Next: bring the old primary's WAL here, or"
@@ -212,7 +261,8 @@ def promote(p: dict[str, Any], session: Psql) -> dict[str, Any]:
                 "%s still answers from here although it was fenced. Next: find out what runs there; nothing was promoted"
                 % ", ".join(answering)
             )
-        loss = check_loss(p, session)
+        mark = restored(p)
+        loss = check_loss(p, session, by_wish=mark is not None)
         p["begun"] = True
         host_files.write_journal(p["run_id"], "PROMOTE", "intent", token=p["token"], signature=p["signature"])
         began_at = clock.utc_now()
@@ -220,6 +270,8 @@ def promote(p: dict[str, Any], session: Psql) -> dict[str, Any]:
         # The first write: proves that a commit is possible, and leaves the run's id in the WAL.
         session.execute("select pg_logical_emit_message(true, 'relevo', 'promoted by %s')" % p["run_id"].replace("'", "''"))
         host_files.drop_challenge()
+    # Also where a run before this one died right after the promotion.
+    settled = restored_standby.settle(session, handover_message.chain(host_files.read_journal(1 << 20), p["run_id"]))
     promotion = {
         "already": already,
         "promotion_began_at": began_at,
@@ -228,7 +280,12 @@ def promote(p: dict[str, Any], session: Psql) -> dict[str, Any]:
         **standby.fork(p["data_directory"]),
     }
     host_files.write_journal(p["run_id"], "PROMOTE", "result", outcome="ok", promotion=promotion)
-    return {"promotion": promotion, "loss": loss.as_dict() if loss else None, "probes": probes}
+    return {
+        "promotion": promotion,
+        "loss": loss.as_dict() if loss else None,
+        "probes": probes,
+        "restore": restored_standby.shown(settled) if settled else None,
+    }
 
 
 def main() -> None:
@@ -255,6 +312,8 @@ def main() -> None:
             "accept_loss_seconds": {"type": "float"},
             "accept_loss_transactions": {"type": "int"},
             "accept_unmeasured": {"type": "bool", "default": False},
+            "accept_any_loss": {"type": "bool", "default": False},
+            "restored": {"type": "bool", "default": False},
             "planned": {"type": "bool", "default": False},
             "allowed_signers": {"type": "path", "default": "/etc/relevo/allowed_signers"},
             **letter.OPTIONS,
@@ -290,6 +349,7 @@ def main() -> None:
         promotion_token.TokenError,
         handover_message.HandoverError,
         host_files.LockError,
+        restored_standby.NotReached,
         Stop,
     ) as error:
         loss = getattr(error, "loss", None)
