@@ -78,3 +78,31 @@ def test_a_lease_is_judged_when_its_givers_have_answered(control):
     action.act()
     thread.join()
     assert "no self-fence was armed" in control.read("fence/a-db1")["settings"]["lease"]["said"]
+
+
+@pytest.mark.parametrize(
+    ("runbook", "given", "standby", "asked"),
+    [
+        ("failover", {}, True, None),
+        ("failover", {}, False, {}),
+        ("failover", {"dr_path": "promote"}, False, None),
+        ("failover", {"dr_path": "restore"}, True, {}),
+        ("failover", {"dr_restore_target_lsn": "0/3000000"}, True, {"lsn": "0/3000000"}),
+        ("check", {"dr_path": "restore"}, False, None),
+        ("failover", {"dr_target_site": "a"}, False, None),
+    ],
+)
+def test_the_repositories_are_asked_where_a_restore_may_be_the_way(control, monkeypatch, runbook, given, standby, asked):
+    said = []
+    control.write("landscape", {**control.read("landscape"), "runbook": runbook, "given": {"dr_target_site": "b", **given}})
+    cluster = {"role": "standby", "state": "running"} if standby else {"role": "none", "state": "absent"}
+    monkeypatch.setattr(discover.ActionModule, "_silent", lambda _self: None)
+    answer = {"reachable": True, "facts": {"cluster": cluster, "host": {}}}
+    monkeypatch.setattr(discover.ActionModule, "_answer", lambda _self, _arguments, _silent: answer)
+    action = discover.ActionModule.__new__(discover.ActionModule)
+    action.host, action.control = "b-db1", control
+    action.ask = lambda _module, arguments: said.append(arguments["words"]) or {"restore": {"choice": None}}
+    action._task = SimpleNamespace(args={"kinds": ["database"], "module": "m", "arguments": {}, "restore": {"stanza": "shop"}})
+    action.act()
+    assert said == ([] if asked is None else [asked])
+    assert control.read_all("restore") == ({} if asked is None else {"b-db1": {"choice": None}})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import threading
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -25,6 +26,8 @@ DATABASE = {
     "port": 5432,
     "database": "shop",
     "stanza": "shop",
+    "version": "17",
+    "config_directory": "/etc/postgresql/17/main",
     "ledger_present_sql": "select 1",
 }
 APPLICATION = {
@@ -34,6 +37,9 @@ APPLICATION = {
     "health_url": "http://shop.example.org/health",
 }
 HANDOVER = {"run_id": "run", "nonce": "n", "from_lsn": "0/1", "message_lsn": "0/2", "shutdown_lsn": "0/3", "timeline": 1}
+
+
+RESTORED = {"set": "20261124-000000F", "bytes": 3, "seconds": 1.0}
 
 
 class Stage:
@@ -58,11 +64,14 @@ class Stage:
     def _witness_statement(self, _host, _step):
         return {"ledger_tail": [], "probes": []}
 
+    def _standby_restore(self, _host, _step):
+        return {"restore": RESTORED, "left_out": [2]}
+
     def _standby_promote(self, _host, step):
         promotion = {"already": False, "promotion_began_at": clock.utc_now(), "promoted_at": clock.utc_now(), "timeline": 2}
         position = {"replay_lsn": "0/4", "target_replayed": True}
         drained = {"position": position, "in_recovery": True, "nonce": "c", "system_identifier": "77", "left_out": []}
-        promoted = {"promotion": promotion, "loss": None, "probes": []}
+        promoted = {"promotion": promotion, "loss": None, "probes": [], "restore": RESTORED}
         return {"drain": drained, "promote": promoted, "withdraw": {"in_recovery": True}}[step]
 
 
@@ -83,7 +92,12 @@ class Staged:
 
 
 @pytest.fixture
-def run(tmp_path, monkeypatch):
+def plan():
+    return PLAN
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch, plan):
     """Play the hand-over with these hosts; returns their results by name."""
     key = tmp_path / "key"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
@@ -91,7 +105,7 @@ def run(tmp_path, monkeypatch):
     monkeypatch.setattr(handover, "StagedModule", Staged)
     monkeypatch.setattr(handover, "probe", lambda *_: {"host": "a-db1", "address": "a", "vantage": "v", "result": "refused"})
     control = Control("run", str(tmp_path))
-    control.write("plan", PLAN.as_dict())
+    control.write("plan", plan.as_dict())
     control.write("inputs", vars(Inputs(mode="planned", scope="site", target_site="b")) | {"given": []})
     control.write("repositories", {"leave_out": []})
     for host, kind in HOSTS.items():
@@ -241,3 +255,42 @@ def test_a_run_answers_for_what_its_old_primary_had(tmp_path):
     assert promoted_at(control, ["a-db1", "c-db1", "d-db1"]) == "2026-11-24T03:12:00.000000Z"
     assert promoted_at(control, ["a-db1", "b-db1"]) == "2026-11-24T05:00:00.000000Z"
     assert promoted_at(control, ["c-db1", "d-db1"]) == ""
+
+
+GOAL = {"label": "20261124-000000F", "kind": "end", "target": "the end of the archive"}
+RESTORING = pytest.mark.parametrize("plan", [replace(PLAN, planned=False, follow=(), path="restore", restore=GOAL)])
+
+
+@RESTORING
+def test_a_restore_is_made_behind_the_fence_and_the_fence_is_proven_once_more_after_it(run, plan):
+    stage = Stage()
+    results = run(stage)
+    assert failed(results) == set(), {host: results[host]["msg"] for host in failed(results)}
+    order = [(name, step) for host, name, step in stage.asked if name in ("server_fence", "standby_restore", "standby_promote")]
+    assert order == [
+        ("server_fence", ""),
+        ("standby_restore", ""),
+        ("server_fence", ""),
+        ("standby_promote", "drain"),
+        ("standby_promote", "promote"),
+    ]
+    told = said(results["b-db1"])
+    assert told["measures"]["path"] == plan.path
+    assert (told["measures"]["restore"], told["measures"]["repositories"]) == (RESTORED, {"left_out": [2]})
+    assert [phase["name"] for phase in said(results["a-db1"])["phases"]] == ["FENCE", "FENCE 2"]
+
+
+@RESTORING
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {("b-db1", "standby_restore", ""): {"failed": True, "msg": "half restored"}},
+        {("b-db1", "standby_promote", "drain"): {"failed": True, "msg": "not at its goal"}},
+    ],
+    ids=["not restored", "not at its goal"],
+)
+def test_what_is_not_restored_is_not_promoted(run, plan, broken):
+    stage = Stage(broken)
+    results = run(stage)
+    assert plan.promote in failed(results)
+    assert ("b-db1", "standby_promote", "promote") not in stage.asked

@@ -190,11 +190,11 @@ def _summary(plan: Plan, gates: list[gate_rules.Gate], blocking: list[gate_rules
         return "%s is the primary already and no run is unfinished: nothing to do" % plan.promote
     if not plan.cutover:
         return "all %d gates pass: %s come back behind %s" % (len(gates), ", ".join(plan.fence or plan.follow), plan.promote)
-    restored = "restore %s there, " % way_out.sentence(plan.restore) if plan.restore else ""
-    return "all %d gates pass: fence %s, %spromote %s, serve from %s" % (
+    said = "all %d gates pass: fence %s, promote %s, serve from %s" % (
         len(gates),
         ", ".join(plan.fence),
-        restored,
         plan.promote,
         ", ".join(plan.cutover),
     )
+    # Hours may follow, and what is lost by wish: the operator reads both ways once more.
+    return said + "".join(". %s: %s" % (gate.title, gate.observed) for gate in gates if plan.restore and gate.id == "WAYOUT")
