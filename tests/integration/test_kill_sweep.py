@@ -13,7 +13,15 @@ import pytest
 from .conftest import DRILL, Bench
 
 # Where the journal of a phase is.
-HOSTS = {"QUIESCE": "a-app1", "FENCE": "a-db1", "DRAIN": "b-db1", "PROMOTE": "b-db1", "CUTOVER": "b-app1", "PROTECT": "b-db1"}
+HOSTS = {
+    "QUIESCE": "a-app1",
+    "FENCE": "a-db1",
+    "RESTORE": "b-db1",
+    "DRAIN": "b-db1",
+    "PROMOTE": "b-db1",
+    "CUTOVER": "b-app1",
+    "PROTECT": "b-db1",
+}
 
 
 def open_intent(bench: Bench, phase: str) -> bool:
@@ -32,10 +40,10 @@ def looked(bench: Bench) -> bool:
     return bool(runs) and any((runs[-1] / "control/database").glob("*.json")) and not (runs[-1] / "control/plan.json").exists()
 
 
-def kill_when(bench: Bench, condition, seconds: float = 60) -> str:
+def kill_when(bench: Bench, condition, seconds: float = 60, **variables: str) -> str:
     """Start the failover, SIGKILL all of its controller's processes at that moment, and return the run's id."""
     before = set((bench.store / "runs").glob("*"))
-    process = bench.start("failover", **DRILL)
+    process = bench.start("failover", **DRILL, **variables)
     bench.wait("the run has begun", lambda: bool(set((bench.store / "runs").glob("*-failover-*")) - before), 30)
     limit = time.monotonic() + seconds
     while not condition():

@@ -11,8 +11,8 @@ from ansible_collections.relevo.dr.plugins.lookup import run
 BOUNDS = {"accept_loss_seconds": None, "accept_loss_transactions": None, "accept_unknown": []}
 
 
-def judged(measures: dict, **inputs: object) -> dict[str, str]:
-    kept = {"plan": {"promote": "b-db1"}, "inputs": {**BOUNDS, **inputs}}
+def judged(measures: dict, restore: dict | None = None, **inputs: object) -> dict[str, str]:
+    kept = {"plan": {"promote": "b-db1", "restore": restore}, "inputs": {**BOUNDS, **inputs}}
     action = ActionModule.__new__(ActionModule)
     action.control = SimpleNamespace(read=kept.__getitem__)
     action._task = SimpleNamespace(args={"measures": measures})
@@ -48,6 +48,11 @@ def test_nothing_lost_passes():
 )
 def test_a_loss_is_held_against_every_bound_that_was_given(lost, rpo, bounds, verdict):
     assert judged(measures(lost, rpo), **bounds)["LOSS"] == verdict
+
+
+def test_what_a_restore_loses_by_wish_may_be_accepted_by_name():
+    assert judged(measures(30, 600.0), {"label": "20261124-000000F"}, accept_unknown=["LOSS"])["LOSS"] == "accepted"
+    assert judged(measures(30, 600.0), accept_unknown=["LOSS"])["LOSS"] == "fail"
 
 
 def test_without_a_witness_nothing_is_known_until_it_is_accepted_by_name():

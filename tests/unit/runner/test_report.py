@@ -45,6 +45,14 @@ def test_every_record_has_a_report(name: str, form: Form) -> None:
     assert re.search(r"undefined", text, re.IGNORECASE) is None
 
 
+def test_a_restored_backup_is_told_of_in_a_sentence() -> None:
+    opening, events = read("failover_disaster")
+    restore = {"set": "20261124-000000F", "repository": 1, "target": "the end of the archive", "bytes": 3 << 20, "seconds": 2.0}
+    text = render(build(opening, [said(measures={"restore": {**restore, "bytes_per_second": 3 << 19}}), *events]), Form.MARKDOWN)
+    told = "Backup 20261124-000000F of repository 1 was restored to the end of the archive and promoted: 3.0 MiB in 2.0 s, 1.5 MiB a second."
+    assert told in text
+
+
 def test_the_page_needs_nothing_from_outside() -> None:
     page = render(record_of("failover_disaster"), Form.HTML)
     assert not re.search(r"<(script|link|img|iframe)|url\(|@import|https?://", page)

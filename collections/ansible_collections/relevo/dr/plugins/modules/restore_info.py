@@ -78,9 +78,14 @@ class Look:
 
     def choice(self) -> dict[str, Any]:
         """What is restored. Raises NotRestorable, PgbackrestError or PostgresqlError."""
-        words = self._words
-        restore_target.check_words(words.get("set", LATEST), words.get("timeline", ""), words.get("repository", ""))
-        target = restore_target.parse_target(words.get("time", ""), words.get("lsn", ""), words.get("name", ""))
+        words, target = self._words, Target()
+        # Words that nobody could mean are refused too, but with the window beside them.
+        mistake: Optional[NotRestorable] = None
+        try:
+            restore_target.check_words(words.get("set", LATEST), words.get("timeline", ""), words.get("repository", ""))
+            target = restore_target.parse_target(words.get("time", ""), words.get("lsn", ""), words.get("name", ""))
+        except NotRestorable as reason:
+            mistake, self._words = reason, {}
         scratch = tempfile.mkdtemp(prefix="relevo-restore-info-", dir="/var/tmp")
         try:
             account = pwd.getpwnam(self._p["owner"])
@@ -88,6 +93,8 @@ class Look:
             found = [one for place in self._places() for one in self._from(place, scratch, target)]
         finally:
             shutil.rmtree(scratch)
+        if mistake:
+            raise mistake
         if not found:
             raise (
                 self._refused
