@@ -127,8 +127,8 @@ FAST = [
     Protection(
         "a half restored server is taken for a standby",
         f"{DR}/module_utils/way_out.py",
-        'if landscape.role(host) == "standby" and not unfinished(landscape, host)]',
-        'if landscape.role(host) == "standby"]',
+        'return found if found and found.get("state") != PROMOTED',
+        "return found if False",
         "tests/unit/dr/test_way_out.py",
     ),
     Protection(
