@@ -143,7 +143,7 @@ def measured_rate(cluster: str) -> way_out.Rate:
     """What the newest restore test measured that restored all of a backup."""
     history = importlib.import_module(_HISTORY)
     try:
-        records = history.finished(cluster, "restore_test")
+        records = history.settled(cluster, "restore_test")
     except history.RelevoError:
         return way_out.Rate(said="assumed: no past result can be read")
     for record in records:

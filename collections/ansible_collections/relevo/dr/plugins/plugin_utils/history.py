@@ -35,7 +35,12 @@ def finished(cluster: str, runbook: str) -> list[dict[str, Any]]:
 
     A run that was cut off did not finish, and one in check mode proved nothing.
     """
+    settlement.settle(paths.find_place(os.environ))
+    return settled(cluster, runbook)
+
+
+def settled(cluster: str, runbook: str) -> list[dict[str, Any]]:
+    """The same of those that are records already, for who has no time to see what became of the others."""
     place = paths.find_place(os.environ)
-    settlement.settle(place)
     found = [json.loads(stored.document) for stored in Store(place).newest(cluster=cluster, runbook=runbook, limit=_NEWEST)]
     return [record for record in found if record["verdict"] != "interrupted" and not record["check_mode"]]
