@@ -336,7 +336,7 @@ def _promotion_way(plan: Plan, landscape: Landscape) -> str:
     standby = landscape.cluster(plan.promote).get("standby") or {}
     primary = next((host for host in plan.fence if landscape.role(host) == "primary"), None)
     if primary is not None:
-        behind = lsn_bytes(landscape.cluster(primary)["primary"]["flush_lsn"]) - lsn_bytes(standby["replay_lsn"])
+        behind = lsn_bytes(landscape.cluster(primary)["primary"]["flush_lsn"]) - lsn_bytes(standby.get("replay_lsn") or "0/0")
         return "promote %s: %d bytes behind %s, in seconds" % (plan.promote, max(behind, 0), primary)
     committed, replayed = min(_last_commits(plan, landscape), default=None), standby.get("last_replayed_age_seconds")
     if committed is None or replayed is None:

@@ -124,7 +124,7 @@ class Look:
         try:
             reader = ArchiveReader(command, place.id, p["bin_directory"], directory, p["scan_segments"])
             content = reader.read(
-                restore_choice.info(command, place.id), target.value if target.kind == NAME else "", self._words.get("set", "")
+                restore_choice.info(command, place.id), target.value if target.kind == NAME else "", self._labelled()
             )
             self.window.append(restore_target.window(content.archive))
             return [self._described(content, target)]
@@ -133,6 +133,11 @@ class Look:
         except PgbackrestError as error:
             self._failed = self._failed or error
         return []
+
+    def _labelled(self) -> str:
+        """The one backup that was named; empty where the newest that fits is meant."""
+        named = str(self._words.get("set", LATEST))
+        return "" if named == LATEST else named
 
     def _described(self, content: Content, target: Target) -> dict[str, Any]:
         now = datetime.datetime.now(datetime.timezone.utc)
