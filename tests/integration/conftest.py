@@ -198,21 +198,30 @@ class Bench:
         self.wait("the ledger is acknowledged", lambda: self.acknowledged() > before)
 
 
-def protect() -> Bench:
-    """A protected cluster, kept as a snapshot; one that this code made already is taken as it is."""
-    store = Path(os.environ.get("RELEVO_STORE") or ROOT / ".relevo")
-    bench = Bench(store)
-    if not bench.lab.hosts():
-        pytest.fail("The laboratory is not up. Run 'make lab' first, as root.")
-    stamp = bench.lab.state / "snapshots" / SNAPSHOT / "made-by"
+def made_by(store: Path) -> str:
+    """The code that protects, and the store whose key the cluster believes."""
     sources = [
         path
         for top in ("roles", "collections")
         for path in sorted((ROOT / top).rglob("*"))
         if path.suffix in (".py", ".yml", ".j2")
     ]
-    made_by = f"{store} {hashlib.sha256(b''.join(path.read_bytes() for path in sources)).hexdigest()}"
-    if not (stamp.exists() and stamp.read_text() == made_by):
+    return f"{store} {hashlib.sha256(b''.join(path.read_bytes() for path in sources)).hexdigest()}"
+
+
+def store_of_the_tests() -> Path:
+    return Path(os.environ.get("RELEVO_STORE") or ROOT / ".relevo")
+
+
+def protect() -> Bench:
+    """A protected cluster, kept as a snapshot; one that this code made already is taken as it is."""
+    store = store_of_the_tests()
+    bench = Bench(store)
+    if not bench.lab.hosts():
+        pytest.fail("The laboratory is not up. Run 'make lab' first, as root.")
+    stamp = bench.lab.state / "snapshots" / SNAPSHOT / "made-by"
+    this_code = made_by(store)
+    if not (stamp.exists() and stamp.read_text() == this_code):
         if stamp.parent.exists():
             # Made by other code: go back to where a protected cluster was, and bring it up to date.
             bench.verb("reset", SNAPSHOT)
@@ -222,7 +231,7 @@ def protect() -> Bench:
         bench.wait_until_serving()
         bench.verb("snapshot", SNAPSHOT)
         bench.wait_until_serving()
-        stamp.write_text(made_by)
+        stamp.write_text(this_code)
     return bench
 
 
