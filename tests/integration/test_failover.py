@@ -34,9 +34,12 @@ def assert_served_by_b(bench: Bench) -> None:
 def assert_not_writable(bench: Bench, host: str) -> None:
     """Neither now, nor when somebody starts PostgreSQL with bare hands."""
     assert not bench.writable(host)
-    data, programs = "/var/lib/postgresql/*/main", "/usr/lib/postgresql/*/bin"
-    bench.inside(host, "sh", "-c", f"cd / && runuser -u postgres -- sh -c '{programs}/pg_ctl -D {data} -w -t 5 start'", check=False)
-    assert not bench.writable(host)
+    control = "cd / && runuser -u postgres -- sh -c '/usr/lib/postgresql/*/bin/pg_ctl -D /etc/postgresql/*/main %s'"
+    bench.inside(host, "sh", "-c", control % "-l /var/log/postgresql/bare-hands.log -W start")
+    bench.wait("it runs", lambda: "server is running" in bench.inside(host, "sh", "-c", control % "status", check=False), 30)
+    bench.wait("it answers", lambda: bench.sql(host, "select 1", "postgres", check=False) == "1", 60)
+    assert bench.sql(host, "select pg_is_in_recovery()", "postgres") == "t"
+    bench.inside(host, "sh", "-c", control % "-m fast stop")
 
 
 @pytest.mark.smoke

@@ -767,8 +767,8 @@ ON_THE_LABORATORY = [
     Protection(
         "an unreachable host ends the playbook, neither rescue nor always runs",
         f"{DR}/action/discover.py",
-        "silent = self._silent()",
-        "silent = None",
+        '            return {"reachable": False, "denied": False, "error": silent}',
+        "            raise AnsibleConnectionFailure(silent)",
         "tests/integration/test_failover.py::test_a_killed_primary_fails_over_under_load_and_the_record_accounts_for_everything",
     ),
     Protection(
@@ -787,9 +787,9 @@ ON_THE_LABORATORY = [
     ),
     Protection(
         "a callback that raises leaves the play running",
-        f"{DR}/action/open.py",
-        "control = Control.of_this_run()",
-        UNRECORDED,
+        f"{DR}/plugin_utils/control.py",
+        'raise ControlError("no recorder has opened a record for this run")',
+        'return cls("none", os.environ["RELEVO_STORE"])',
         "tests/integration/test_refusals.py::test_without_a_record_nothing_is_changed",
     ),
     Protection(
