@@ -236,6 +236,18 @@ def test_without_the_witness_or_without_the_other_site_nothing_stops(bench):
     assert not bench.writable("b-db1")
 
 
+def test_a_crashed_server_whose_number_another_process_has_now_starts(bench):
+    """As after a power cut, when numbers are given out anew: pg_ctlcluster takes whatever has its number, and `postgres` in its words, for the server."""
+    unit, number = "postgresql@*-main.service", "/var/lib/postgresql/*/main/postmaster.pid"
+    bench.inside("b-db1", "sh", "-c", f"systemctl kill -s KILL '{unit}'")
+    bench.wait("it is dead", lambda: bench.inside("b-db1", "sh", "-c", f"systemctl is-active '{unit}'", check=False) != "active")
+    other = "setsid bash -c 'exec -a \"postgres of somebody else\" sleep 600' >/dev/null 2>&1 & echo $!"
+    pid = bench.inside("b-db1", "sh", "-c", other)
+    bench.inside("b-db1", "sh", "-c", f"cd / && for file in {number}; do sed -i 1s/.*/{pid}/ $file; done")
+    bench.inside("b-db1", "sh", "-c", "systemctl reset-failed && systemctl start postgresql@$(ls /etc/postgresql)-main.service")
+    bench.wait_until_serving()
+
+
 def test_a_watch_that_is_killed_comes_back_and_a_planned_stop_is_no_fence(bench):
     def main_pid() -> str:
         return bench.inside("a-db1", "systemctl", "show", "--value", "--property=MainPID", "relevo-guard.service")

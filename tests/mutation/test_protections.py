@@ -748,6 +748,13 @@ FAST = [
         "tests/unit/dr/test_looking.py",
     ),
     Protection(
+        "the number of a living postmaster is forgotten, and a second one is started beside it",
+        "roles/dr_guard/files/relevo_guard.py",
+        "    if not server_processes(settings):\n        remove(",
+        "    if True:\n        remove(",
+        "tests/unit/dr/test_guard_lease.py",
+    ),
+    Protection(
         "a host that died before it said who it is is nobody",
         f"{DR}/modules/witness_info.py",
         'if newest["system_identifier"] is None:',

@@ -751,6 +751,7 @@ def boot(settings: Settings) -> int:
     evidence = look(settings)
     decision = decide(evidence)
     say(sentence(decision))
+    forget_dead_server(settings)
     return carry_out(settings, evidence, decision)
 
 
@@ -907,6 +908,12 @@ def of_the_server(settings: Settings, pid: int) -> str:
 def server_processes(settings: Settings) -> list[int]:
     """All of them: backends outlive a killed postmaster."""
     return [int(name) for name in os.listdir("/proc") if name.isdigit() and of_the_server(settings, int(name))]
+
+
+def forget_dead_server(settings: Settings) -> None:
+    """After a crash the number in postmaster.pid may be another process's: pg_ctlcluster takes it for a running server, and nothing starts."""
+    if not server_processes(settings):
+        remove(settings.file("postmaster.pid"))
 
 
 def send(pid: int, number: int) -> None:

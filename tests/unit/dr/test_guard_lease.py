@@ -114,6 +114,25 @@ def lead(settings, process, state="ready"):
     settings.file("postmaster.pid").write_text(f"{process.pid}\n{settings.data_directory}\n1\n5432\n/run\n*\n1 1\n{state}   \n")
 
 
+def test_the_number_of_a_dead_postmaster_is_forgotten_and_that_of_a_living_one_never(host, start):
+    """After a crash it may be another process's, which is then taken for a running server."""
+    other = start("postgres", str(host.file("..")))
+    lead(host, other)
+    guard.forget_dead_server(host)
+    assert not host.file("postmaster.pid").exists()
+    postmaster = start("postgres", host.data_directory)
+    lead(host, postmaster)
+    guard.forget_dead_server(host)
+    assert host.file("postmaster.pid").exists()
+
+
+def test_a_backend_that_outlives_its_postmaster_keeps_its_number(host, start):
+    lead(host, start("postgres", host.data_directory))
+    host.file("postmaster.pid").write_text("999999999\n")
+    guard.forget_dead_server(host)
+    assert host.file("postmaster.pid").exists()
+
+
 @pytest.mark.parametrize("state", ["ready", "standby", "starting", "stopping"])
 def test_the_state_of_the_server_is_read_without_asking_it(host, start, state):
     assert guard.server_state(host) is None
