@@ -7,8 +7,10 @@ import hashlib
 import json
 import re
 import shutil
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -524,7 +526,8 @@ def test_a_store_whose_clock_is_20_minutes_off(stopped_store):
     stopped_store.inside(STORE, "systemd-run", "--quiet", "--unit=late", "python3", "/root/late.py")
     try:
         ask = ("curl", "-sk", "-o", "/dev/null", "-w", "%{http_code}", "https://b-store1/")
-        stopped_store.wait("the store answers", lambda: stopped_store.inside(READER, *ask, check=False) in ("200", "403"))
+        # Who does not sign gets some error, as long as it is there.
+        stopped_store.wait("the store answers", lambda: stopped_store.inside(READER, *ask, check=False) not in ("", "000"))
         run = verify(stopped_store)
         assert run.code != 0
         failing = {gate["id"]: gate for gate in run.record["gates"] if gate["verdict"] == "fail"}
@@ -578,20 +581,38 @@ def test_a_store_whose_certificate_has_expired(stored):
 PERIOD_SECONDS, PERIODS = 20, 24
 
 
+def keep_backing_up(bench: Bench, enough: threading.Event) -> int:
+    """One in the middle of each period, so that none begins at its very edge. How many were taken."""
+    taken = 0
+    while not enough.is_set():
+        began = time.time()
+        backup(bench)
+        taken += 1
+        enough.wait(max(0.0, (began // PERIOD_SECONDS + 1.5) * PERIOD_SECONDS - time.time()))
+    return taken
+
+
 @pytest.mark.full
 def test_coverage_of_26_backups_and_then_one_is_gone(bench, tmp_path):
     asked = bench.with_inventory(inventory(tmp_path, dr_backup_period_seconds=PERIOD_SECONDS, dr_backup_periods=PERIODS))
-    for _ in range(PERIODS + 2):
-        began = time.time()
-        backup(bench)
-        # In the middle of the next period, so that no backup begins at its very edge.
-        due = (began // PERIOD_SECONDS + 1.5) * PERIOD_SECONDS
-        time.sleep(max(0.0, due - time.time()))
-    backup(bench)
-    record = green(asked)
-    assert record["measures"]["backup_verification"]["1"]["coverage"] == "24/24"
+    enough = threading.Event()
+    with ThreadPoolExecutor() as pool:
+        taken = pool.submit(keep_backing_up, bench, enough)
+        try:
+            # They go on while it looks: the newest period that is over has one too.
+            enough.wait((PERIODS + 2) * PERIOD_SECONDS)
+            run = verify(asked)
+        finally:
+            enough.set()
+    assert taken.result() >= PERIODS + 2
+    assert run.record["measures"]["backup_verification"]["1"]["coverage"] == f"{PERIODS}/{PERIODS}", run.output[-4000:]
+    # The other repository, in which nobody took them, is judged by itself.
+    failing = [(gate["id"], gate["host"][:12]) for gate in run.record["gates"] if gate["verdict"] == "fail"]
+    assert failing == [("COVERAGE", "repository 2")]
     info = json.loads(
-        bench.inside(PRIMARY, "runuser", "-u", "postgres", "--", "pgbackrest", "--stanza=minimarket", "--output=json", "info")
+        bench.inside(
+            PRIMARY, "runuser", "-u", "postgres", "--", "pgbackrest", "--stanza=minimarket", "--repo=1", "--output=json", "info"
+        )
     )
     gone = info[0]["backup"][-1]["label"]
     began = info[0]["backup"][-1]["timestamp"]["start"]
