@@ -560,13 +560,13 @@ def fenced_by_its_guard(pair: Pair, words: str) -> None:
 @pytest.mark.full
 def test_a_former_primary_never_comes_back_writable_but_as_a_standby(protected):
     pair = protected
+    # It outlasts the power: when the host comes back, only the archive can tell it.
+    pair.verb("cut", OURS, THEIRS)
     pair.verb("power-off", OURS)
     pair.sql(THEIRS, "select pg_promote()", "postgres")
     pair.wait("q-db1 is writable", lambda: pair.writable(THEIRS))
     store = ["find", "/srv/store", "-name", "*.history*"]
     pair.wait("the new timeline is archived", lambda: "00000002.history" in pair.inside("q-store1", *store))
-    # Only the archive can tell it.
-    pair.verb("cut", OURS, THEIRS)
     pair.verb("power-on", OURS)
     fenced_by_its_guard(pair, "the archive holds timeline 2")
     # The new primary tells it.
