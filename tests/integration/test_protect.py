@@ -549,8 +549,10 @@ def fenced_by_its_guard(pair: Pair, words: str) -> None:
     assert words in fence["reason"]
     pair.wait("the unit has failed", lambda: pair.inside(OURS, "systemctl", "is-active", UNIT, check=False) == "failed")
     assert "must NOT start" in pair.inside(OURS, GUARD, "start", "--reason", "I insist", check=False)
-    options = ["-D", DATA, "-o", f"-c config_file={CONFIG}/postgresql.conf", "-w", "-t", "20"]
+    log = "/var/log/postgresql/bare-hands.log"
+    options = ["-D", DATA, "-o", f"-c config_file={CONFIG}/postgresql.conf", "-l", log, "-w", "-t", "20"]
     pair.as_owner(OURS, f"{BINARIES}/pg_ctl", *options, "start", check=False)
+    assert "entering standby mode" in pair.inside(OURS, "cat", log)
     assert not pair.writable(OURS)
     pair.as_owner(OURS, f"{BINARIES}/pg_ctl", "-D", DATA, "-m", "immediate", "stop", check=False)
     assert pair.writable(THEIRS)
