@@ -65,7 +65,7 @@ def app() -> None:
     except Ended:
         raise
     except SystemExit as ended:
-        raise SystemExit(Exit.USAGE if ended.code == 2 else ended.code) from None  # noqa: PLR2004 - the parser's code
+        raise SystemExit(Exit.USAGE if ended.code == typer.BadParameter.exit_code else ended.code) from None
 
 
 P = ParamSpec("P")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from relevo import clock, digest, identity, journal, signature
 from relevo.errors import RelevoError, StoreError
 from relevo.evidence import collect
-from relevo.record import Record, build, canonical, parse
+from relevo.record import Closing, Record, build, canonical, parse
 from relevo.store import Store, Stored
 
 if TYPE_CHECKING:
@@ -34,16 +34,18 @@ class Finished:
     undelivered: str | None = None
 
 
-def finish(  # noqa: PLR0913 - the whole of a run comes together here
-    place: Place,
-    directory: Path,
-    opening: journal.Opening,
-    events: Sequence[Event],
-    ending: Ending,
-    key: signature.SigningKey,
-) -> Finished | None:
+@dataclass(frozen=True)
+class Unclosed:
+    """A run whose record is due: its directory, and what its journal there says."""
+
+    directory: Path
+    opening: journal.Opening
+    events: Sequence[Event]
+
+
+def finish(place: Place, run: Unclosed, ending: Ending, key: signature.SigningKey) -> Finished | None:
     """Close a run from its events; None when the playbook turned out to be no runbook, and nothing is kept of it."""
-    evidence = collect(events)
+    directory, opening, evidence = run.directory, run.opening, collect(run.events)
     if not (opening.recorded or evidence.opened):
         shutil.rmtree(directory)
         return None
@@ -52,10 +54,12 @@ def finish(  # noqa: PLR0913 - the whole of a run comes together here
         opening,
         evidence,
         ending,
-        closed_at=clock.utc_now(),
-        boottime=clock.boottime_seconds() if opening.boot_id == identity.boot_id() else None,
-        events_digest=events_digest,
-        signer=key.signer(),
+        Closing(
+            closed_at=clock.utc_now(),
+            boottime=clock.boottime_seconds() if opening.boot_id == identity.boot_id() else None,
+            events_digest=events_digest,
+            signer=key.signer(),
+        ),
     )
     if not opening.kept:
         shutil.rmtree(directory)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -90,17 +90,18 @@ def parse(document: bytes) -> Record:
         raise StoreError(message) from error
 
 
-def build(  # noqa: PLR0913 - the whole of a run comes together here
-    opening: Opening,
-    evidence: Evidence,
-    ending: Ending,
-    *,
-    closed_at: str,
-    boottime: float | None,
-    events_digest: str | None,
-    signer: dict[str, Any],
-) -> Record:
-    """Put the record together. boottime: seconds since boot at the end, None after a reboot; signer: who will sign."""
+@dataclass(frozen=True)
+class Closing:
+    """The end of a run as its record keeps it. boottime: seconds since boot, None after a reboot; signer: who will sign."""
+
+    closed_at: str
+    boottime: float | None
+    events_digest: str | None
+    signer: dict[str, Any]
+
+
+def build(opening: Opening, evidence: Evidence, ending: Ending, closing: Closing) -> Record:
+    """Put the record together."""
     run, inputs = evidence.run, opening.inputs
     phases = timeline.sort_phases(evidence.phases.values())
     measured = measures.complete(evidence.measures, phases, opening.opened_at)
@@ -120,8 +121,8 @@ def build(  # noqa: PLR0913 - the whole of a run comes together here
         verdict_reasons=list(decision.reasons),
         objectives_met=objectives.all_met(judged),
         opened_at=opening.opened_at,
-        closed_at=closed_at,
-        duration_seconds=measures.run_seconds(opening.opened_at, closed_at, opening.boottime, boottime),
+        closed_at=closing.closed_at,
+        duration_seconds=measures.run_seconds(opening.opened_at, closing.closed_at, opening.boottime, closing.boottime),
         operator=opening.operator,
         approver=_text(run.get("approver"), opening.approver),
         controller=opening.controller,
@@ -137,9 +138,9 @@ def build(  # noqa: PLR0913 - the whole of a run comes together here
         failures=[asdict(failure) for failure in evidence.failures],
         tasks=evidence.counts,
         journal={"missed_events": ending.missed, "reason": ending.missed_reason},
-        digests={**opening.digests, "events": events_digest},
+        digests={**opening.digests, "events": closing.events_digest},
         versions={**opening.versions, **evidence.versions},
-        signature=signer,
+        signature=closing.signer,
     )
 
 

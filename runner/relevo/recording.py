@@ -105,7 +105,7 @@ class Recorder:
             missed=self._journal.missed,
             missed_reason=self._journal.reason,
         )
-        return closing.finish(self.place, self.directory, self.opening, self.events, ending, self.key)
+        return closing.finish(self.place, closing.Unclosed(self.directory, self.opening, self.events), ending, self.key)
 
 
 def start(place: Place, request: Request, environment: Mapping[str, str]) -> Recorder:

@@ -59,7 +59,8 @@ def _settle_one(place: Place, directory: Path, *, deliver: bool) -> None:
     reason = f"The process {opening.pid} that ran it died without closing the run."
     if opening.boot_id == identity.boot_id() and opening.pid_namespace != identity.pid_namespace():
         reason = f"It has said nothing for {journal.SILENCE_SECONDS / 3600:.0f} hours; its process {opening.pid} was in a container that is not this one."
-    closing.finish(place, directory, opening, events, Ending(reason=reason), signature.ready_key(place.keys))
+    run = closing.Unclosed(directory, opening, events)
+    closing.finish(place, run, Ending(reason=reason), signature.ready_key(place.keys))
 
 
 def _silent_seconds(opening: journal.Opening, directory: Path) -> float:

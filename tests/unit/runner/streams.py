@@ -27,10 +27,7 @@ def build(opening: journal.Opening, events: list[Event], ending: Ending | None =
         opening,
         collect(events),
         ending or Ending(),
-        closed_at="2026-11-24T12:15:50.700000Z",
-        boottime=opening.boottime + 20.7,
-        events_digest="0" * 64,
-        signer=SIGNER,
+        record.Closing("2026-11-24T12:15:50.700000Z", opening.boottime + 20.7, "0" * 64, SIGNER),
     )
 
 

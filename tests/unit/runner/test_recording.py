@@ -193,10 +193,10 @@ def test_one_odd_directory_stops_nobody(place: Place, tmp_path: Path, monkeypatc
     kill(second)
     finish = closing.finish
 
-    def odd(place: Place, directory: Path, *more: Any) -> Any:
-        if directory == first.directory:
+    def odd(place: Place, closed: closing.Unclosed, *more: Any) -> Any:
+        if closed.directory == first.directory:
             raise ZeroDivisionError
-        return finish(place, directory, *more)
+        return finish(place, closed, *more)
 
     monkeypatch.setattr(closing, "finish", odd)
     (sentence,) = settlement.settle(place)
