@@ -19,6 +19,7 @@ from .test_restore import archived, enter
 RESTORED = PHASES | {"RESTORE", "FENCE 2"}
 STOP = "systemctl stop 'postgresql@*-main.service'"
 SETTINGS = "ls /etc/postgresql/*/main/conf.d/99-relevo-restore.conf"
+BOUND = {"dr_accept_loss_seconds": "300"}
 NOW = """select to_char(clock_timestamp() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""
 
 
@@ -32,6 +33,14 @@ def breakable(bench: Bench) -> Iterator[Bench]:
 
 def lose_the_standby(bench: Bench) -> None:
     bench.inside("b-db1", "sh", "-c", f"{STOP} && rm -rf /var/lib/postgresql/*/main")
+
+
+def lose_both(bench: Bench) -> None:
+    """Nothing is left of the cluster but its backups and its archive."""
+    load(bench, 20)
+    archived(bench)
+    lose_the_standby(bench)
+    bench.verb("power-off", "a-db1")
 
 
 def mark(bench: Bench) -> dict[str, Any]:
@@ -150,16 +159,12 @@ def test_a_dropped_table_comes_back_with_a_restore_to_before_it(bench):
 def test_a_controller_that_dies_while_it_restores_is_gone_on_for(breakable, moment):
     """The trap: what it left is in recovery like any standby, and must not be promoted as one."""
     bench = breakable
-    load(bench, 20)
-    archived(bench)
-    lose_the_standby(bench)
-    bench.verb("power-off", "a-db1")
-    bounds = {"dr_accept_loss_seconds": "300"}
-    killed = kill_when(bench, lambda: open_intent(bench, "RESTORE") and mark(bench).get("state") == moment, 120, **bounds)
+    lose_both(bench)
+    killed = kill_when(bench, lambda: open_intent(bench, "RESTORE") and mark(bench).get("state") == moment, 120, **BOUND)
     assert not bench.writable("b-db1")
     assert bench.record(killed)["verdict"] == "interrupted"
 
-    run = bench.run("failover", **DRILL, **bounds)
+    run = bench.run("failover", **DRILL, **BOUND)
 
     assert run.code == 0, run.output[-4000:]
     assert run.record["parent_run_id"] == killed
@@ -172,18 +177,14 @@ def test_a_controller_that_dies_while_it_restores_is_gone_on_for(breakable, mome
 def test_a_server_that_a_dead_run_restored_is_no_standby(breakable):
     """Not for a promotion by name, not for a check; and it goes on, not back, when somebody only asks again."""
     bench = breakable
-    load(bench, 20)
-    archived(bench)
-    lose_the_standby(bench)
-    bench.verb("power-off", "a-db1")
-    bounds = {"dr_accept_loss_seconds": "300"}
-    kill_when(bench, lambda: mark(bench).get("state") == "reached", 120, **bounds)
-    run = bench.run("failover", **DRILL, **bounds, dr_path="promote")
+    lose_both(bench)
+    kill_when(bench, lambda: mark(bench).get("state") == "reached", 120, **BOUND)
+    run = bench.run("failover", **DRILL, **BOUND, dr_path="promote")
     assert run.code != 0
     assert "is not promoted" in run.output
     done = bench.relevo("status", "minimarket", "-i", str(bench.inventory), "--json")
     assert any("holds a restore of run" in said for said in json.loads(done.stdout)["unsafe"])
-    run = bench.run("failover", **DRILL, **bounds)
+    run = bench.run("failover", **DRILL, **BOUND)
     assert run.code == 0, run.output[-4000:]
     assert_restored(bench, run.record)
 

@@ -113,11 +113,12 @@ def test_after_the_promotion_they_are_gone_and_once_more_is_nothing(state):
     host_files.write_restore({**MARK, "settings_file": str(path)})
     told = []
     session = type("Session", (), {"execute": lambda _self, sql: told.append(sql)})()
-    assert restored_standby.settle(session, ["run"])["state"] == PROMOTED
+    assert restored_standby.settle(session, "run")["state"] == PROMOTED
     assert not path.exists()
     assert told == ["select pg_reload_conf()"]
-    assert restored_standby.settle(session, ["run"]) is None, "another run's restore is not this run's"
-    assert restored_standby.settle(session, ["run", "dead"])["state"] == PROMOTED
+    assert restored_standby.settle(session, "run") is None, "another run's restore is not this run's"
+    host_files.write_journal("run", "LOCK", "result", taken_over="dead")
+    assert restored_standby.settle(session, "run")["state"] == PROMOTED
     assert restored_standby.unfinished() is None
 
 

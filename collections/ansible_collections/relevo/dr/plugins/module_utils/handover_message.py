@@ -7,15 +7,14 @@ A shutdown checkpoint alone proves nothing, for any reboot leaves one: the messa
 
 from __future__ import annotations
 
-import os
 import re
 import secrets
 import subprocess
 from collections.abc import Iterable, Mapping
 from typing import Any, Optional
 
-from ansible_collections.relevo.dr.plugins.module_utils import clock
-from ansible_collections.relevo.dr.plugins.module_utils.postgresql import Psql, lsn_bytes, owner_switch
+from ansible_collections.relevo.dr.plugins.module_utils import clock, waldump
+from ansible_collections.relevo.dr.plugins.module_utils.postgresql import Psql, lsn_bytes
 
 PREFIX = "relevo"
 _RECORD = re.compile(r"^rmgr: (\S+) .* lsn: ([0-9A-F]+/[0-9A-F]+), .* desc: (.*)$")
@@ -85,28 +84,11 @@ def judge(printed: str, handover: Mapping[str, Any]) -> None:
 
 def read_wal(bin_directory: str, data_directory: str, timeline: int, handover: Mapping[str, Any], owner: str = "postgres") -> str:
     """What pg_waldump prints of a server's own WAL from the message on. Raises HandoverError."""
-    command = [
-        os.path.join(bin_directory, "pg_waldump"),
-        "--path=%s" % os.path.join(data_directory, "pg_wal"),
-        "--timeline=%d" % timeline,
-        "--start=%s" % handover["from_lsn"],
-    ]
-    environment = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"}
+    server = {"bin_directory": bin_directory, "data_directory": data_directory, "owner": owner}
     try:
-        done = subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            check=False,
-            timeout=20,
-            cwd="/",
-            env=environment,
-            **owner_switch(owner),
-        )
+        done = waldump.behind(server, timeline, handover["from_lsn"], 20)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise HandoverError("pg_waldump: %s" % error) from None
-    # It ends with an error where the WAL ends, always.
     printed: str = done.stdout
     if not printed:
         raise HandoverError("pg_waldump reads nothing behind %s: %s" % (handover["from_lsn"], done.stderr.strip()[:300]))

@@ -10,11 +10,12 @@ from __future__ import annotations
 import contextlib
 import os
 import pwd
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Optional
 
 from ansible_collections.relevo.dr.plugins.module_utils import host_files
 from ansible_collections.relevo.dr.plugins.module_utils.clock import parse_utc
+from ansible_collections.relevo.dr.plugins.module_utils.handover_message import chain
 from ansible_collections.relevo.dr.plugins.module_utils.postgresql import Psql
 from ansible_collections.relevo.dr.plugins.module_utils.refusal import Refusal
 from ansible_collections.relevo.dr.plugins.module_utils.restore_ladder import Arrival, RungFailed, arrived
@@ -54,13 +55,14 @@ def forget(config_directory: str) -> None:
     host_files.drop_restore()
 
 
-def settle(session: Psql, runs: Sequence[str]) -> Optional[dict[str, Any]]:
+def settle(session: Psql, run_id: str) -> Optional[dict[str, Any]]:
     """The restored server is the primary now: its mark says so, and what led it there goes out of its configuration.
 
-    Returns the mark; None where nothing was restored, or only by other runs than these and long ago.
+    Returns the mark; None where nothing was restored, or long ago and not by this run or one that it goes on for.
     """
     mark = host_files.read_restore()
-    if mark is None or (mark["state"] == PROMOTED and mark["run_id"] not in runs):
+    # The outage clock runs: without a mark the journal is not read.
+    if mark is None or (mark["state"] == PROMOTED and mark["run_id"] not in chain(host_files.read_journal(1 << 20), run_id)):
         return None
     _remove(mark["settings_file"])
     session.execute("select pg_reload_conf()")

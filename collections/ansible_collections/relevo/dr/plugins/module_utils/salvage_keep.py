@@ -9,12 +9,11 @@ import gzip
 import hashlib
 import json
 import os
-import subprocess
 from typing import Any, Optional
 
-from ansible_collections.relevo.dr.plugins.module_utils import host_files, salvage
+from ansible_collections.relevo.dr.plugins.module_utils import host_files, salvage, waldump
 from ansible_collections.relevo.dr.plugins.module_utils.handover_message import chain
-from ansible_collections.relevo.dr.plugins.module_utils.postgresql import controldata, owner_switch, postmaster_pid
+from ansible_collections.relevo.dr.plugins.module_utils.postgresql import controldata, postmaster_pid
 
 SHOWN = 100
 
@@ -68,19 +67,8 @@ def store(name: str, content: bytes, directory: str) -> dict[str, Any]:
 
 
 def dump(p: dict[str, Any], timeline: int, fork: str) -> list[str]:
-    """What pg_waldump prints from the fork on; it ends with an error where the WAL ends, always."""
-    command = [os.path.join(p["bin_directory"], "pg_waldump"), "--path=%s" % os.path.join(p["data_directory"], "pg_wal")]
-    done = subprocess.run(
-        [*command, "--timeline=%d" % timeline, "--start=%s" % fork],
-        capture_output=True,
-        text=True,
-        errors="replace",
-        check=False,
-        timeout=p["timeout_seconds"],
-        cwd="/",
-        env={"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "TZ": "UTC"},
-        **owner_switch(p["owner"]),
-    )
+    """What pg_waldump prints from the fork on."""
+    done = waldump.behind(p, timeline, fork, p["timeout_seconds"])
     return str(done.stdout).splitlines()
 
 

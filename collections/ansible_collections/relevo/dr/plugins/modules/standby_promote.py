@@ -271,7 +271,7 @@ def promote(p: dict[str, Any], session: Psql) -> dict[str, Any]:
         session.execute("select pg_logical_emit_message(true, 'relevo', 'promoted by %s')" % p["run_id"].replace("'", "''"))
         host_files.drop_challenge()
     # Also where a run before this one died right after the promotion.
-    settled = restored_standby.settle(session, handover_message.chain(host_files.read_journal(1 << 20), p["run_id"]))
+    settled = restored_standby.settle(session, p["run_id"])
     promotion = {
         "already": already,
         "promotion_began_at": began_at,

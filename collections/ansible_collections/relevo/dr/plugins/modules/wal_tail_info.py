@@ -36,11 +36,10 @@ commits: {description: How many transactions committed behind the position; null
 said: {description: Why it is null., returned: always, type: str}
 """
 
-import os
 import subprocess
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.relevo.dr.plugins.module_utils.postgresql import owner_switch
+from ansible_collections.relevo.dr.plugins.module_utils import waldump
 from ansible_collections.relevo.dr.plugins.module_utils.wal_tail import count
 
 
@@ -57,27 +56,11 @@ def main() -> None:
         supports_check_mode=True,
     )
     p = module.params
-    command = [
-        os.path.join(p["bin_directory"], "pg_waldump"),
-        "--path=%s" % os.path.join(p["data_directory"], "pg_wal"),
-        "--timeline=%d" % p["timeline"],
-        "--start=%s" % p["start_lsn"],
-    ]
     try:
-        done = subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            check=False,
-            timeout=p["timeout"],
-            cwd="/",
-            env={"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"},
-            **owner_switch(p["owner"]),
-        )
+        done = waldump.behind(p, p["timeline"], p["start_lsn"], p["timeout"])
     except (OSError, subprocess.TimeoutExpired) as error:
         module.exit_json(changed=False, commits=None, said="pg_waldump: %s" % error)
-    # It ends with an error where the WAL ends, always; whether that is the end is told by the shutdown before it.
+    # Whether the end of what can be read is the end of the WAL is told by the shutdown before it.
     commits = count(done.stdout)
     module.exit_json(changed=False, commits=commits, said="" if commits is not None else done.stderr.strip()[:300])
 
