@@ -39,7 +39,7 @@ def look(tmp_path, monkeypatch):
                 raise said[number]
             return said[number]
 
-        monkeypatch.setattr(restore_info.ArchiveReader, "read", read)
+        monkeypatch.setattr(restore_info.restore_choice.ArchiveReader, "read", read)
         parameters = {
             "config": "/c",
             "stanza": "shop",

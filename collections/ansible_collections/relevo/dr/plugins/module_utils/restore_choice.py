@@ -5,12 +5,15 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
+from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.relevo.dr.plugins.module_utils import clock, restore_path, restore_target
-from ansible_collections.relevo.dr.plugins.module_utils.archive_reader import Content
+from ansible_collections.relevo.dr.plugins.module_utils.archive_reader import ArchiveReader, Content
 from ansible_collections.relevo.dr.plugins.module_utils.pgbackrest import Pgbackrest, PgbackrestError, explained
-from ansible_collections.relevo.dr.plugins.module_utils.restore_target import Choice
+from ansible_collections.relevo.dr.plugins.module_utils.restore_target import Choice, NotRestorable, Target
 
 # Codes of ``info`` above this one say that the repository could not be read.
 LAST_STATE = 5
@@ -46,6 +49,30 @@ def described(content: Content, choice: Choice) -> dict[str, Any]:
 
 def _point(archive: restore_target.Archive, choice: Choice) -> int:
     return min(restore_target.points_after(archive, choice.legs, choice.backup), default=0)
+
+
+def read(p: Mapping[str, Any], repository: int, scratch: str, target: Target, label: str) -> Content:
+    """One repository, as far as a restore to the target needs it. p: config, stanza, owner, bin_directory, scan_segments, io_timeout, timeout.
+
+    label: the backup that was named, ``restore_target.LATEST`` for the newest that fits. Raises PgbackrestError.
+    """
+    command = Pgbackrest(p["config"], p["stanza"], p["owner"], io_timeout=p["io_timeout"], timeout=p["timeout"])
+    directory = os.path.join(scratch, str(repository))
+    os.mkdir(directory)
+    shutil.chown(directory, p["owner"])
+    reader = ArchiveReader(command, repository, p["bin_directory"], directory, p["scan_segments"])
+    name = target.value if target.kind == restore_target.NAME else ""
+    return reader.read(info(command, repository), name, "" if label == restore_target.LATEST else label)
+
+
+def check_release(content: Content, version: str, where: str) -> None:
+    """Raises NotRestorable where the programs are of another release than the backups."""
+    if content.version != version:
+        raise NotRestorable(
+            "the backups are of PostgreSQL %s" % content.version,
+            "PostgreSQL %s, which %s has" % (version, where),
+            "install the same major release on %s" % where,
+        )
 
 
 def info(command: Pgbackrest, repository: int) -> dict[str, Any]:

@@ -59,11 +59,11 @@ from typing import Any, Optional
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.relevo.dr.plugins.module_utils import clock, repositories, restore_choice, restore_target
-from ansible_collections.relevo.dr.plugins.module_utils.archive_reader import ArchiveReader, Content
+from ansible_collections.relevo.dr.plugins.module_utils.archive_reader import Content
 from ansible_collections.relevo.dr.plugins.module_utils.cluster_facts import free_bytes
-from ansible_collections.relevo.dr.plugins.module_utils.pgbackrest import Pgbackrest, PgbackrestError
+from ansible_collections.relevo.dr.plugins.module_utils.pgbackrest import PgbackrestError
 from ansible_collections.relevo.dr.plugins.module_utils.postgresql import PostgresqlError, lsn_bytes
-from ansible_collections.relevo.dr.plugins.module_utils.restore_target import END, LATEST, NAME, TIME, NotRestorable, Target
+from ansible_collections.relevo.dr.plugins.module_utils.restore_target import END, LATEST, TIME, NotRestorable, Target
 from ansible_collections.relevo.dr.plugins.module_utils.standby_steps import directory_bytes, kind
 
 
@@ -116,16 +116,8 @@ class Look:
 
     def _from(self, place: repositories.Place, scratch: str, target: Target) -> list[dict[str, Any]]:
         """One choice or none; why there is none is kept."""
-        p = self._p
-        command = Pgbackrest(p["config"], p["stanza"], p["owner"], io_timeout=p["io_timeout"], timeout=p["timeout"])
-        directory = os.path.join(scratch, str(place.id))
-        os.mkdir(directory)
-        shutil.chown(directory, p["owner"])
         try:
-            reader = ArchiveReader(command, place.id, p["bin_directory"], directory, p["scan_segments"])
-            content = reader.read(
-                restore_choice.info(command, place.id), target.value if target.kind == NAME else "", self._labelled()
-            )
+            content = restore_choice.read(self._p, place.id, scratch, target, str(self._words.get("set", LATEST)))
             self.window.append(restore_target.window(content.archive))
             return [self._described(content, target)]
         except NotRestorable as reason:
@@ -134,19 +126,9 @@ class Look:
             self._failed = self._failed or error
         return []
 
-    def _labelled(self) -> str:
-        """The one backup that was named; empty where the newest that fits is meant."""
-        named = str(self._words.get("set", LATEST))
-        return "" if named == LATEST else named
-
     def _described(self, content: Content, target: Target) -> dict[str, Any]:
         now = datetime.datetime.now(datetime.timezone.utc)
-        if content.version != self._p["cluster_version"]:
-            raise NotRestorable(
-                "the backups are of PostgreSQL %s" % content.version,
-                "PostgreSQL %s, which this host has" % self._p["cluster_version"],
-                "install the same major release here",
-            )
+        restore_choice.check_release(content, self._p["cluster_version"], "this host")
         words = self._words
         [chosen] = restore_target.choose(content.archive, target, words.get("set", LATEST), words.get("timeline", ""), now)
         found = restore_choice.described(content, chosen)

@@ -65,9 +65,9 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.relevo.dr.plugins.module_utils import restore_choice, restore_target, sandbox
-from ansible_collections.relevo.dr.plugins.module_utils.archive_reader import ArchiveReader, Content
+from ansible_collections.relevo.dr.plugins.module_utils.archive_reader import Content
 from ansible_collections.relevo.dr.plugins.module_utils.milestone import told
-from ansible_collections.relevo.dr.plugins.module_utils.pgbackrest import Pgbackrest, PgbackrestError
+from ansible_collections.relevo.dr.plugins.module_utils.pgbackrest import PgbackrestError
 from ansible_collections.relevo.dr.plugins.module_utils.postgresql import PostgresqlError
 from ansible_collections.relevo.dr.plugins.module_utils.refusal import Refusal
 from ansible_collections.relevo.dr.plugins.module_utils.restore_target import NotRestorable, Target
@@ -173,25 +173,13 @@ class Plan:
             )
         failures: list[PgbackrestError] = []
         for key in sorted(known) if wanted in ("", "each") else [int(wanted)]:
-            command = Pgbackrest(p["config"], p["stanza"], p["owner"], io_timeout=p["io_timeout"], timeout=p["timeout"])
-            directory = os.path.join(scratch, str(key))
-            os.mkdir(directory)
-            shutil.chown(directory, p["owner"])
             try:
-                info = restore_choice.info(command, key)
-                reader = ArchiveReader(command, key, p["bin_directory"], directory, p["scan_segments"])
-                until = p["restore_set"] if p["restore_set"] != restore_target.LATEST else ""
-                content = reader.read(info, target.value if target.kind == restore_target.NAME else "", until)
+                content = restore_choice.read(p, key, scratch, target, p["restore_set"])
             except PgbackrestError as error:
                 failures.append(error)
                 self.gates.append(self._repository_gate(known[key], error.observed, error.next_action, required=wanted == "each"))
                 continue
-            if content.version != p["cluster_version"]:
-                raise NotRestorable(
-                    "the backups are of PostgreSQL %s" % content.version,
-                    "PostgreSQL %s, which the sandbox has" % p["cluster_version"],
-                    "install the same major release on the sandbox",
-                )
+            restore_choice.check_release(content, p["cluster_version"], "the sandbox")
             self.gates.append(self._repository_gate(known[key], "", "", required=True))
             self._contents.append(content)
             if wanted == "":
