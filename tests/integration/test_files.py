@@ -368,20 +368,14 @@ class Restored:
         words += ["--console=passive", "--resolv-conf=off", "--timezone=off", "--private-network"]
         words += [f"--directory={root}", "--machine=restored", f"--hostname={HOST}"]
         self.process = subprocess.Popen(
-            words,
+            container.in_groups(self.groups, words),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             env={"PATH": os.environ["PATH"], "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"},
             cwd="/",
             start_new_session=True,
-            preexec_fn=self._enter,  # noqa: PLW1509 - no thread runs here
         )
-
-    def _enter(self) -> None:
-        for group in self.groups:
-            (group / "cgroup.procs").write_text("0")
-        container.leave_callers_groups()
 
     def active(self) -> set[str]:
         for pid in container.processes_in(self.groups[0] / "payload"):

@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 BOOT_SECONDS = 90
 DEATH_SECONDS = 15
+# Each file up to -- takes the process that then becomes the command.
+_ENTER = 'while [ "$1" != -- ]; do echo $$ > "$1"; shift; done; shift; exec "$@"'
 
 
 # -- control groups: what belongs to a host, and how all of it dies at once --
@@ -159,11 +162,6 @@ def power_on(lab: Laboratory, host: Host) -> None:
     for directory in directories:
         directory.mkdir(parents=True)
 
-    def enter_groups() -> None:
-        for directory in directories:
-            (directory / "cgroup.procs").write_text("0")
-        leave_callers_groups()
-
     remove_cable(host)
 
     argv = [
@@ -189,24 +187,27 @@ def power_on(lab: Laboratory, host: Host) -> None:
     environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8", "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1"}
     with (lab.directory(host) / "console.log").open("ab") as console:
         subprocess.Popen(
-            argv,
+            in_groups(directories, argv),
             stdin=subprocess.DEVNULL,
             stdout=console,
             stderr=console,
             env=environment,
             cwd="/",
             start_new_session=True,
-            preexec_fn=enter_groups,  # noqa: PLW1509 - no thread runs while hosts are started
         )
+    # Until it has entered them, it would pass for a host that is off.
+    wait_for(partial(is_on, lab, host), DEATH_SECONDS)
 
 
-def leave_callers_groups() -> None:
-    """Leave the caller's version 1 groups (memory, pids): they may be killed as a whole when the caller's session ends."""
+def in_groups(directories: list[Path], command: list[str]) -> list[str]:
+    """The command, started in these groups and in none of the caller's version 1 groups (memory, pids): they may be killed as a whole when its session ends."""
+    files = [directory / "cgroup.procs" for directory in directories]
     for line in Path("/proc/self/cgroup").read_text().splitlines():
         _number, controllers, path = line.split(":", 2)
         top = Path("/sys/fs/cgroup") / controllers / "cgroup.procs"
         if controllers and not controllers.startswith("name=") and path != "/" and top.exists():
-            top.write_text("0")
+            files.append(top)
+    return ["/bin/sh", "-ec", _ENTER, "sh", *map(str, files), "--", *command]
 
 
 def answers(host: Host, seconds: float = 1) -> bool:
