@@ -821,6 +821,13 @@ ON_THE_LABORATORY = [
         "tests/integration/test_failover.py::test_backends_that_outlive_their_postmaster_are_ended_too",
     ),
     Protection(
+        "a crashed server whose number another process has by now does not start",
+        "roles/dr_guard/files/relevo_guard.py",
+        "    say(sentence(decision))\n    forget_dead_server(settings)\n",
+        "    say(sentence(decision))\n",
+        "tests/integration/test_guard.py::test_a_crashed_server_whose_number_another_process_has_now_starts",
+    ),
+    Protection(
         "two operators at once",
         f"{DR}/modules/run_lock.py",
         "if not dead and not before.expired(clock.boottime_seconds(), clock.boot_id()):",
