@@ -692,6 +692,13 @@ FAST = [
         "tests/unit/dr/test_lease.py",
     ),
     Protection(
+        "a living primary is left with more loss than was accepted",
+        f"{DR}/module_utils/gates.py",
+        "bound is not None and behind <= bound\n        yield",
+        "bound is not None\n        yield",
+        "tests/unit/dr/test_gates.py",
+    ),
+    Protection(
         "a weak fence that nobody accepted",
         f"{DR}/plugin_utils/fencing.py",
         'if not judged.get("accepted"):',

@@ -201,6 +201,20 @@ def test_unknown_never_passes_silently(landscape):
     assert failing(unseen, inputs=replace(INPUTS, accept_unknown=("G05",), reason="store under repair")) == {}
 
 
+def test_a_living_primary_that_lost_its_standby_is_left_only_with_a_loss_that_was_accepted(landscape):
+    cut = bent(landscape, (*STANDBY, "standby", "receiver", "last_message_age_seconds"), 120.0)
+    cut = bent(cut, (*STANDBY, "standby", "last_replayed_age_seconds"), 120.4)
+    gate = failing(cut)[("G08", "b-db1")]
+    assert "120.0 s of commits" in gate.observed and "dr_accept_loss_seconds=180" in gate.next_action
+    assert ("G08", "b-db1") in failing(cut, inputs=replace(INPUTS, accept_loss_seconds=60.0))
+    judgements = judged(cut, inputs=replace(INPUTS, accept_loss_seconds=180.0))
+    assert not blocking(judgements)
+    assert ACCEPTED in [gate.verdict for gate in judgements if gate.id == "G08"]
+    # What nobody saw committed, or what never replayed, has no number that could be accepted.
+    unknown = bent(cut, (*STANDBY, "standby", "last_replayed_age_seconds"), None)
+    assert ("G08", "b-db1") in failing(unknown, inputs=replace(INPUTS, accept_loss_seconds=180.0))
+
+
 def test_another_cluster_is_seen_even_when_its_primary_is_dead(landscape):
     stranger = bent(dead(landscape), ("observer", "wit1", "facts", "last_accepted", "a-db1", "system_identifier"), "1")
     assert ("G01", "b-db1") in failing(stranger)

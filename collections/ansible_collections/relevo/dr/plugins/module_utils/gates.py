@@ -447,16 +447,18 @@ def _lag(plan: Plan, landscape: Landscape, inputs: Inputs, limits: Limits) -> It
     if primary is not None:
         lag = lsn_bytes(landscape.cluster(primary)["primary"]["flush_lsn"]) - lsn_bytes(standby["replay_lsn"])
         streaming, how = _streaming(receiver, lag, limits)
+        close = streaming and lag <= limits.lag_bytes
+        behind, bound = _behind(plan, landscape, standby), inputs.accept_loss_seconds
         observed = "%s, %d bytes behind %s" % (how, max(lag, 0), primary)
-        yield Gate(
-            "G08",
-            title,
-            plan.promote,
-            observed,
-            "streaming, at most %d bytes behind" % limits.lag_bytes,
-            verdict(streaming and lag <= limits.lag_bytes),
-            "wait, or find out why it does not follow: journalctl on %s" % plan.promote,
-        )
+        expected = "streaming, at most %d bytes behind" % limits.lag_bytes
+        fix = "wait, or find out why it does not follow: journalctl on %s" % plan.promote
+        if not close and behind is not None and not plan.planned:
+            observed += ", %.1f s of commits" % behind
+            fix += "; or leave what it lacks with -e dr_accept_loss_seconds=%.0f" % (behind + 60)
+            expected += "" if bound is None else ", or at most %g s, as accepted" % bound
+        # What it really lacks is counted once it is drained, before the promotion, and held against the same bound.
+        accepted = not close and behind is not None and bound is not None and behind <= bound
+        yield Gate("G08", title, plan.promote, observed, expected, ACCEPTED if accepted else verdict(close), fix)
         return
     yield _loss(plan, landscape, inputs, standby)
 
@@ -502,12 +504,18 @@ def _last_commits(plan: Plan, landscape: Landscape) -> list[float]:
     ]
 
 
+def _behind(plan: Plan, landscape: Landscape, standby: Mapping[str, Any]) -> Optional[float]:
+    """Seconds between the newest commit that the standby has and the newest one that anybody saw; None when either is not known."""
+    committed = min(_last_commits(plan, landscape), default=None)
+    replayed = standby.get("last_replayed_age_seconds")
+    return None if committed is None or replayed is None else max(0.0, float(replayed) - committed)
+
+
 def _loss(plan: Plan, landscape: Landscape, inputs: Inputs, standby: Mapping[str, Any]) -> Gate:
     """With no primary to compare with, the newest commit that the witness and the observers saw is what the standby must have."""
     title = "the loss, as far as it shows before the drain"
-    committed = min(_last_commits(plan, landscape), default=None)
-    replayed = standby.get("last_replayed_age_seconds")
-    if committed is None or replayed is None:
+    behind = _behind(plan, landscape, standby)
+    if behind is None:
         return Gate(
             "LOSS",
             title,
@@ -517,7 +525,6 @@ def _loss(plan: Plan, landscape: Landscape, inputs: Inputs, standby: Mapping[str
             UNKNOWN,
             "start the ledger with playbooks/protect.yml",
         )
-    behind = max(0.0, replayed - committed)
     # One ledger period is no loss: the tail is compared number by number once the standby is drained.
     accepted = max(inputs.accept_loss_seconds or 0.0, 5.0)
     return Gate(
