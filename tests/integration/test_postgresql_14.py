@@ -104,6 +104,10 @@ def fourteen(protected: Bench, programs: Path, tmp_path_factory: pytest.TempPath
     """The laboratory with the shop on PostgreSQL 14, protected; gone again afterwards."""
     protected.verb("reset", "protected")
     protected.wait_until_serving()
+    # Leaves the sandbox with pgBackRest's configuration, which without pg_waldump is never come to.
+    passed(protected.run("restore_test"))
+    # Nothing may be acknowledged by the old cluster once its data are dumped.
+    protected.inside("wit1", "systemctl", "stop", "relevo-ledger")
     for host in HOSTS:
         give(protected, host, programs)
     protected.inside("b-db1", "bash", "-ec", LEAVE)
@@ -117,6 +121,7 @@ def fourteen(protected: Bench, programs: Path, tmp_path_factory: pytest.TempPath
     path = copy / "group_vars/all.yml"
     text = path.read_text().replace("{{ inventory_dir }}/../..", str(ROOT))
     path.write_text(re.sub(r"(?m)^dr_cluster_version: .*$", 'dr_cluster_version: "14"', text) + "\ndr_backup_periods: 0\n")
+    protected.inside("wit1", "systemctl", "start", "relevo-ledger")
     bench = protected.with_inventory(copy)
     passed(bench.run("protect", dr_allow_restart="true"))
     bench.wait_until_serving()
