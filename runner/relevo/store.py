@@ -132,11 +132,14 @@ class Store:
         return found[0] if found else None
 
     def first(self, cluster: str, runbook: str, verdicts: Sequence[str]) -> str | None:
-        """When the oldest run of a runbook that ended with one of these verdicts was opened; None when there is none."""
+        """When the oldest run of a runbook that ended with one of these verdicts was opened; None when there is none.
+
+        A run in check mode did nothing.
+        """
         query = sql.select(_record.c.run_id, _record.c.document, _record.c.signature)
         query = query.where(_record.c.cluster == cluster, _record.c.runbook == runbook, _record.c.verdict.in_(verdicts))
-        found = self._read(query.order_by(_record.c.opened_at).limit(1))
-        return str(json.loads(found[0].document)["opened_at"]) if found else None
+        documents = (json.loads(stored.document) for stored in self._read(query.order_by(_record.c.opened_at)))
+        return next((str(document["opened_at"]) for document in documents if not document["check_mode"]), None)
 
     def _make_tables(self) -> None:
         """Two first writers at once both try: what counts is that the table is there afterwards."""

@@ -84,3 +84,12 @@ def test_the_first_run_of_a_runbook_that_ended_well(store: Store) -> None:
     assert store.first("minimarket", "failover", [verdict]) == "2026-11-24T12:15:30.000000Z"
     assert store.first("minimarket", "failover", ["refused"]) is None
     assert store.first("minimarket", "protect", [verdict]) is None
+
+
+def test_a_run_in_check_mode_is_not_the_first_one(store: Store) -> None:
+    tried = record("r0", "2026-11-23T13:00:00.000000Z").model_copy(update={"check_mode": True})
+    verdict = record("r1").verdict.value
+    add(store, tried)
+    assert store.first("minimarket", "failover", [verdict]) is None
+    add(store, record("r1"))
+    assert store.first("minimarket", "failover", [verdict]) == "2026-11-24T12:15:30.000000Z"
