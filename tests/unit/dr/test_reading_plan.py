@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from ansible_collections.relevo.dr.plugins.module_utils.reading_plan import Read, Stored, to_read
 from hypothesis import given
 from hypothesis import strategies as st
@@ -34,6 +36,24 @@ def test_what_changed_is_new():
 def test_what_was_read_longest_ago_comes_first():
     known = {**read(DAY, new=10), **read(0, old=10)}
     assert to_read(stored(new=10, old=10), known, 5 * DAY, 0, WEEK) == ("old",)
+
+
+class Counted(str):
+    """A path that knows how often it was looked up."""
+
+    __slots__ = ()
+    asked: ClassVar[list[str]] = []
+
+    def __hash__(self) -> int:
+        self.asked.append(self)
+        return super().__hash__()
+
+
+def test_the_work_grows_with_the_objects_and_not_with_their_square():
+    listed = {Counted(f"object {number}"): Stored(1, 100.0) for number in range(300)}
+    Counted.asked.clear()
+    assert len(to_read(listed, {}, DAY, DAY, WEEK)) == 300
+    assert len(Counted.asked) < 300 * 20
 
 
 SIZES = st.dictionaries(st.text("abcdefgh", min_size=1, max_size=3), st.integers(0, 1000), min_size=1, max_size=30)

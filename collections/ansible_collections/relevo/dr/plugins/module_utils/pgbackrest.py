@@ -54,6 +54,8 @@ _EXPLANATIONS = (
     ),
     (r"unable to acquire lock|lock is held", _AT_WORK, "wait for it, then run again"),
 )
+# In the meanings above, and in what pgBackRest says of a store that has an error of its own.
+_OF_STORE = re.compile(r"\bthe store\b|HTTP request failed with 5\d\d")
 
 
 class PgbackrestError(Exception):
@@ -62,6 +64,11 @@ class PgbackrestError(Exception):
     def __init__(self, observed: str, next_action: str, output: str = "") -> None:
         super().__init__(observed)
         self.observed, self.next_action, self.output = observed, next_action, output
+
+    @property
+    def of_store(self) -> bool:
+        """Whether the whole store is the matter, and not one object in it."""
+        return bool(_OF_STORE.search(self.observed))
 
 
 @dataclass(frozen=True)

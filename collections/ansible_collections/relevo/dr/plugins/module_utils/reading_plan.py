@@ -34,8 +34,8 @@ def to_read(
     Of the others those that were read longest ago: at least the bytes that keep every object's age below ``within_seconds`` when runs go on at
     this pace, and whatever is older than that already.
     """
-    unread = [path for path, about in stored.items() if _is_new(about, read.get(path))]
-    rest = sorted((path for path in stored if path not in set(unread)), key=lambda path: (read[path].read_at, path))
+    unread = {path for path, about in stored.items() if _is_new(about, read.get(path))}
+    rest = sorted((path for path in stored if path not in unread), key=lambda path: (read[path].read_at, path))
     elapsed = min(max(0.0, now - last_run_at), within_seconds)
     share = sum(stored[path].size for path in rest) * elapsed / within_seconds
     chosen, taken = [], 0
