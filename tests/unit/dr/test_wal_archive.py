@@ -62,26 +62,48 @@ def test_exactly_the_holes_are_missing(first, count, data):
     every = run(1, first, first + count)
     # The first is the backup's own, and behind the last nobody can see a hole.
     holes = set(data.draw(st.lists(st.sampled_from(every[:-1]), unique=True)))
-    found = wal_archive.missing(archive(*(segment for segment in every if segment not in holes)), [every[0]], {})
+    found = wal_archive.missing(archive(*(segment for segment in every if segment not in holes)), [(every[0], every[0])], {})
     assert found == sorted(holes)
 
 
 def test_what_lies_before_the_oldest_backup_may_be_gone():
-    assert wal_archive.missing(archive(*run(1, 5, 9)), [Segment(1, 5)], {}) == []
+    assert wal_archive.missing(archive(*run(1, 5, 9)), [(Segment(1, 5), Segment(1, 5))], {}) == []
 
 
 def test_the_parent_must_reach_the_fork_and_the_child_begin_there():
     fork = {2: Fork(1, 8 * 16 * MEGABYTE + 40)}
     whole = [*run(1, 5, 7), *run(2, 8, 10)]
-    assert wal_archive.missing(archive(*whole, histories=(2,)), [Segment(1, 5)], fork) == []
+    assert wal_archive.missing(archive(*whole, histories=(2,)), [(Segment(1, 5), Segment(1, 5))], fork) == []
     for lost in (Segment(1, 7), Segment(2, 8)):
-        found = wal_archive.missing(archive(*(one for one in whole if one != lost), histories=(2,)), [Segment(1, 5)], fork)
+        found = wal_archive.missing(
+            archive(*(one for one in whole if one != lost), histories=(2,)), [(Segment(1, 5), Segment(1, 5))], fork
+        )
         assert found == [lost]
 
 
 def test_a_backup_behind_the_fork_does_not_need_the_parent():
     fork = {2: Fork(1, 8 * 16 * MEGABYTE)}
-    assert wal_archive.missing(archive(*run(1, 2, 3), *run(2, 9, 10), histories=(2,)), [Segment(2, 9)], fork) == []
+    assert wal_archive.missing(archive(*run(1, 2, 3), *run(2, 9, 10), histories=(2,)), [(Segment(2, 9), Segment(2, 9))], fork) == []
+
+
+def test_a_backup_needs_its_wal_up_to_its_end_though_nothing_is_archived_behind_it():
+    needed = [(Segment(1, 5), Segment(1, 7))]
+    assert wal_archive.missing(archive(*run(1, 5, 6)), needed, {}) == [Segment(1, 7)]
+    assert wal_archive.missing(archive(*run(1, 2, 4)), needed, {}) == run(1, 5, 7)
+
+
+def test_a_promotion_that_was_given_up_before_it_archived_a_segment_needs_none():
+    given_up = {2: Fork(1, 8 * 16 * MEGABYTE + 40)}
+    needed = [(Segment(1, 5), Segment(1, 5))]
+    assert wal_archive.missing(archive(*run(1, 5, 9), histories=(2,)), needed, given_up) == []
+    # It went on after all: now its beginning counts.
+    assert wal_archive.missing(archive(*run(1, 5, 9), *run(2, 9, 9), histories=(2,)), needed, given_up) == [Segment(2, 8)]
+
+
+def test_a_backup_of_a_stopped_server_needs_no_wal():
+    assert wal_archive.of_backup({"archive": {"start": None, "stop": None}}) is None
+    span = wal_archive.of_backup({"archive": {"start": "000000010000000000000005", "stop": "000000010000000000000007"}})
+    assert span == (Segment(1, 5), Segment(1, 7))
 
 
 def test_the_history_of_a_grandchild_names_its_parent_last():

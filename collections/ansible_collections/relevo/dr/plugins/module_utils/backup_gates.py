@@ -6,13 +6,14 @@ from __future__ import annotations
 
 import datetime
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Optional
 
 from ansible_collections.relevo.dr.plugins.module_utils import stanza, wal_archive
 from ansible_collections.relevo.dr.plugins.module_utils.backup_coverage import Coverage, coverage
 from ansible_collections.relevo.dr.plugins.module_utils.backup_verification import Findings
+from ansible_collections.relevo.dr.plugins.module_utils.restorable import Stretch, usable_backups
 
 PHASE = "VERIFY"
 PASS, FAIL, UNKNOWN, NOT_APPLICABLE = "pass", "fail", "unknown", "not_applicable"
@@ -56,54 +57,35 @@ def unusable(place: str, observed: str, next_action: str) -> dict[str, Any]:
     return _gate("REPOSITORY", "Repository readable", place, FAIL, observed, "a repository that this host can read", next_action)
 
 
-def usable_backups(findings: Findings) -> list[Mapping[str, Any]]:
-    """Backups that hold something, without page errors, of which nothing is missing or wrong."""
-    broken = {path.split("/")[1] for path in (*findings.missing, *findings.wrong) if path.startswith("backup/")}
-    found = stanza.backups(findings.info)
-    return [
-        backup
-        for backup in found
-        if not backup.get("error")
-        and backup["info"]["size"] > 0
-        and not broken & {backup["label"], *(backup.get("reference") or ())}
-    ]
-
-
 def covered(findings: Findings, asked: Asked, now: float) -> Coverage:
     """The periods with a usable backup."""
-    begun = [float(backup["timestamp"]["start"]) for backup in usable_backups(findings)]
+    begun = [float(backup["timestamp"]["start"]) for backup in usable_backups(findings, asked.segment_bytes)]
     return coverage(begun, now, asked.period_seconds, asked.periods, asked.protected_since)
 
 
-def window_begins(findings: Findings) -> Optional[float]:
-    """The first second to which can be restored; None when there is no usable backup."""
-    return min((float(backup["timestamp"]["stop"]) for backup in usable_backups(findings)), default=None)
-
-
-def window(place: str, findings: Findings, archived_until: Optional[str]) -> dict[str, Any]:
+def window(place: str, stretches: Sequence[Stretch], archived_until: Optional[str]) -> dict[str, Any]:
     """The restorable time. archived_until: everything committed before this moment was read back from this repository, UTC."""
-    begins = window_begins(findings)
-    expected = "from the oldest usable backup to a moment that the archive was proven for"
-    if begins is None:
-        return _gate(
-            "WINDOW",
-            "Restorable time",
-            place,
-            FAIL,
-            "no usable backup",
-            expected,
-            "run playbooks/backup.yml",
-        )
-    observed = "from %s to %s" % (_utc(begins), archived_until or "an unproven end")
+    title, expected = "Restorable time", "from the oldest usable backup to a moment that the archive was proven for"
+    cut = ["from %s to %s" % (_utc(stretch.begins), stretch.until) for stretch in stretches if stretch.until]
+    now = restorable_from(stretches)
+    if now is None:
+        observed = "%s; no usable backup leads from there to the present" % "; ".join(cut) if cut else "no usable backup"
+        return _gate("WINDOW", title, place, FAIL, observed, expected, "take a new full backup now: run playbooks/backup.yml")
+    observed = "from %s to %s" % (_utc(now), archived_until or "an unproven end")
     return _gate(
         "WINDOW",
-        "Restorable time",
+        title,
         place,
         PASS if archived_until else UNKNOWN,
-        observed,
+        "; also ".join([observed, *cut]),
         expected,
         "" if archived_until else "see the gate G03 of this repository",
     )
+
+
+def restorable_from(stretches: Sequence[Stretch]) -> Optional[float]:
+    """The first second from which everything up to the present can be restored; None when nothing leads there."""
+    return next((stretch.begins for stretch in stretches if not stretch.until), None)
 
 
 def agreement(findings: Mapping[str, Findings], segment_bytes: int) -> list[dict[str, Any]]:
@@ -191,7 +173,7 @@ def _newest(place: str, findings: Findings, asked: Asked, now: float) -> dict[st
 
 
 def _trend(place: str, findings: Findings, asked: Asked) -> dict[str, Any]:
-    fulls = [float(backup["info"]["size"]) for backup in stanza.backups(findings.info) if backup["type"] == "full"]
+    fulls = [float(backup["info"]["size"]) for backup in stanza.current_backups(findings.info) if backup["type"] == "full"]
     title, expected = "Size of the newest full backup", "at least %g of the median of those before it" % asked.shrink_ratio
     if len(fulls) < 2:
         return _gate("TREND", title, place, NOT_APPLICABLE, "%d full backups: nothing to compare with" % len(fulls), expected, "")
@@ -257,20 +239,14 @@ def _content(place: str, findings: Findings) -> dict[str, Any]:
 
 def _continuity(place: str, findings: Findings, asked: Asked) -> dict[str, Any]:
     archive = findings.archive
-    starts = [
-        wal_archive.read_segment(backup["archive"]["start"], asked.segment_bytes)
-        for backup in stanza.backups(findings.info)
-        if backup.get("archive", {}).get("start")
-    ]
-    missing = wal_archive.missing(archive, starts, findings.forks, asked.segment_bytes)
     wrong = {}
-    if missing:
-        wrong["missing"] = wal_archive.named(missing, asked.segment_bytes)
+    if findings.holes:
+        wrong["missing"] = wal_archive.named(findings.holes, asked.segment_bytes)
     split = wal_archive.split(archive)
     if split:
         wrong["archived with more than one content"] = wal_archive.named(split, asked.segment_bytes)
-    if findings.missing_histories:
-        wrong["history files missing of timelines"] = ", ".join(str(timeline) for timeline in findings.missing_histories)
+    if findings.broken_histories:
+        wrong["history files missing or damaged of timelines"] = ", ".join(str(timeline) for timeline in findings.broken_histories)
     timelines = sorted({segment.timeline for segment in archive.segments})
     return _named_gate(
         "G04",

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any, Optional, TypeVar
 
 from ansible_collections.relevo.dr.plugins.module_utils import clock, host_files, pgbackrest_file
+from ansible_collections.relevo.dr.plugins.module_utils import stanza as stanza_info
 from ansible_collections.relevo.dr.plugins.module_utils.managed_file import WantedFile, apply, observe
 from ansible_collections.relevo.dr.plugins.module_utils.pgbackrest import Pgbackrest, PgbackrestError
 
@@ -89,7 +90,7 @@ def facts(config: str, stanza: str, now: float) -> dict[str, dict[str, Any]]:
         states = [repo["status"] for repo in info.get("repo", []) if repo["key"] == place.id]
         if states and states[0]["code"] > 5:
             return {"error": str(states[0]["message"])[:200]}
-        backups = info.get("backup") or []
+        backups = stanza_info.current_backups(info)
         if not backups:
             return {"newest_backup": None}
         newest = backups[-1]

@@ -101,6 +101,26 @@ def backups(info: Mapping[str, Any], repository: Optional[int] = None) -> list[d
     return [backup for backup in info.get("backup", []) if repository is None or backup["database"].get("repo-key") == repository]
 
 
+def current_backups(info: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Those of the cluster that uses the stanza now, oldest first: what was backed up before a major upgrade restores another cluster."""
+    newest: dict[int, int] = {}
+    for database in info.get("db", []):
+        key = database.get("repo-key", 1)
+        newest[key] = max(int(database["id"]), newest.get(key, 0))
+    return [
+        backup
+        for backup in backups(info)
+        if int(backup["database"]["id"]) == newest.get(backup["database"].get("repo-key", 1), int(backup["database"]["id"]))
+    ]
+
+
+def archive_id(info: Mapping[str, Any], database_id: Optional[int] = None) -> str:
+    """Where the WAL of a database of one repository is, such as ``17-1``; of the newest database when none is named. Empty: there is none."""
+    databases = [entry for entry in info.get("db", []) if database_id is None or int(entry["id"]) == database_id]
+    newest = max(databases, key=lambda entry: int(entry["id"]), default=None)
+    return "%s-%s" % (newest["version"], newest["id"]) if newest else ""
+
+
 def backup_gate(info: Mapping[str, Any], host: str, now: float, max_age_seconds: float) -> dict[str, Any]:
     """G05: the newest backup is there, young enough, not empty and without page errors."""
     expected = "a backup without errors, not empty, at most %d s old" % max_age_seconds
@@ -112,7 +132,7 @@ def backup_gate(info: Mapping[str, Any], host: str, now: float, max_age_seconds:
         "expected": expected,
         "next_action": "run pgbackrest backup as postgres on the primary",
     }
-    all_backups = backups(info)
+    all_backups = current_backups(info)
     if not all_backups:
         return {**gate, "observed": "no backup", "verdict": "fail"}
     newest = max(all_backups, key=lambda backup: float(backup["timestamp"]["stop"]))

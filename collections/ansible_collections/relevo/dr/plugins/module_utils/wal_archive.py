@@ -8,9 +8,9 @@ Terms are PostgreSQL's: a segment's name is timeline, log and segment number, ei
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple, Optional
 
 from ansible_collections.relevo.dr.plugins.module_utils.postgresql import lsn_bytes
 
@@ -86,6 +86,30 @@ def segment_name(segment: Segment, segment_bytes: int = DEFAULT_SEGMENT_BYTES) -
     return "%08X%08X%08X" % (segment.timeline, log, number)
 
 
+def of_backup(backup: Mapping[str, Any], segment_bytes: int = DEFAULT_SEGMENT_BYTES) -> Optional[tuple[Segment, Segment]]:
+    """The first and the last segment that a backup, as ``info`` describes it, cannot do without; None for one taken of a stopped server."""
+    archive = backup.get("archive") or {}
+    if not archive.get("start"):
+        return None
+    return read_segment(archive["start"], segment_bytes), read_segment(archive.get("stop") or archive["start"], segment_bytes)
+
+
+def is_whole(history: str, timeline: int, others: Mapping[int, Sequence[Fork]]) -> bool:
+    """Whether the text of a timeline's history file can be true. others: the ancestors of older timelines, whose beginning it must repeat."""
+    lines = [line for line in history.splitlines() if line.strip() and not line.lstrip().startswith("#")]
+    forks = read_history(history)
+    if not forks or len(forks) != len(lines):
+        return False
+    timelines = [fork.parent for fork in forks]
+    if (
+        timelines != sorted(set(timelines))
+        or timelines[-1] >= timeline
+        or [fork.position for fork in forks] != sorted(fork.position for fork in forks)
+    ):
+        return False
+    return list(others.get(timelines[-1], forks[:-1])) == forks[:-1]
+
+
 def read_history(text: str) -> list[Fork]:
     """The ancestors that a history file names, oldest first."""
     found = (_ANCESTOR.match(line) for line in text.splitlines() if not line.lstrip().startswith("#"))
@@ -93,22 +117,26 @@ def read_history(text: str) -> list[Fork]:
 
 
 def missing(
-    archive: Archive, starts: Iterable[Segment], forks: Mapping[int, Fork], segment_bytes: int = DEFAULT_SEGMENT_BYTES
+    archive: Archive,
+    needed: Iterable[tuple[Segment, Segment]],
+    forks: Mapping[int, Fork],
+    segment_bytes: int = DEFAULT_SEGMENT_BYTES,
 ) -> list[Segment]:
     """Segments that must be there and are not.
 
-    starts: the first segment that each backup needs. forks: where each later timeline left its parent. On every timeline the WAL must reach
-    without a hole from the oldest backup, or from the fork, to the newest segment; a timeline that was left must reach its fork.
+    needed: the first and the last segment of each backup. forks: where each later timeline left its parent. On every timeline the WAL must
+    reach without a hole from the oldest backup, or from the fork, to the newest segment and to the end of each backup; a timeline that was
+    left must reach its fork.
     """
     first: dict[int, int] = {}
-    for start in starts:
-        first[start.timeline] = min(start.number, first.get(start.timeline, start.number))
     last: dict[int, int] = {}
+    for start, stop in needed:
+        first[start.timeline] = min(start.number, first.get(start.timeline, start.number))
+        last[stop.timeline] = max(stop.number, last.get(stop.timeline, stop.number))
     for segment in archive.segments:
         last[segment.timeline] = max(segment.number, last.get(segment.timeline, segment.number))
-    for timeline in sorted(set(forks) | set(last)):
-        fork = forks.get(timeline)
-        if fork and fork.parent in first:
+    for timeline, fork in sorted(forks.items()):
+        if fork.parent in first:
             # The new timeline begins within the segment of the fork; the parent must reach the one before it.
             at = fork.position // segment_bytes
             first[timeline] = min(at, first.get(timeline, at))
@@ -117,7 +145,8 @@ def missing(
     return [
         Segment(timeline, number)
         for timeline, begin in sorted(first.items())
-        for number in range(begin, last.get(timeline, begin) + 1)
+        # A promotion that was given up before it archived anything but its history needs nothing.
+        for number in range(begin, last.get(timeline, begin - 1) + 1)
         if Segment(timeline, number) not in archive.segments
     ]
 

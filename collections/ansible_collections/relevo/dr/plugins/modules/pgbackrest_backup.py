@@ -123,7 +123,7 @@ def begin(module: AnsibleModule) -> None:
     wanted, changes = [], []
     for key in p["only"] or [key for key in sorted(known) if str(key) not in out]:
         info = {} if unread else _info(p, key)
-        there = [backup for backup in stanza.backups(info) if backup["timestamp"]["start"] >= _whole_since(key)]
+        there = [backup for backup in stanza.current_backups(info) if backup["timestamp"]["start"] >= _whole_since(key)]
         found = "older ones" if there else "no backup that counts"
         if p["only_first"] and there and not _reaches_the_present(p, key, info, there[-1]):
             there, found = [], "WAL after the newest backup is missing"
@@ -195,10 +195,10 @@ def _reaches_the_present(p: dict[str, Any], key: int, info: dict[str, Any], back
             size = int(session.execute("select setting from pg_settings where name = 'wal_segment_size'"))
         command = Pgbackrest(p["config"], p["stanza"], p["owner"])
         place = "archive/%s/%s" % (p["stanza"], mine[0]["id"])
-        start = wal_archive.read_segment(str(backup["archive"]["start"]), size)
+        span = wal_archive.of_backup(backup, size)
         for _ in range(_LOOKS):
             listed = json.loads(command.run("repo-ls", "--repo=%d" % key, "--recurse", "--output=json", place) or "{}")
-            if not wal_archive.missing(wal_archive.read_archive(listed, size), [start], {}, size):
+            if not wal_archive.missing(wal_archive.read_archive(listed, size), [span] if span else [], {}, size):
                 return True
             # Segments that are archived side by side do not arrive in their order.
             time.sleep(_LOOK_SECONDS)

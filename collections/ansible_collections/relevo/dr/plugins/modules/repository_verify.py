@@ -36,6 +36,7 @@ options:
     description: By number of the repository, the moment (UTC) up to which everything committed was read back from it.
     type: dict
     default: {}
+  archived_segment: {description: The segment that proved it; its timeline is the one in use., type: str, default: ""}
   io_timeout: {description: Seconds for one answer of a store., type: float, default: 5}
   timeout: {description: "Seconds for one command, beside what the size of an object needs.", type: float, default: 30}
 attributes:
@@ -66,7 +67,7 @@ from collections.abc import Mapping
 from typing import Any, Optional
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.relevo.dr.plugins.module_utils import backup_gates, stanza, store_clock, verification_memory
+from ansible_collections.relevo.dr.plugins.module_utils import backup_gates, restorable, stanza, store_clock, verification_memory
 from ansible_collections.relevo.dr.plugins.module_utils.backup_verification import Findings, Wish, verify
 from ansible_collections.relevo.dr.plugins.module_utils.milestone import told
 from ansible_collections.relevo.dr.plugins.module_utils.pgbackrest import Pgbackrest, PgbackrestError
@@ -95,6 +96,7 @@ def main() -> None:
             "encrypted": {"type": "bool", "default": True},
             "protected_since": {"type": "float"},
             "archived_until": {"type": "dict", "default": {}},
+            "archived_segment": {"type": "str", "default": ""},
             "io_timeout": {"type": "float", "default": 5},
             "timeout": {"type": "float", "default": 30},
         },
@@ -130,9 +132,15 @@ def main() -> None:
             verification_memory.save(parameters["stanza"], number, findings.memory)
         until = parameters["archived_until"].get(str(number))
         gates += backup_gates.judge(place, findings, asked, time.time(), offset)
-        gates.append(backup_gates.window(place, findings, until))
+        stretches = restorable.stretches(findings, int(parameters["archived_segment"][:8] or "0", 16), asked.segment_bytes)
+        gates.append(backup_gates.window(place, stretches, until))
         found[place] = findings
-        shown[str(number)] = _shown(findings, asked, time.monotonic() - began, until)
+        begins = backup_gates.restorable_from(stretches)
+        shown[str(number)] = {
+            **_shown(findings, asked, time.monotonic() - began),
+            "restorable_from": begins,
+            "restorable_until": until if begins is not None else None,
+        }
     gates += backup_gates.agreement(found, asked.segment_bytes)
     module.exit_json(changed=False, gates=gates, repositories=shown, **told(gates=gates, measures={"backup_verification": shown}))
 
@@ -165,15 +173,13 @@ def _skew(offset: Optional[float], asked: backup_gates.Asked) -> str:
     return "; its clock is %.0f s %s this host's" % (abs(offset), "ahead of" if offset > 0 else "behind")
 
 
-def _shown(findings: Findings, asked: backup_gates.Asked, seconds: float, archived_until: Optional[str]) -> dict[str, Any]:
+def _shown(findings: Findings, asked: backup_gates.Asked, seconds: float) -> dict[str, Any]:
     found = backup_gates.covered(findings, asked, time.time())
     return {
         "backups": len(stanza.backups(findings.info)),
         "coverage": found.text,
         "missing_periods": [str(period) for period in found.missing],
         "protected_since": asked.protected_since,
-        "restorable_from": backup_gates.window_begins(findings),
-        "restorable_until": archived_until,
         "segments": len(findings.archive.segments),
         "objects": findings.objects,
         "bytes": findings.bytes_stored,
