@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ansible_collections.relevo.dr.plugins.module_utils import archive_proof
-from ansible_collections.relevo.dr.plugins.module_utils.gates import UNKNOWN, Gate
+from ansible_collections.relevo.dr.plugins.module_utils.gates import UNKNOWN, Gate, Limits, archived_in_time
 from ansible_collections.relevo.dr.plugins.module_utils.milestone import Milestone, told
 from ansible_collections.relevo.dr.plugins.plugin_utils.history import protected_since
 from ansible_collections.relevo.dr.plugins.plugin_utils.run_action import RunAction, went_wrong
@@ -17,7 +17,10 @@ PROBED = "verify/probed"
 
 
 class ActionModule(RunAction):
-    """Arguments: config, repositories, probe_seconds, limits (options of the module repository_verify), lag_seconds. Changes nothing but WAL."""
+    """Arguments: config, repositories, probe_seconds, archive_timeout_seconds, limits (options of the module repository_verify).
+
+    Changes nothing but WAL.
+    """
 
     def act(self) -> dict[str, Any]:
         known = self.control.read_all("database")
@@ -28,7 +31,7 @@ class ActionModule(RunAction):
             return self._judged(["VERIFY: no database host answers, so nobody can read the repositories. Next: bring one back"])
         material: dict[str, Any] = {"gates": []}
         if self.host == primary:
-            material["gates"] += self._probe(known[self.host]["settings"])
+            material["gates"] += self._probe(known[self.host])
         if self.host == readers[0]:
             if primary:
                 self.control.wait([PROBED], float(self._task.args["probe_seconds"]) + 60)
@@ -37,9 +40,11 @@ class ActionModule(RunAction):
             return {"msg": "has no part in it"}
         return {"msg": "judged", **told(**material)}
 
-    def _probe(self, settings: Mapping[str, Any]) -> list[dict[str, Any]]:
+    def _probe(self, primary: Mapping[str, Any]) -> list[dict[str, Any]]:
         """A marker written now, read back from every repository: what an archive_command that only pretends cannot do."""
-        repositories = self._task.args["repositories"]
+        repositories, settings = self._task.args["repositories"], primary["settings"]
+        limits = Limits(archive_timeout_seconds=float(self._task.args["archive_timeout_seconds"]))
+        in_time = archived_in_time(self.host, primary["facts"]["cluster"]["settings"], limits, "VERIFY").as_dict()
         answer = self.ask(
             "relevo.dr.archive_probe",
             {
@@ -54,20 +59,17 @@ class ActionModule(RunAction):
         wrong = went_wrong(answer)
         if wrong:
             gate = {**archive_proof.gate(None, self.host), "observed": wrong, "verdict": "fail"}
-            self.control.write(PROBED, {"until": {}, "gate": gate})
-            return [gate]
-        gate = answer["ansible_stats"]["data"]["relevo"]["gates"][0]
-        until = {
-            str(repository["id"]): answer["switched_at"]
-            for repository in repositories
-            if answer["switched_at"] and "repository %s" % repository["id"] not in answer["missing"]
-        }
-        self.control.write(PROBED, {"until": until, "gate": gate})
-        return [gate]
+            self.control.write(PROBED, {"until": {}, "segment": "", "gates": [gate, in_time]})
+            return [gate, in_time]
+        unused = [int(repository["id"]) for repository in repositories if int(repository["id"]) not in answer["tried"]]
+        gate = archive_proof.without(answer["ansible_stats"]["data"]["relevo"]["gates"][0], unused)
+        until = {str(number): answer["switched_at"] for number in answer["read_back"]}
+        self.control.write(PROBED, {"until": until, "segment": answer["segment"], "gates": [gate, in_time]})
+        return [gate, in_time]
 
     def _read(self, settings: Mapping[str, Any], *, has_primary: bool) -> dict[str, Any]:
         phase = Milestone("VERIFY", self.host)
-        probed = self.control.read(PROBED) if has_primary else {"until": {}, "gate": self._no_primary()}
+        probed = self.control.read(PROBED) if has_primary else {"until": {}, "segment": "", "gates": [self._no_primary()]}
         landscape = self.control.read("landscape")
         limits = dict(self._task.args["limits"])
         if landscape["given"].get("dr_backup_full", "").lower() in {"true", "yes"}:
@@ -81,6 +83,7 @@ class ActionModule(RunAction):
                 "repositories": self._task.args["repositories"],
                 "protected_since": protected_since(landscape["cluster"]),
                 "archived_until": probed["until"],
+                "archived_segment": probed["segment"],
             },
         )
         wrong = went_wrong(answer)
@@ -89,7 +92,7 @@ class ActionModule(RunAction):
             self._judged([sentence])
             return {"phases": [phase.ended("failed", wrong)]}
         silent = [_silent(host, entry) for host, entry in self.control.read_all("database").items() if not entry.get("reachable")]
-        gates = [probed["gate"], *answer["gates"], *silent]
+        gates = [*probed["gates"], *answer["gates"], *silent]
         bad = [gate for gate in gates if gate["verdict"] in ("fail", "unknown")]
         summary = "%d of %d gates do not pass" % (len(bad), len(gates)) if bad else "all %d gates pass" % len(gates)
         sentences = [

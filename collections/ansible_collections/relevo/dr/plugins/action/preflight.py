@@ -62,6 +62,10 @@ class ActionModule(RunAction):
         limits = gate_rules.Limits(**self._task.args["limits"])
         evaluate = failback_plan.evaluate if known["runbook"] == "failback" else gate_rules.evaluate
         gates = evaluate(plan, landscape, inputs, limits, _controller())
+        if not enforce:
+            gates += [
+                gate_rules.archived_in_time(host, landscape.cluster(host)["settings"], limits) for host in landscape.primaries()
+            ]
         if plan.planned:
             gates = demanded(gates, plan, landscape, limits)
         if enforce and self._task.args["approval"]["kind"] == approval.DUAL:

@@ -11,7 +11,7 @@ import shutil
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
@@ -42,6 +42,7 @@ class Archive:
 class Proof:
     """missing: why the segment could not be read back, by place; empty is the proof. said: what the archiver says when it could not.
 
+    read_back: numbers of the repositories that gave it back.
     switched_at: everything that was committed before this moment is in this segment or in earlier ones; empty when it never came to that.
     """
 
@@ -52,6 +53,7 @@ class Proof:
     switched_at: str = ""
     missing: Mapping[str, str] = field(default_factory=dict)
     said: str = ""
+    read_back: tuple[int, ...] = ()
 
     @property
     def proven(self) -> bool:
@@ -63,6 +65,7 @@ def prove(archive: Archive, limit_seconds: float) -> Proof:
     """Write the marker, switch the segment, and wait until it can be read back or the time is over."""
     marker = "relevo-archive-probe-%s" % uuid.uuid4().hex
     segment = switched_at = ""
+    read_back: tuple[int, ...] = ()
     started = time.monotonic()
     try:
         with Psql(archive.bin_directory, archive.port, "postgres", archive.owner) as session:
@@ -73,11 +76,13 @@ def prove(archive: Archive, limit_seconds: float) -> Proof:
             session.execute("select pg_switch_wal()")
             started = time.monotonic()
             missing = _read_back(archive, segment, marker.encode(), started + limit_seconds)
+            reasons = {"repository %d" % key: reason for key, reason in missing.items()}
+            read_back = tuple(key for key in archive.repositories if key not in missing)
             seconds = round(time.monotonic() - started, 3)
             said = _archiver(session.row(_ARCHIVER)) if missing else ""
     except PostgresqlError as error:
-        seconds, missing, said = round(time.monotonic() - started, 3), {"PostgreSQL": str(error)}, ""
-    return Proof(segment, seconds, limit_seconds, clock.utc_now(), switched_at, missing, said)
+        seconds, reasons, said = round(time.monotonic() - started, 3), {"PostgreSQL": str(error)}, ""
+    return Proof(segment, seconds, limit_seconds, clock.utc_now(), switched_at, reasons, said, read_back)
 
 
 def gate(proof: Optional[Proof], host: str) -> dict[str, Any]:
@@ -104,7 +109,21 @@ def gate(proof: Optional[Proof], host: str) -> dict[str, Any]:
     return {**result, "observed": observed, "verdict": "fail", "next_action": next_action}
 
 
-def _read_back(archive: Archive, segment: str, marker: bytes, deadline: float) -> dict[str, str]:
+def without(judged: Mapping[str, Any], unused: Sequence[int]) -> dict[str, Any]:
+    """G03 where repositories are not in use on the primary: what it writes is proven for the others alone."""
+    if not unused:
+        return dict(judged)
+    named = "repository %s is not in use on the primary: nothing is archived there" % ", ".join(map(str, unused))
+    return {
+        **judged,
+        "observed": "%s; %s" % (judged["observed"], named),
+        "verdict": "fail",
+        "next_action": judged["next_action"]
+        or "once its store is back, run playbooks/protect.yml: it takes a new full backup there",
+    }
+
+
+def _read_back(archive: Archive, segment: str, marker: bytes, deadline: float) -> dict[int, str]:
     missing = dict.fromkeys(archive.repositories, "not tried")
     with _directory_of(archive.owner) as directory:
         while missing and time.monotonic() < deadline:
@@ -114,7 +133,7 @@ def _read_back(archive: Archive, segment: str, marker: bytes, deadline: float) -
                     del missing[key]
             if missing:
                 time.sleep(0.3)
-    return {"repository %d" % key: reason for key, reason in missing.items()}
+    return missing
 
 
 @contextlib.contextmanager

@@ -36,6 +36,7 @@ class Limits:
     free_bytes: int = 512 * 1024 * 1024
     backup_age_seconds: float = 26 * 3600
     archive_age_seconds: float = 3600
+    archive_timeout_seconds: float = 900
     observation_age_seconds: float = 15.0
     attempt_age_seconds: float = 30.0
     message_age_seconds: float = 15.0
@@ -701,6 +702,26 @@ def _archive(plan: Plan, landscape: Landscape, inputs: Inputs, limits: Limits) -
             "see the log of %s; playbooks/protect.yml probes it end to end" % host,
             required=not lost,
         )
+
+
+def archived_in_time(host: str, settings: Mapping[str, str], limits: Limits, phase: str = "PREFLIGHT") -> Gate:
+    """A commit reaches the archive though nobody writes after it. settings: as the running primary has them.
+
+    The probe of the archive switches the segment itself and cannot see this. No reason to stay with a primary, so it is no gate of a failover.
+    """
+    known = settings.get("archive_timeout")
+    seconds = None if known is None else float(known)
+    observed = "archive_timeout is %s" % ("not known" if seconds is None else "%g s" % seconds)
+    return Gate(
+        "WALAGE",
+        "WAL reaches the archive in time",
+        host,
+        observed + (": a segment that is not full is never archived" if seconds == 0 else ""),
+        "1 to %g s" % limits.archive_timeout_seconds,
+        verdict(None if seconds is None else 0 < seconds <= limits.archive_timeout_seconds),
+        "run playbooks/protect.yml, which sets it; if it comes back, see pg_settings.sourcefile for who sets it",
+        phase,
+    )
 
 
 def _backup(plan: Plan, landscape: Landscape, limits: Limits) -> Gate:

@@ -39,6 +39,8 @@ EXAMPLES = r"""
 RETURN = r"""
 segment: {description: The segment that holds the marker., returned: always, type: str}
 switched_at: {description: "Everything committed before this moment (UTC) is in that segment or before it.", returned: always, type: str}
+tried: {description: Numbers of the repositories that are in use on this host., returned: always, type: list, elements: int}
+read_back: {description: Numbers of the repositories that gave the segment back., returned: always, type: list, elements: int}
 missing: {description: "The places, such as C(repository 1), from which it could not be read back.", returned: always, type: list, elements: str}
 seconds: {description: From the switch to the last repository., returned: always, type: float}
 proven: {description: Whether every repository gave the segment back., returned: always, type: bool}
@@ -68,11 +70,12 @@ def main() -> None:
     )
     parameters = module.params
     proof = None
+    tried = tuple(int(repository["id"]) for repository in in_use(parameters["repositories"], parameters["config"])) or (1,)
     if not module.check_mode:
         archive = Archive(
             parameters["config"],
             parameters["stanza"],
-            tuple(int(repository["id"]) for repository in in_use(parameters["repositories"], parameters["config"])) or (1,),
+            tried,
             parameters["bin_directory"],
             parameters["port"],
             parameters["owner"],
@@ -84,6 +87,8 @@ def main() -> None:
         "segment": proof.segment if proof else "",
         "seconds": proof.seconds if proof else 0.0,
         "switched_at": proof.switched_at if proof else "",
+        "tried": list(tried),
+        "read_back": list(proof.read_back) if proof else [],
         "missing": list(proof.missing) if proof else [],
         "proven": proof is not None and proof.proven,
         "msg": sentence("G03", judged["host"], judged["observed"], judged["expected"], judged["next_action"] or "nothing"),
