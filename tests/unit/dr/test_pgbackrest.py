@@ -244,3 +244,14 @@ def test_a_lock_that_stays_and_any_other_error_are_said(tmp_path):
     with pytest.raises(pgbackrest.PgbackrestError):
         command.run_when_free("stanza-create", 30)
     assert count.read_text().strip() == "1"
+
+
+def test_backups_of_the_cluster_before_an_upgrade_are_not_those_of_today():
+    databases = [{"id": number, "repo-key": key, "version": str(16 + number)} for number, key in ((1, 1), (2, 1), (1, 2))]
+    places = [("old", 1, 1), ("new", 2, 1), ("other", 1, 2)]
+    known = [backup(label, database={"id": number, "repo-key": key}) for label, number, key in places]
+    # Each repository counts by itself: the other one was made anew.
+    assert [one["label"] for one in stanza.current_backups({"db": databases, "backup": known})] == ["new", "other"]
+    assert stanza.backup_gate({"db": databases[:2], "backup": known[:1]}, "a-db1", 1000, 60)["observed"] == "no backup"
+    assert [stanza.archive_id({"db": databases[:2]}, number) for number in (1, 2, None)] == ["17-1", "18-2", "18-2"]
+    assert stanza.archive_id({}) == ""

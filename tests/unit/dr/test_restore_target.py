@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from dataclasses import replace
 
 import pytest
 from ansible_collections.relevo.dr.plugins.module_utils.restore_target import (
@@ -188,6 +189,23 @@ def test_the_window_names_both_ends_of_each_timeline():
     )
     assert "timeline 1 from" in shown
     assert window(Archive(3, [], {}, {})) == "repository 3: nothing"
+
+
+def test_the_window_ends_at_a_hole_and_begins_behind_it():
+    cut = replace(PLAIN, holes=[(1, 1200, 1300), (1, 1300, 1400)])
+    assert window(cut) == (
+        "repository 1: timeline 1 from 2026-11-24T00:03:21.000000Z (LSN 0/7D0, backup 20261124-000002F) "
+        "to 2026-11-24T00:05:00.000000Z (LSN 0/BB8); timeline 1 from 2026-11-24T00:01:41.000000Z (LSN 0/3E8, backup "
+        "20261124-000001F) to LSN 0/4B0, where WAL is missing"
+    )
+    # In its own WAL: it restores to nowhere.
+    assert "000002F" not in window(replace(PLAIN, holes=[(1, 1850, 1950)]))
+
+
+def test_a_hole_where_a_timeline_was_left_cuts_only_who_went_on_there():
+    cut = window(replace(LEFT, holes=[(1, 2450, 2550)]))
+    assert "timeline 2 from 2026-11-24T00:01:41.000000Z (LSN 0/3E8, backup 20261124-000001F) to 2026-11-24T00:07:30.000000Z" in cut
+    assert "timeline 1 from 2026-11-24T00:01:41.000000Z (LSN 0/3E8, backup 20261124-000001F) to LSN 0/992, where" in cut
 
 
 @pytest.mark.parametrize(

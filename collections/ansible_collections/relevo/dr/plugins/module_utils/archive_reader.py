@@ -51,11 +51,12 @@ class ArchiveReader:
         database = max(
             (entry for entry in info["db"] if entry.get("repo-key", 1) == self._repository), key=lambda entry: int(entry["id"])
         )
-        backups = [
-            _backup(entry)
+        entries = [
+            entry
             for entry in info.get("backup", [])
             if entry["database"]["id"] == database["id"] and entry["database"].get("repo-key", 1) == self._repository
         ]
+        backups = [_backup(entry) for entry in entries]
         identifier = str(database["system-id"])
         if not os.path.exists(self._identity):
             cluster_identity.make(self._bin, self._identity, identifier, self._command.owner)
@@ -89,8 +90,17 @@ class ArchiveReader:
             {timeline: tail for timeline, tail in tails.items() if tail},
             {place: tail for place, tail in forks.items() if tail},
             self._points(wal, histories, backups, point, until) if point else [],
+            self._holes(wal, histories, entries),
         )
         return Content(archive, wal, self._bytes, identifier, str(database["version"]))
+
+    def _holes(
+        self, wal: wal_archive.Archive, histories: Mapping[int, Sequence[Fork]], entries: Sequence[Mapping[str, Any]]
+    ) -> list[tuple[int, int, int]]:
+        spans = (wal_archive.of_backup(entry, self._bytes) for entry in entries)
+        forks = {timeline: parents[-1] for timeline, parents in histories.items() if parents}
+        holes = wal_archive.missing(wal, [span for span in spans if span], forks, self._bytes)
+        return [(hole.timeline, hole.number * self._bytes, (hole.number + 1) * self._bytes) for hole in holes]
 
     def _get(self, name: str) -> Optional[str]:
         """A file of the archive, or None when it is not there."""

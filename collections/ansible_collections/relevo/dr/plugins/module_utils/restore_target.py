@@ -91,6 +91,7 @@ class Archive:
 
     histories: timeline -> its parents and where each was left; tails: timeline -> end of its archive;
     forks: (parent, position) -> the parent's last commit before it was left; points: (timeline, position) of the named restore point.
+    holes: (timeline, begin, end) of WAL that must be there and is not.
     """
 
     repository: int
@@ -99,6 +100,7 @@ class Archive:
     tails: Mapping[int, Tail]
     forks: Mapping[tuple[int, int], Tail] = field(default_factory=dict)
     points: Sequence[tuple[int, int]] = ()
+    holes: Sequence[tuple[int, int, int]] = ()
 
 
 @dataclass(frozen=True)
@@ -411,20 +413,30 @@ def window(archive: Archive) -> str:
         tail = archive.tails.get(timeline)
         if not usable or tail is None:
             continue
-        oldest = min(usable, key=lambda backup: backup.stop)
-        begin = oldest.stopped + datetime.timedelta(seconds=1)
-        parts.append(
-            "timeline %d from %s (LSN %s, backup %s) to %s (LSN %s)"
-            % (
-                timeline,
-                clock.utc(begin),
-                lsn_text(oldest.stop),
-                oldest.label,
-                clock.utc(tail.committed_at) if tail.committed_at and tail.committed_at > begin else "the end of that backup",
-                lsn_text(tail.position),
-            )
-        )
+        by_cut: dict[Optional[int], Backup] = {}
+        for backup in sorted(usable, key=lambda backup: backup.stop, reverse=True):
+            ahead = [hole for hole in archive.holes if _hits(legs, hole) and hole[2] > backup.start]
+            cut = min((begin for _, begin, _ in ahead), default=None)
+            # A backup whose own WAL has a hole restores to nowhere.
+            if cut is None or cut >= backup.stop:
+                by_cut[cut] = backup
+        parts += [_stretch(timeline, tail, oldest, cut) for cut, oldest in by_cut.items()]
     return "repository %d: %s" % (archive.repository, "; ".join(parts) or "no complete stretch")
+
+
+def _hits(legs: Sequence[Leg], hole: tuple[int, int, int]) -> bool:
+    """Whether a path needs it; the segment in which a timeline was left is needed of its child only."""
+    timeline, _, end = hole
+    return any(leg.timeline == timeline and end > leg.begin and (leg.end is None or end <= leg.end) for leg in legs)
+
+
+def _stretch(timeline: int, tail: Tail, oldest: Backup, cut: Optional[int]) -> str:
+    begin = oldest.stopped + datetime.timedelta(seconds=1)
+    text = "timeline %d from %s (LSN %s, backup %s) to " % (timeline, clock.utc(begin), lsn_text(oldest.stop), oldest.label)
+    if cut is not None:
+        return "%sLSN %s, where WAL is missing" % (text, lsn_text(cut))
+    last = clock.utc(tail.committed_at) if tail.committed_at and tail.committed_at > begin else "the end of that backup"
+    return "%s%s (LSN %s)" % (text, last, lsn_text(tail.position))
 
 
 def lsn_text(position: int) -> str:
