@@ -16,7 +16,19 @@ if TYPE_CHECKING:
 
     from relevo.record import Record
 
-_TOLD_APART = {"primary", "primaries", "protected", "next", "interrupted_run", "lock", "hosts", "unsafe"}
+_TOLD_APART = {
+    "primary",
+    "primaries",
+    "protected",
+    "restorable",
+    "restore_proven",
+    "history_error",
+    "next",
+    "interrupted_run",
+    "lock",
+    "hosts",
+    "unsafe",
+}
 _COLUMNS = ("site", "role", "state", "timeline", "lsn", "lag_seconds", "fence", "guard")
 _TITLES = {"lsn": "position", "lag_seconds": "lag"}
 
@@ -51,6 +63,7 @@ def _facts(state: Mapping[str, Any], unfinished: Record | None) -> list[tuple[st
     facts = [("primary", primary, "bold red" if several else "green" if state.get("primary") else "red")]
     if "protected" in state:
         facts.append(("protected", *_yes_or_no(state["protected"])))
+    facts += _past(state)
     lock = state.get("lock")
     if isinstance(lock, dict):
         facts.append(("lock", _pairs(lock), "yellow"))
@@ -71,6 +84,51 @@ def _facts(state: Mapping[str, Any], unfinished: Record | None) -> list[tuple[st
     if state.get("next"):
         facts.append(("next", str(state["next"]), "bold"))
     return facts
+
+
+def _past(state: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """To which second can be restored, and when that was last proven; never is said plainly."""
+    if state.get("history_error"):
+        return [("restorable", f"not known: {state['history_error']}", "yellow")]
+    facts = []
+    if "restorable" in state:
+        lines = _windows(state["restorable"])
+        facts += [("" if number else "restorable", said, style) for number, (said, style) in enumerate(lines)]
+    if "restore_proven" in state:
+        proven = state["restore_proven"]
+        said = f"{_when(proven)}, up to: {proven.get('proven_up_to')}" if isinstance(proven, dict) else "never"
+        facts.append(("restore proven", said, "" if isinstance(proven, dict) else "red"))
+    return facts
+
+
+def _windows(known: Any) -> list[tuple[str, str]]:
+    """A line for each repository, and as of when that is."""
+    if not isinstance(known, dict):
+        return [("never verified", "red")]
+    repositories = known.get("repositories") or {}
+    lines = [
+        (f"repository {number}: {_window(window)}", "" if window.get("from") else "red") for number, window in repositories.items()
+    ]
+    lines += [(str(said), "red") for said in known.get("unreadable") or []]
+    passed = known.get("verdict") == "passed"
+    return [
+        *lines,
+        (
+            f"as verified {_when(known)}, which {'passed' if passed else 'ended as ' + str(known.get('verdict'))}",
+            "" if passed else "red",
+        ),
+    ]
+
+
+def _window(window: Mapping[str, Any]) -> str:
+    if not window.get("from"):
+        return "no usable backup"
+    until = wording.moment(window["until"]) if window.get("until") else "an unproven end"
+    return f"from {wording.moment(window['from'])} until {until}"
+
+
+def _when(known: Mapping[str, Any]) -> str:
+    return f"{wording.seconds(known.get('age_seconds'))} ago by run {known.get('run_id')}"
 
 
 def _yes_or_no(value: Any) -> tuple[str, str]:

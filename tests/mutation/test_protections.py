@@ -34,6 +34,34 @@ class Protection:
 
 FAST = [
     Protection(
+        "a restore test that passed long ago proves for ever",
+        f"{DR}/module_utils/past_proofs.py",
+        "elif past.proven is not None and past.age(past.proven) <= limit_seconds:",
+        "elif past.proven is not None:",
+        "tests/unit/dr/test_past_proofs.py",
+    ),
+    Protection(
+        "a restore test that restored nothing is a proof",
+        f"{DR}/module_utils/past_proofs.py",
+        'if one["verdict"] == "passed" and _tests(one)',
+        'if one["verdict"] == "passed"',
+        "tests/unit/dr/test_past_proofs.py",
+    ),
+    Protection(
+        "a record from the future proves for years",
+        f"{DR}/module_utils/past_proofs.py",
+        "return _ended(record) <= now + LEEWAY_SECONDS",
+        "return True",
+        "tests/unit/dr/test_past_proofs.py",
+    ),
+    Protection(
+        "a failover waits for the store of results",
+        f"{DR}/action/preflight.py",
+        'if known["runbook"] != "check":',
+        "if False:",
+        "tests/unit/dr/test_past_proofs.py",
+    ),
+    Protection(
         "a bare shutdown checkpoint is taken for a hand-over",
         f"{DR}/module_utils/handover_message.py",
         "            if not heard:",

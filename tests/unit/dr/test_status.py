@@ -6,6 +6,7 @@ import copy
 from typing import Any
 
 import pytest
+from ansible_collections.relevo.dr.plugins.module_utils.past_proofs import Past
 from ansible_collections.relevo.dr.plugins.module_utils.status import status
 
 from .conftest import silent
@@ -56,6 +57,16 @@ def test_a_protected_cluster_has_nothing_unsafe(healthy):
     assert found["unsafe"] == []
     assert found["next"] == "nothing: the cluster is protected"
     assert found["hosts"]["a-db1"]["guard"] == "at start, self-fence 20 s"
+
+
+def test_what_was_never_proven_is_said_last_and_makes_nothing_unprotected(healthy):
+    past = Past(now=1e9)
+    found = status(healthy, past)
+    assert found["unsafe"] == ["the backups were never verified", "a restore was never proven"]
+    assert found["next"] == "the backups were never verified: run playbooks/verify_backup.yml"
+    assert (found["protected"], found["restorable"], found["restore_proven"]) == (True, None, None)
+    assert status(bent(healthy, ("b-db1", None)), past)["unsafe"][0] == "b-db1 does not answer"
+    assert "restorable" not in status(healthy)
 
 
 STOPPED = {"state": "stopped", "role": "none", "primary": None}

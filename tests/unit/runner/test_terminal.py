@@ -96,6 +96,55 @@ def test_status_shows_what_was_said_and_nothing_else() -> None:
         assert fact in text, fact
 
 
+AS_OF = {"run_id": "20261124T090000Z-verify_backup-1f3a", "age_seconds": 10800, "verdict": "passed"}
+WINDOW = {"from": "2026-11-15T12:00:00.000000Z", "until": "2026-11-24T09:00:00.000000Z"}
+
+
+@pytest.mark.parametrize(
+    ("state", "facts"),
+    [
+        (
+            {
+                "restorable": {
+                    **AS_OF,
+                    "repositories": {"1": WINDOW, "2": {"from": WINDOW["from"], "until": None}, "3": {"from": None}},
+                }
+            },
+            [
+                "restorable repository 1: from 2026-11-15 12:00:00 UTC until 2026-11-24 09:00:00 UTC",
+                "repository 2: from 2026-11-15 12:00:00 UTC until an unproven end",
+                "repository 3: no usable backup",
+                "as verified 3 h 00 min ago by run 20261124T090000Z-verify_backup-1f3a, which passed",
+            ],
+        ),
+        (
+            {
+                "restorable": {
+                    **AS_OF,
+                    "verdict": "failed",
+                    "repositories": {},
+                    "unreadable": ["repository 2 (x): takes no connection"],
+                }
+            },
+            ["restorable repository 2 (x): takes no connection", "1f3a, which ended as failed"],
+        ),
+        ({"restorable": None, "restore_proven": None}, ["restorable never verified", "restore proven never"]),
+        (
+            {"restore_proven": {**AS_OF, "proven_up_to": "a user logs in"}},
+            ["restore proven 3 h 00 min ago by run 20261124T090000Z-verify_backup-1f3a, up to: a user logs in"],
+        ),
+        ({"history_error": "The store x cannot be used"}, ["restorable not known: The store x cannot be used"]),
+    ],
+)
+def test_status_says_to_which_second_can_be_restored_and_when_that_was_proven(state: dict[str, object], facts: list[str]) -> None:
+    console, target = shown()
+    opening, _ = read("failover_disaster")
+    status.show(console, "minimarket", build(opening, [said(run={}, status=state), stats()]), None)
+    text = " ".join(target.getvalue().split())
+    for fact in facts:
+        assert fact in text, text
+
+
 @pytest.mark.parametrize(
     "state", [{}, {"primary": None, "hosts": {}}, {"hosts": {"a": {}}, "lock": None}, {"primaries": ["a", "b"]}]
 )

@@ -7,17 +7,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.relevo.dr.plugins.module_utils import archive_proof
+from ansible_collections.relevo.dr.plugins.module_utils import archive_proof, past_proofs
 from ansible_collections.relevo.dr.plugins.module_utils.gates import UNKNOWN, Gate, Limits, archived_in_time
 from ansible_collections.relevo.dr.plugins.module_utils.milestone import Milestone, told
-from ansible_collections.relevo.dr.plugins.plugin_utils.history import protected_since
+from ansible_collections.relevo.dr.plugins.plugin_utils.history import past, protected_since
 from ansible_collections.relevo.dr.plugins.plugin_utils.run_action import RunAction, went_wrong
 
 PROBED = "verify/probed"
 
 
 class ActionModule(RunAction):
-    """Arguments: config, repositories, probe_seconds, archive_timeout_seconds, limits (options of the module repository_verify).
+    """Arguments: config, repositories, probe_seconds, archive_timeout_seconds, proof_age_seconds, limits (options of the module repository_verify).
 
     Changes nothing but WAL.
     """
@@ -92,7 +92,8 @@ class ActionModule(RunAction):
             self._judged([sentence])
             return {"phases": [phase.ended("failed", wrong)]}
         silent = [_silent(host, entry) for host, entry in self.control.read_all("database").items() if not entry.get("reachable")]
-        gates = [*probed["gates"], *answer["gates"], *silent]
+        proven = past_proofs.gate(past(landscape["cluster"]), float(self._task.args["proof_age_seconds"]), "VERIFY").as_dict()
+        gates = [*probed["gates"], *answer["gates"], *silent, proven]
         bad = [gate for gate in gates if gate["verdict"] in ("fail", "unknown")]
         summary = "%d of %d gates do not pass" % (len(bad), len(gates)) if bad else "all %d gates pass" % len(gates)
         sentences = [

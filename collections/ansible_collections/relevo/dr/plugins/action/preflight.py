@@ -7,10 +7,11 @@ from __future__ import annotations
 import importlib
 import os
 import shutil
+from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Optional
 
-from ansible_collections.relevo.dr.plugins.module_utils import approval, clock, failback_plan, way_out
+from ansible_collections.relevo.dr.plugins.module_utils import approval, clock, failback_plan, past_proofs, way_out
 from ansible_collections.relevo.dr.plugins.module_utils import gates as gate_rules
 from ansible_collections.relevo.dr.plugins.module_utils.failback_plan import make_failback_plan
 from ansible_collections.relevo.dr.plugins.module_utils.handover_gates import demanded
@@ -48,6 +49,8 @@ class ActionModule(RunAction):
         phase, given = Milestone("PREFLIGHT", "controller", known["began"]), known["given"]
         landscape = read_landscape(self.control)
         enforce = bool(self._task.args["enforce"])
+        limits = gate_rules.Limits(**self._task.args["limits"])
+        past = what_was_proven(known)
         try:
             check_that_all_were_asked(self.control)
             inputs = read_inputs(given, known["runbook"]) if enforce else _inputs_of_a_check(given, landscape)
@@ -58,14 +61,17 @@ class ActionModule(RunAction):
                 else make_plan(landscape, inputs.target_site, inputs.scope, planned=known["runbook"] == "switchover", wish=wish)
             )
         except Refusal as refusal:
-            return self._judged([str(refusal)], phase.ended("failed", str(refusal)), gates=[refusal.gate], status=status(landscape))
-        limits = gate_rules.Limits(**self._task.args["limits"])
+            return self._judged(
+                [str(refusal)], phase.ended("failed", str(refusal)), gates=[refusal.gate], status=status(landscape, past, limits)
+            )
         evaluate = failback_plan.evaluate if known["runbook"] == "failback" else gate_rules.evaluate
         gates = evaluate(plan, landscape, inputs, limits, _controller())
         if not enforce:
             gates += [
                 gate_rules.archived_in_time(host, landscape.cluster(host)["settings"], limits) for host in landscape.primaries()
             ]
+        if past:
+            gates.append(past_proofs.gate(past, limits.proof_age_seconds, required=False))
         if plan.planned:
             gates = demanded(gates, plan, landscape, limits)
         if enforce and self._task.args["approval"]["kind"] == approval.DUAL:
@@ -91,7 +97,7 @@ class ActionModule(RunAction):
             gates=[gate.as_dict() for gate in gates],
             run=about,
             plan=plan.as_dict(),
-            status=status(landscape),
+            status=status(landscape, past, limits),
         )
 
     def _approval(self, plan: Plan, inputs: Inputs) -> gate_rules.Gate:
@@ -141,6 +147,14 @@ def read_landscape(control: Control) -> Landscape:
     rate = measured_rate(known["cluster"]) if restore else way_out.Rate()
     database, application, witness, observer, fence = (control.read_all(kind) for kind in KINDS)
     return Landscape(known["groups"], known["sites"], database, application, witness, observer, fence, restore, rate)
+
+
+def what_was_proven(known: Mapping[str, Any]) -> Optional[past_proofs.Past]:
+    """Only for a check: who fails over has no time for it, and would not stay because of it."""
+    if known["runbook"] != "check":
+        return None
+    past: past_proofs.Past = importlib.import_module(_HISTORY).past(known["cluster"])
+    return past
 
 
 def measured_rate(cluster: str) -> way_out.Rate:

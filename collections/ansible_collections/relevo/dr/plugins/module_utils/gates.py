@@ -41,6 +41,8 @@ class Limits:
     attempt_age_seconds: float = 30.0
     message_age_seconds: float = 15.0
     transaction_age_seconds: float = 30.0
+    proof_age_seconds: float = 35 * 86400
+    verification_age_seconds: float = 50 * 3600
 
 
 @dataclass(frozen=True)

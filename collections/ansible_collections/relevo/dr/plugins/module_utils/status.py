@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Optional
 
-from ansible_collections.relevo.dr.plugins.module_utils import way_out
+from ansible_collections.relevo.dr.plugins.module_utils import past_proofs, way_out
 from ansible_collections.relevo.dr.plugins.module_utils.gates import Limits
 from ansible_collections.relevo.dr.plugins.module_utils.plan import Landscape
 
@@ -25,12 +25,17 @@ class Finding:
     unprotected: bool = False
 
 
-def status(landscape: Landscape) -> dict[str, Any]:
-    """What ``relevo status`` shows: primary, protected, unsafe, next, interrupted_run, lock and a line per host."""
+def status(landscape: Landscape, past: Optional[past_proofs.Past] = None, limits: Optional[Limits] = None) -> dict[str, Any]:
+    """What ``relevo status`` shows: primary, protected, unsafe, next, interrupted_run, lock and a line per host.
+
+    past: what the newest records say, where they were read; then also restorable and restore_proven.
+    """
     primaries = landscape.primaries()
     primary = primaries[0] if len(primaries) == 1 else None
     lock, interrupted = _lock(landscape)
     found = [finding for look in _LOOKS for finding in look(landscape, primary)]
+    # The last of all: what was proven in the past cannot be worse than what is broken now.
+    found += [Finding(*said) for said in past_proofs.lacks(past, limits or Limits())] if past else []
     at_work = "run %s of %s is at work: wait for it" % (lock["run_id"], lock["owner"]) if lock and not interrupted else None
     return {
         "primary": primary,
@@ -38,6 +43,7 @@ def status(landscape: Landscape) -> dict[str, Any]:
         "protected": primary is not None and not any(finding.unprotected for finding in found),
         "lock": lock,
         "interrupted_run": interrupted,
+        **(past_proofs.told(past) if past else {}),
         "unsafe": [finding.said for finding in found],
         "next": _next(found, at_work),
         "hosts": {**_databases(landscape, lock), **_others(landscape)},

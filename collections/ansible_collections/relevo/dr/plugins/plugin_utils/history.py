@@ -6,8 +6,10 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from typing import Any, Optional
 
+from ansible_collections.relevo.dr.plugins.module_utils import past_proofs
 from ansible_collections.relevo.dr.plugins.module_utils.clock import parse_utc
 
 from relevo import paths, settlement
@@ -44,3 +46,12 @@ def settled(cluster: str, runbook: str) -> list[dict[str, Any]]:
     place = paths.find_place(os.environ)
     found = [json.loads(stored.document) for stored in Store(place).newest(cluster=cluster, runbook=runbook, limit=_NEWEST)]
     return [record for record in found if record["verdict"] != "interrupted" and not record["check_mode"]]
+
+
+def past(cluster: str) -> past_proofs.Past:
+    """What the newest verifications and restore tests of a cluster proved, as of now."""
+    try:
+        verifications, restore_tests = settled(cluster, "verify_backup"), settled(cluster, "restore_test")
+    except RelevoError as error:
+        return past_proofs.Past(time.time(), unreadable=str(error).rstrip("."))
+    return past_proofs.read(verifications, restore_tests, protected_since(cluster), time.time())
