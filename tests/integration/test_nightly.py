@@ -19,12 +19,20 @@ import pytest
 from tests.integration.conftest import BIN, INVENTORY, ROOT, Bench
 from tests.integration.mailbox import Mailbox
 
+from .test_repositories import archives
+from .test_verify_backup import CACHE_SECONDS, PRIMARY, backup, in_bucket, inventory
+
 PROJECT = ROOT / "tests/fixtures/project"
 SECRET = "canary7Xq9vT2mZ4"
 UNIT = "relevo-deadman@minimarket"
-BEAT = "/var/lib/relevo-beat/minimarket.json"
+BEAT = "/var/lib/relevo-beat/toy_nightly@minimarket.json"
 # Longer than a check and a beat take on a busy machine.
 SILENCE_SECONDS = 25
+
+
+def job(runbook: str = "toy_nightly", **changed: Any) -> dict[str, Any]:
+    """One of dr_nightly_jobs."""
+    return {"runbook": runbook, "calendar": "*-*-* 03:00:00 UTC", "silence_seconds": 93600, "unproven_seconds": 180000, **changed}
 
 
 def words(message: EmailMessage, kind: str = "plain") -> str:
@@ -168,6 +176,45 @@ def test_a_real_check_is_told_of_with_its_next_action(healthy: Bench, night: Nig
 
 
 @pytest.mark.full
+def test_a_damaged_archive_goes_from_a_real_verification_to_the_mailbox_and_its_repair_too(
+    bench: Bench, night: Night, mailbox: Mailbox, tmp_path: Path
+) -> None:
+    """Nothing here is a stand-in: real backups, a segment that is gone from a real store, the night's own command, a real mail server."""
+    # The laboratory takes no backup every hour.
+    wishes = inventory(tmp_path / "inventory", dr_backup_periods=0)
+    asked = ("run", "verify_backup", "-i", str(wishes), "--notify", str(night.urls))
+    for number in (1, 2):
+        backup(bench, "full", number)
+    bench.sql(PRIMARY, "select pg_logical_emit_message(true, 'test', 'x')")
+    segment = bench.sql(PRIMARY, "select pg_walfile_name(pg_switch_wal())")
+    archives(bench, PRIMARY)
+    file = in_bucket(bench, f"find archive -name '{segment}-*.zst'")
+    assert file.count(segment) == 1, "there is nothing to break"
+    in_bucket(bench, f"mv {file} /tmp/kept")
+    try:
+        time.sleep(CACHE_SECONDS)
+        done = bench.relevo(*asked, SSL_CERT_FILE=night.environment["SSL_CERT_FILE"])
+        assert done.returncode == 1, done.stdout + done.stderr
+    finally:
+        in_bucket(bench, f"mv /tmp/kept {file}")
+        time.sleep(CACHE_SECONDS)
+    record, message = bench.record("latest"), mailbox.one()
+    assert message["Subject"].startswith("FAILED: verify backup of minimarket - ")
+    assert message["To"] == "operations@minimarket.local"
+    failing = {gate["id"]: gate for gate in record["gates"] if gate["verdict"] == "fail"}
+    assert segment in failing["G04"]["observed"]
+    for kind in ("plain", "html"):
+        assert segment in words(message, kind)
+        assert f"relevo results show {record['run_id']}" in words(message, kind)
+    for gate in failing.values():
+        assert gate["next_action"]
+        assert " ".join(f"Do: {gate['next_action']}".split()) in words(message)
+    done = bench.relevo(*asked, SSL_CERT_FILE=night.environment["SSL_CERT_FILE"])
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert mailbox.one()["Subject"] == "PASSED again: verify backup of minimarket"
+
+
+@pytest.mark.full
 def test_a_mail_server_that_is_down_loses_nothing_and_nothing_shows_the_secret(night: Night, mailbox: Mailbox) -> None:
     night.bench.inside("wit1", "systemctl", "stop", "postfix.service")
     dead = f"jsons://ops:{SECRET}@{night.bench.lab.host('wit1').address}:9/{SECRET}?apikey={SECRET}"
@@ -276,8 +323,7 @@ def patient(night: Night) -> Iterator[Night]:
 
 def _watched(night: Night, silence_seconds: int) -> Iterator[Night]:
     values = {
-        "dr_nightly_runbook": "toy_nightly",
-        "dr_nightly_silence_seconds": silence_seconds,
+        "dr_nightly_jobs": [job(silence_seconds=silence_seconds)],
         "dr_nightly_look_seconds": 2,
         "dr_nightly_repeat_seconds": 3600,
     }
@@ -384,7 +430,7 @@ def test_a_wrong_clock_and_a_file_that_says_nothing_are_alarms_too(patient: Nigh
 def test_the_witness_too_hands_mail_only_to_a_server_whose_certificate_verifies(night: Night, mailbox: Mailbox) -> None:
     forget(night.bench)
     try:
-        values = {"dr_nightly_silence_seconds": 1, "dr_nightly_look_seconds": 2, "dr_nightly_ca_file": ""}
+        values = {"dr_nightly_jobs": [job(silence_seconds=1)], "dr_nightly_look_seconds": 2, "dr_nightly_ca_file": ""}
         with_values(night, values)
 
         def told() -> str:
@@ -416,6 +462,13 @@ echo "$(basename "$0") $* in $PWD as $(id -un) store $RELEVO_STORE" >> /var/tmp/
 """
 
 
+KINDS = ("timer", "service")
+OTHER_UNIT = {
+    "timer": "[Timer]\nOnCalendar=*-01-01\n[Install]\nWantedBy=timers.target\n",
+    "service": "[Service]\nType=oneshot\nExecStart=/bin/true\n",
+}
+
+
 @pytest.mark.full
 def test_a_timer_runs_the_check_and_tells_the_witness_however_it_ended(night: Night) -> None:
     """A host of the laboratory as controller; what it would start is a stand-in that writes down how it was called."""
@@ -430,11 +483,23 @@ def test_a_timer_runs_the_check_and_tells_the_witness_however_it_ended(night: Ni
         "dr_nightly_commands_directory": "/opt/relevo-night",
         "dr_nightly_project_directory": "/opt",
         "dr_nightly_inventories": ["/etc/relevo-inventory"],
-        "dr_nightly_calendar": "*:*:0/3",
+        "dr_nightly_jobs": [
+            job("verify_backup", calendar="*:*:0/3", variables={"dr_reason": '100 % of "$HOME"'}),
+            job("restore_test", calendar="*-02-29 05:00:00 UTC"),
+        ],
         "dr_nightly_jitter_seconds": 0,
         "dr_nightly_secrets_directory": str(bench.lab.state / "secrets"),
     }
-    units = [f"relevo-{name}@minimarket.{kind}" for name in ("nightly", "notify") for kind in ("timer", "service")]
+    names = ("nightly-verify_backup", "nightly-restore_test", "notify")
+    units = [f"relevo-{name}@minimarket.{kind}" for name in names for kind in ("timer", "service")]
+    # Of an earlier version, of a job that is no more, and of another cluster.
+    others = [
+        f"relevo-{name}.{kind}" for name in ("nightly@minimarket", "nightly-check@minimarket", "nightly@other") for kind in KINDS
+    ]
+    for unit in others:
+        bench.inside(host, "tee", f"/etc/systemd/system/{unit}", text=OTHER_UNIT[unit.rpartition(".")[2]])
+    bench.inside(host, "systemctl", "daemon-reload")
+    bench.inside(host, "systemctl", "enable", "--now", *(unit for unit in others if unit.endswith("timer")))
     try:
         with_values(night, values, host)
 
@@ -445,19 +510,33 @@ def test_a_timer_runs_the_check_and_tells_the_witness_however_it_ended(night: Ni
         urls = bench.lab.state / "secrets/notify_urls"
         first, second = [line for line in log().splitlines() if not line.startswith("relevo notify")][:2]
         about = "in /opt as root store /srv/relevo"
-        assert first == f"relevo run verify_backup -i /etc/relevo-inventory --notify {urls} --notify-when not-passed {about}"
-        assert second == f"ansible-playbook -i /etc/relevo-inventory playbooks/beat.yml {about}"
-        assert bench.inside(host, "systemctl", "show", "-P", "Result", "relevo-nightly@minimarket.service") == "exit-code"
-        gates = {gate["id"]: gate["verdict"] for gate in night.record()["gates"]}
-        assert gates == {"NIGHTLY": "pass", "DEADMAN": "pass"}
+        given = '-e dr_reason=100 % of "$HOME"'
+        assert (
+            first == f"relevo run verify_backup -i /etc/relevo-inventory {given} --notify {urls} --notify-when not-passed {about}"
+        )
+        assert second == f"ansible-playbook -i /etc/relevo-inventory playbooks/beat.yml -e dr_nightly_runbook=verify_backup {about}"
+        assert (
+            bench.inside(host, "systemctl", "show", "-P", "Result", "relevo-nightly-verify_backup@minimarket.service")
+            == "exit-code"
+        )
+        due = bench.inside(
+            host, "systemctl", "show", "-P", "NextElapseUSecRealtime", "relevo-nightly-restore_test@minimarket.timer"
+        )
+        assert "-02-29 05:00:00 UTC" in due
+        loaded = {unit: bench.inside(host, "systemctl", "show", "-P", "LoadState", unit) for unit in others}
+        assert loaded == {unit: "loaded" if "@other" in unit else "not-found" for unit in others}
+        assert bench.inside(host, "systemctl", "is-active", "relevo-nightly@other.timer") == "active"
+        gates = sorted((gate["id"], gate["verdict"]) for gate in night.record()["gates"])
+        assert gates == [("DEADMAN", "pass"), ("NIGHTLY", "pass"), ("NIGHTLY", "pass")]
         bench.inside(host, "systemctl", "start", "relevo-notify@minimarket.service")
         assert f"relevo notify {about}" in log()
         for unit in units:
             assert bench.inside(host, "systemd-analyze", "verify", f"/etc/systemd/system/{unit}") == ""
     finally:
         forget(bench)
-        bench.inside(host, "systemctl", "disable", "--now", *(unit for unit in units if unit.endswith("timer")), check=False)
-        for unit in units:
+        for unit in (*units, *others):
+            bench.inside(host, "systemctl", "disable", "--now", unit, check=False)
+        for unit in (*units, *others):
             bench.inside(host, "rm", "-f", f"/etc/systemd/system/{unit}")
         bench.inside(host, "rm", "-rf", "/opt/relevo-night", "/etc/relevo-controller", "/var/tmp/relevo-night.log")
         bench.inside(host, "systemctl", "daemon-reload")

@@ -34,6 +34,27 @@ class Protection:
 
 FAST = [
     Protection(
+        "a job is watched by the memory of another",
+        "roles/dr_nightly/files/relevo_deadman.py",
+        'return "%s@%s.json" % (job.runbook, job.cluster)',
+        'return "%s.json" % job.cluster',
+        "tests/unit/dr/test_deadman.py",
+    ),
+    Protection(
+        "a job that nobody can tell of silences the others",
+        "roles/dr_nightly/files/relevo_deadman.py",
+        'max([look(job, Keeper(directories or [Path("/var/lib/relevo-deadman")], memory_of(job)), now) for job in jobs])',
+        "max(look(job, Keeper(directories, memory_of(job)), now) for job in jobs[:1])",
+        "tests/unit/dr/test_deadman.py",
+    ),
+    Protection(
+        "the timer of an earlier version runs beside the new ones",
+        "roles/dr_nightly/vars/main.yml",
+        "^relevo-nightly(-[a-z0-9_]+)?@",
+        "^relevo-nightly-[a-z0-9_]+@",
+        "tests/unit/dr/test_nightly_units.py",
+    ),
+    Protection(
         "a restore test that passed long ago proves for ever",
         f"{DR}/module_utils/past_proofs.py",
         "elif past.proven is not None and past.age(past.proven) <= limit_seconds:",

@@ -1,12 +1,12 @@
 #!/usr/bin/python3
 # Copyright: the Relevo maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""relevo-deadman: raises an alarm on the witness when the nightly check falls silent.
+"""relevo-deadman: raises an alarm on the witness when a job of the controller falls silent.
 
   relevo-deadman SETTINGS      asked every few minutes by systemd; exit 1 when somebody must look at it itself
 
-The check tells the witness of its end (the beat). This program depends on nothing of the controller: it also speaks when that is
-lost. One message at once, then one every `repeat_seconds`, and one when it is over. It needs Python, and apprise to speak.
+Each job tells the witness of its end (its beat), and has its own limits. This program depends on nothing of the controller: it also speaks when that is
+lost. One message for each job at once, then one every `repeat_seconds`, and one when it is over. It needs Python, and apprise to speak.
 """
 
 from __future__ import annotations
@@ -214,9 +214,13 @@ def words(seconds: float) -> str:
 # -- files --
 
 
-def read_settings(path: Path) -> Settings:
-    """The settings; OSError, ValueError or TypeError when there are none."""
-    return Settings(**json.loads(path.read_text(encoding="utf-8")))
+def read_settings(path: Path) -> list[Settings]:
+    """The settings of each job; OSError, ValueError or TypeError when there are none."""
+    said = json.loads(path.read_text(encoding="utf-8"))
+    jobs = said.pop("jobs", [])
+    if not jobs:
+        raise ValueError("they name no job")
+    return [Settings(**said, **job) for job in jobs]
 
 
 def read_beat(path: Path) -> Optional[Beat]:
@@ -279,6 +283,11 @@ class Keeper:
             else:
                 return True
         return False
+
+
+def memory_of(job: Settings) -> str:
+    """Each job has a memory of its own: one that is new is not late because another was watched before."""
+    return "%s@%s.json" % (job.runbook, job.cluster)
 
 
 def write_atomically(path: Path, content: str) -> None:
@@ -398,13 +407,13 @@ def look(settings: Settings, keeper: Keeper, now: Now, say: Any = speak) -> int:
 
 def main(arguments: list[str]) -> int:
     try:
-        settings = read_settings(Path(arguments[0]))
+        jobs = read_settings(Path(arguments[0]))
     except (IndexError, OSError, ValueError, TypeError) as error:
         complain("the settings cannot be read: %s" % error)
         return 1
     directories = [Path(path) for name in ("STATE_DIRECTORY", "RUNTIME_DIRECTORY") for path in [os.environ.get(name, "")] if path]
     now = Now(time.time(), time.clock_gettime(time.CLOCK_BOOTTIME), BOOT_ID.read_text(encoding="ascii").strip())
-    return look(settings, Keeper(directories or [Path("/var/lib/relevo-deadman")], "%s.json" % settings.cluster), now)
+    return max([look(job, Keeper(directories or [Path("/var/lib/relevo-deadman")], memory_of(job)), now) for job in jobs])
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import logging
 import smtplib
 import ssl
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import datetime, timezone
 from pathlib import Path
 
@@ -268,8 +268,45 @@ def test_mail_is_handed_only_to_a_server_whose_certificate_verifies(monkeypatch)
     assert smtplib.SMTP_SSL("192.0.2.1").context.check_hostname is True
 
 
-def test_settings_that_cannot_be_read_fail_aloud(tmp_path, capsys):
+@pytest.mark.parametrize("said", ['{"cluster": "minimarket"}', '{"cluster": "minimarket", "jobs": []}', '{"jobs": [{}]}', "{"])
+def test_settings_that_cannot_be_read_fail_aloud(tmp_path, capsys, said):
     assert deadman.main([]) == 1
-    (tmp_path / "settings.json").write_text('{"cluster": "minimarket"}')
+    (tmp_path / "settings.json").write_text(said)
     assert deadman.main([str(tmp_path / "settings.json")]) == 1
     assert "settings cannot be read" in capsys.readouterr().err
+
+
+def test_each_job_is_watched_by_its_own_limit_and_a_new_one_is_not_late(tmp_path, monkeypatch):
+    about = asdict(settings(urls=str(tmp_path / "urls")))
+    common = {name: about.pop(name) for name in ("cluster", "urls", "repeat_seconds", "clock_seconds")}
+    nightly = {**about, "beat": str(tmp_path / "none.json")}
+    monthly = {**nightly, "runbook": "restore_test", "silence_seconds": 33 * 24 * HOUR}
+    path, said, clock = tmp_path / "settings.json", [], [NOON]
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path))
+    monkeypatch.setattr(deadman.time, "time", lambda: clock[0])
+    monkeypatch.setattr(deadman.look, "__defaults__", (lambda _, alarm: said.append(alarm.title) or True,))
+
+    def look(hours, *jobs):
+        path.write_text(json.dumps({**common, "jobs": jobs}))
+        clock[0] = NOON + hours * HOUR
+        assert deadman.main([str(path)]) == 0
+        found = [title.partition(" of minimarket")[0] for title in said]
+        said.clear()
+        return found
+
+    assert look(0, nightly) == []
+    assert look(27, nightly, monthly) == ["SILENT: nothing heard of verify backup"]
+    assert look(27 + 33 * 24 - 1, monthly) == []
+    assert look(27 + 33 * 24 + 1, monthly) == ["SILENT: nothing heard of restore test"]
+
+
+def test_one_job_that_cannot_speak_keeps_no_other_from_it(tmp_path, monkeypatch):
+    jobs = [
+        settings(runbook=name, beat=str(tmp_path / "none.json"), silence_seconds=-1) for name in ("verify_backup", "restore_test")
+    ]
+    heard = []
+    monkeypatch.setattr(deadman, "read_settings", lambda _: jobs)
+    monkeypatch.setattr(deadman.look, "__defaults__", (lambda _, alarm: heard.append(alarm.title) or len(heard) > 1,))
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path))
+    assert deadman.main(["-"]) == 1
+    assert len(heard) == 2

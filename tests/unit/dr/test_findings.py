@@ -18,7 +18,7 @@ PLAYBOOK = """
   tasks:
     - name: Ask
       relevo.dr.timer_info:
-        timer: relevo-nobody-has-this.timer
+        timers: [relevo-nobody-has-this.timer, relevo-nobody-has-that.timer]
         host: "{{ inventory_hostname }}"
         gate: DEADMAN
         title: The dead-man's switch is armed
@@ -73,7 +73,9 @@ def test_a_gate_that_fails_and_a_host_that_is_silent_are_said_at_the_end_and_end
     # Nobody could ask it: unknown, and neither is it gone from the run nor does it fail it.
     assert "silent unknown" in done.stdout
     assert done.returncode == 2
-    assert "DEADMAN on here: observed it is not installed; expected" in " ".join(done.stdout.split())
+    for timer in ("this", "that"):
+        said = f"DEADMAN on here: observed it is not installed; expected relevo-nobody-has-{timer}.timer waits"
+        assert said in " ".join(done.stdout.split())
     assert "DEADMAN on silent" not in done.stdout
 
 

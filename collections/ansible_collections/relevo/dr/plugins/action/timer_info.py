@@ -1,6 +1,6 @@
 # Copyright: the Relevo maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""See whether a timer really runs something; what fails is spoken at the end of the run."""
+"""See whether timers really run something; what fails is spoken at the end of the run."""
 
 from __future__ import annotations
 

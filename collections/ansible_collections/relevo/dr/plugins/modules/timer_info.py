@@ -6,14 +6,14 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: timer_info
-short_description: Whether a systemd timer really runs something, as a gate
+short_description: Whether systemd timers really run something, a gate for each
 description:
   - A timer that is not loaded, not started, not started at boot, or has no next time does not run anything; neither does one whose service failed to start.
 options:
-  timer: {description: The timer; its service has the same name., type: str, required: true}
+  timers: {description: The timers; the service of each has the same name., type: list, elements: str, required: true}
   host: {description: Inventory name of this host., type: str, required: true}
-  gate: {description: Id of the gate., type: str, required: true}
-  title: {description: What the gate asks., type: str, required: true}
+  gate: {description: Id of the gates., type: str, required: true}
+  title: {description: What each gate asks; the timer is named after it., type: str, required: true}
   next_action: {description: What to do when it does not hold., type: str, required: true}
   installed: {description: Whether it must be installed; otherwise one that is not is told and spoils nothing., type: bool, default: true}
   succeeds: {description: "Whether its service must have succeeded; otherwise it may end as it likes, as long as it ran.", type: bool, default: true}
@@ -25,7 +25,7 @@ author: The Relevo maintainers (@relevo)
 EXAMPLES = r"""
 - name: See whether the dead-man's switch is armed
   relevo.dr.timer_info:
-    timer: relevo-deadman@minimarket.timer
+    timers: [relevo-deadman@minimarket.timer]
     host: wit1
     gate: DEADMAN
     title: The dead-man's switch is armed
@@ -33,11 +33,13 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-gates: {description: The gate., returned: always, type: list, elements: dict}
-sentences: {description: The gate for a person when it fails., returned: always, type: list, elements: str}
+gates: {description: A gate for each timer., returned: always, type: list, elements: dict}
+sentences: {description: The gates that fail for a person., returned: always, type: list, elements: str}
 """
 
 import subprocess
+from collections.abc import Mapping
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.relevo.dr.plugins.module_utils.milestone import told
@@ -50,7 +52,7 @@ _SERVICE = "LoadState,ActiveState,Result,ExecMainStatus,ExecMainExitTimestamp"
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
-            "timer": {"type": "str", "required": True},
+            "timers": {"type": "list", "elements": "str", "required": True},
             "host": {"type": "str", "required": True},
             "gate": {"type": "str", "required": True},
             "title": {"type": "str", "required": True},
@@ -60,20 +62,23 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    p = module.params
-    service = p["timer"][: -len(".timer")] + ".service"
-    verdict, observed = judge(_show(p["timer"], _TIMER), _show(service, _SERVICE), p["succeeds"], p["installed"])
-    gate = {
+    gates = [_gate(timer, module.params) for timer in module.params["timers"]]
+    module.exit_json(changed=False, **told(gates=gates))
+
+
+def _gate(timer: str, p: Mapping[str, Any]) -> dict[str, Any]:
+    service = timer[: -len(".timer")] + ".service"
+    verdict, observed = judge(_show(timer, _TIMER), _show(service, _SERVICE), p["succeeds"], p["installed"])
+    return {
         "id": p["gate"],
-        "title": p["title"],
+        "title": "%s: %s" % (p["title"], timer),
         "phase": "PREFLIGHT",
         "host": p["host"],
         "observed": observed,
-        "expected": "%s waits for its next time%s" % (p["timer"], ", and the last time it succeeded" if p["succeeds"] else ""),
+        "expected": "%s waits for its next time%s" % (timer, ", and the last time it succeeded" if p["succeeds"] else ""),
         "verdict": verdict,
         "next_action": p["next_action"] if verdict != "pass" else "",
     }
-    module.exit_json(changed=False, **told(gates=[gate]))
 
 
 def _show(unit: str, properties: str) -> dict[str, str]:
