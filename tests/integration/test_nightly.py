@@ -212,6 +212,15 @@ def test_a_damaged_archive_goes_from_a_real_verification_to_the_mailbox_and_its_
     done = bench.relevo(*asked, SSL_CERT_FILE=night.environment["SSL_CERT_FILE"])
     assert done.returncode == 0, done.stdout + done.stderr
     assert mailbox.one()["Subject"] == "PASSED again: verify backup of minimarket"
+    passed = bench.record("latest")
+    assert {gate["verdict"] for gate in passed["gates"] if gate["id"] == "G02"} <= {"pass", "not_applicable"}
+    # The status says to which second could be restored, as of that run.
+    known = json.loads(bench.relevo("status", "minimarket", "-i", str(wishes), "--json").stdout)
+    assert (known["restorable"]["run_id"], known["restorable"]["verdict"]) == (passed["run_id"], "passed")
+    windows = known["restorable"]["repositories"]
+    assert set(windows) == {"1", "2"}
+    assert all(window["from"] < window["until"] for window in windows.values())
+    assert "restore_proven" in known
 
 
 @pytest.mark.full
