@@ -7,12 +7,14 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from io import BytesIO
 from pathlib import Path
 
 import pytest
 from ansible_collections.relevo.dr.plugins.action.bucket_canary import judged
 from ansible_collections.relevo.dr.plugins.plugin_utils import bucket
+from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.exceptions import BotoCoreError, ClientError
 
 SECRETS = {"id": "test", "key": "test"}
@@ -75,6 +77,19 @@ def made(store: dict, name: str, **options: object) -> dict:
     return {**store, "bucket": name, "versioning": True, "immutable": True}
 
 
+def answered(monkeypatch: pytest.MonkeyPatch, store: dict, instead: Callable[[AWSPreparedRequest], AWSResponse | None]) -> None:
+    """The same store, behind something that answers some requests itself."""
+    behind = client(store)
+    behind.meta.events.register("before-send.s3", lambda request, **_: instead(request))
+    monkeypatch.setattr(bucket, "_client", lambda *_: behind)
+
+
+def error(request: AWSPreparedRequest, status: int, code: str) -> AWSResponse:
+    answer = AWSResponse(request.url, status, {}, BytesIO())
+    answer._content = f"<Error><Code>{code}</Code><Message>no</Message></Error>".encode()
+    return answer
+
+
 def verdicts(repository: dict) -> dict[str, str]:
     return {gate.id: gate.verdict for gate in judged(repository, bucket.attempt(repository, SECRETS))}
 
@@ -90,6 +105,33 @@ def test_a_locked_bucket_refuses_and_what_was_there_is_untouched(store):
     touched = client(store).list_object_versions(Bucket="locked", Prefix="backup/")
     assert len(touched["Versions"]) == 1
     assert "DeleteMarkers" not in touched
+
+
+@pytest.mark.full
+def test_a_locked_bucket_that_demands_a_checksum_takes_the_canary(store, monkeypatch):
+    """As AWS and others do of a bucket with a default retention."""
+    repository = made(store, "demanding", ObjectLockEnabledForBucket=True)
+    rule = {"ObjectLockEnabled": "Enabled", "Rule": {"DefaultRetention": {"Mode": "COMPLIANCE", "Days": 1}}}
+    client(store).put_object_lock_configuration(Bucket="demanding", ObjectLockConfiguration=rule)
+
+    def demand(request: AWSPreparedRequest) -> AWSResponse | None:
+        bare = request.method == "PUT" and not {"Content-MD5", "x-amz-checksum-crc32"} & set(request.headers)
+        return error(request, 400, "InvalidRequest") if bare else None
+
+    answered(monkeypatch, store, demand)
+    assert verdicts(repository) == {"VERSIONING": "pass", "IMMUTABLE": "pass"}
+
+
+@pytest.mark.full
+def test_a_store_that_is_busy_when_a_version_is_deleted_has_refused_nothing(store, monkeypatch):
+    repository = made(store, "busy")
+    client(store).put_bucket_versioning(Bucket="busy", VersioningConfiguration={"Status": "Enabled"})
+
+    def busy(request: AWSPreparedRequest) -> AWSResponse | None:
+        return error(request, 503, "SlowDown") if request.method == "DELETE" and "versionId=" in request.url else None
+
+    answered(monkeypatch, store, busy)
+    assert verdicts(repository) == {"VERSIONING": "pass", "IMMUTABLE": "unknown"}
 
 
 @pytest.mark.full

@@ -1020,6 +1020,20 @@ FAST = [
         "            if True:",
         "tests/unit/dr/test_restore_target.py",
     ),
+    Protection(
+        "a busy store is taken for one that refuses to delete",
+        f"{DR}/plugin_utils/bucket.py",
+        "    if _refuses(error):",
+        "    if True:",
+        "tests/unit/dr/test_bucket.py",
+    ),
+    Protection(
+        "a canary that a bucket with a default retention does not take",
+        f"{DR}/plugin_utils/bucket.py",
+        ", ContentMD5=digest",
+        "",
+        "tests/unit/dr/test_bucket.py",
+    ),
 ]
 
 ON_THE_LABORATORY = [

@@ -57,15 +57,16 @@ def judged(repository: Mapping[str, Any], trial: bucket.Trial) -> list[Gate]:
     gates = []
     for key, check, title, good, expected in wishes:
         if repository.get(key):
-            verdict = UNKNOWN if trial.error else PASS if good else FAIL
-            following = (
-                "" if verdict == PASS else _NEXT[key] if not trial.error else "see why the store does not answer the controller"
-            )
-            gates.append(Gate(check, title, place, trial.error or trial.said or "kept", expected, verdict, following, "VERIFY"))
+            verdict = PASS if good else UNKNOWN if trial.error else FAIL
+            observed = trial.error if verdict == UNKNOWN else trial.said or "kept"
+            following = "" if verdict == PASS else _NEXT[key] if verdict == FAIL else _UNANSWERED
+            gates.append(Gate(check, title, place, observed, expected, verdict, following, "VERIFY"))
     return gates
 
 
+_UNANSWERED = "see why the store does not answer the controller as it should"
 _NEXT = {
     "versioning": "turn the bucket's versioning on",
-    "immutable": "give the bucket an object lock with a default retention, or take s3:DeleteObjectVersion from the backups' credential",
+    "immutable": "give the bucket an object lock with a default retention, or take s3:DeleteObjectVersion from the backups' credential"
+    " (its policy: roles/dr_pgbackrest/README.md)",
 }
