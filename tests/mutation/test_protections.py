@@ -1021,6 +1021,13 @@ FAST = [
         "tests/unit/dr/test_restore_target.py",
     ),
     Protection(
+        "a sandbox that is given the key which writes",
+        f"{DR}/module_utils/pgbackrest_file.py",
+        'if repository.get("read_" + key)}}',
+        "if False}}",
+        "tests/unit/dr/test_pgbackrest_file.py",
+    ),
+    Protection(
         "a busy store is taken for one that refuses to delete",
         f"{DR}/plugin_utils/bucket.py",
         "    if _refuses(error):",

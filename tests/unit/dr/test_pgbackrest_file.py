@@ -55,6 +55,16 @@ def test_a_repository_without_encryption_needs_no_passphrase():
     assert "repo1-cipher-pass" not in options(plan("", repository=plain).text)
 
 
+def test_who_only_restores_gets_the_key_that_only_reads_where_there_is_one():
+    both = {**REPOSITORY, "read_key_id_secret": "store_b_read_key_id", "read_key_secret": "store_b_read_key"}
+    reader, other = file.read_only([both, {**REPOSITORY, "id": 2}])
+    secrets = {"store_b_read_key_id": "READ-ID", "store_b_read_key": "READ", "pgbackrest_repo1_passphrase": "PASS"}
+    said = file.repository_options(reader, secrets, (2, 55, 1))
+    assert (said["repo1-s3-key"], said["repo1-s3-key-secret"]) == ("READ-ID", "READ")
+    assert file.secret_names([reader]) == ["store_b_read_key_id", "store_b_read_key", "pgbackrest_repo1_passphrase"]
+    assert (other["key_id_secret"], other["key_secret"]) == ("store_b_key_id", "store_b_key")
+
+
 def test_a_second_run_changes_nothing():
     first = plan("")
     assert first.changes

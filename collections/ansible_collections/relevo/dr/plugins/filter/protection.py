@@ -10,7 +10,7 @@ from typing import Any
 
 from ansible_collections.relevo.dr.plugins.module_utils.access import access_rules, slot_name
 from ansible_collections.relevo.dr.plugins.module_utils.managed_file import with_block
-from ansible_collections.relevo.dr.plugins.module_utils.pgbackrest_file import passphrase_name
+from ansible_collections.relevo.dr.plugins.module_utils.pgbackrest_file import passphrase_name, read_only
 from ansible_collections.relevo.dr.plugins.module_utils.standby_build import conninfo
 
 
@@ -76,6 +76,7 @@ class FilterModule:
             "conninfo": conninfo,
             "own_site_first": own_site_first,
             "peer": peer,
+            "read_only": read_only,
             "repository_passphrases": repository_passphrases,
             "server_name": server_name,
             "slot_name": slot_name,

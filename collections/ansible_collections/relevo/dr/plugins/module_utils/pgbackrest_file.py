@@ -78,6 +78,17 @@ def secret_names(repositories: Sequence[Mapping[str, Any]]) -> list[str]:
     return names
 
 
+def read_only(repositories: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The repositories for a host that only restores: by the key that only reads, where there is one."""
+    return [
+        {
+            **repository,
+            **{key: repository["read_" + key] for key in ("key_id_secret", "key_secret") if repository.get("read_" + key)},
+        }
+        for repository in repositories
+    ]
+
+
 def parse(text: str) -> tuple[Sections, Sections]:
     """All options by section, and those of them that an earlier run adopted. An option may be given more than once."""
     sections: Sections = {}
