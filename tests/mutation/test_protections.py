@@ -1021,6 +1021,20 @@ FAST = [
         "tests/unit/dr/test_restore_target.py",
     ),
     Protection(
+        "repositories that restore to different points",
+        f"{DR}/module_utils/restore_alike.py",
+        'if len({test["replayed_to_lsn"] for test in tests}) == 1 and len(commits) <= 1:',
+        "if True:",
+        "tests/unit/dr/test_restore_alike.py",
+    ),
+    Protection(
+        "an RPO of a restore that did not come to the end",
+        f"{DR}/module_utils/rehearsal.py",
+        'if test["kind"] != END or not any(rung["id"] == "R5" and rung["verdict"] == "pass" for rung in rungs):',
+        "if False:",
+        "tests/unit/dr/test_rehearsal.py",
+    ),
+    Protection(
         "a sandbox that is given the key which writes",
         f"{DR}/module_utils/pgbackrest_file.py",
         'if repository.get("read_" + key)}}',

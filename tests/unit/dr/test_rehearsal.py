@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.relevo.dr.plugins.module_utils.rehearsal import measures
+from ansible_collections.relevo.dr.plugins.module_utils.rehearsal import measures, proven_loss
 
 BEGAN = "2026-11-27T03:00:00.000000Z"
 SECONDS = {"R1": 1.0, "R2": 20.0, "R3": 30.0, "R4": 5.0, "R5": 0.5, "R6": 60.0, "R7": 2.0, "R8": 3.0, "LEDGER": 0.0}
@@ -42,3 +42,20 @@ def test_without_a_commit_the_backups_end_is_what_is_there():
     assert measures(bare, BEGAN, 130.0)["rpo_seconds"] is None
     assert measures({**bare, "backup_stopped_at": "2026-11-27T02:00:00.000000Z"}, BEGAN, 130.0)["rpo_seconds"] == 3600.0
     assert measures({}, BEGAN, 1.0)["rto_seconds"] is None
+
+
+READ = {"kind": "end", "read_at": "2026-11-27T03:00:00.000000Z", "backup_stopped_at": "2026-11-27T02:00:00.000000Z"}
+
+
+@pytest.mark.parametrize(
+    ("read", "verdict", "seconds"),
+    [
+        ({**READ, "end_commit_at": "2026-11-27T02:58:30.000000Z"}, "pass", 90.0),
+        ({**READ, "end_commit_at": None}, "pass", 3600.0),
+        ({**READ, "end_commit_at": "2026-11-27T03:00:01.000000Z"}, "pass", 0.0),
+        ({**READ, "end_commit_at": "2026-11-27T02:58:30.000000Z"}, "fail", None),
+        ({**READ, "end_commit_at": "2026-11-27T02:58:30.000000Z", "kind": "time"}, "pass", None),
+    ],
+)
+def test_a_restore_to_the_end_states_what_would_be_lost_and_no_other_does(read, verdict, seconds):
+    assert proven_loss(read, [{"id": "R4", "verdict": "pass"}, {"id": "R5", "verdict": verdict}]) == seconds

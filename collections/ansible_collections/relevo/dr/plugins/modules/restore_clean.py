@@ -9,7 +9,9 @@ module: restore_clean
 short_description: Stop and remove the copies of a restore test, and say how it went
 description:
   - Removes what restore tests left below I(directory), or, with I(keep), leaves it stopped and labelled; the next test removes it.
-  - Then fails when a rung of I(tests) did not hold, with a sentence for each.
+  - >-
+    Then fails when a rung of I(tests) did not hold, or when repositories that were restored to the same target came to different points (the gate C(ALIKE)),
+    with a sentence for each.
 options:
   directory: {description: Where copies go., type: path, required: true}
   owner: {description: Operating system user of the copies., type: str, default: postgres}
@@ -38,7 +40,7 @@ removed: {description: Whether the directory is gone., returned: always, type: b
 import os
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.relevo.dr.plugins.module_utils import sandbox
+from ansible_collections.relevo.dr.plugins.module_utils import restore_alike, sandbox
 from ansible_collections.relevo.dr.plugins.module_utils.milestone import told
 from ansible_collections.relevo.dr.plugins.module_utils.refusal import Refusal
 
@@ -84,13 +86,17 @@ def main() -> None:
         "verdict": verdict,
         "next_action": "" if verdict == "pass" else "the next restore test removes it; or remove %s by hand" % place.base,
     }
-    result = {"changed": True, "removed": not os.path.isdir(place.base), **told(gates=[gate])}
+    alike = restore_alike.gates(p["tests"], p["host_name"])
+    result = {"changed": True, "removed": not os.path.isdir(place.base), **told(gates=[*alike, gate])}
     broken = [
         "%s in repository %s to %s: %s (%s): %s. Next: %s"
         % (test["label"], test["repository"], test["target"], rung["id"], rung["name"], rung["evidence"], rung["next_action"])
         for test in p["tests"]
         for rung in test["rungs"]
         if rung["verdict"] == "fail"
+    ]
+    broken += [
+        "%(id)s (%(title)s): %(observed)s. Next: %(next_action)s" % compared for compared in alike if compared["verdict"] == "fail"
     ]
     if broken:
         module.fail_json(msg="Not proven.\n%s" % "\n".join(broken), **result)

@@ -64,7 +64,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.relevo.dr.plugins.module_utils import restore_choice, restore_target, sandbox
+from ansible_collections.relevo.dr.plugins.module_utils import clock, restore_choice, restore_target, sandbox
 from ansible_collections.relevo.dr.plugins.module_utils.archive_reader import Content
 from ansible_collections.relevo.dr.plugins.module_utils.milestone import told
 from ansible_collections.relevo.dr.plugins.module_utils.pgbackrest import PgbackrestError
@@ -150,12 +150,11 @@ class Plan:
         if mistake:
             raise mistake
         tests: list[dict[str, Any]] = []
+        now = datetime.datetime.now(datetime.timezone.utc)
         for content in self._contents:
-            choices = restore_target.choose(
-                content.archive, target, p["restore_set"], p["timeline"], datetime.datetime.now(datetime.timezone.utc)
-            )
+            choices = restore_target.choose(content.archive, target, p["restore_set"], p["timeline"], now)
             tests += [
-                {"number": len(tests) + number, **restore_choice.described(content, choice)}
+                {"number": len(tests) + number, "read_at": clock.utc(now), **restore_choice.described(content, choice)}
                 for number, choice in enumerate(choices, 1)
             ]
         self._check_room(tests)

@@ -71,7 +71,7 @@ from collections.abc import Mapping
 from typing import Any, Optional
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.relevo.dr.plugins.module_utils import sandbox
+from ansible_collections.relevo.dr.plugins.module_utils import rehearsal, sandbox
 from ansible_collections.relevo.dr.plugins.module_utils.milestone import Milestone, told
 from ansible_collections.relevo.dr.plugins.module_utils.postgresql import PostgresqlError, controldata, owner_switch
 from ansible_collections.relevo.dr.plugins.module_utils.refusal import Refusal
@@ -221,6 +221,7 @@ class Proof:
             "last_commit_at": self._last_commit,
             "backup_stopped_at": test["backup_stopped_at"],
             "archive_end_commit_at": test["end_commit_at"],
+            "rpo_seconds": rehearsal.proven_loss(test, self.ladder.told()),
             "live_bytes": test["live_bytes"],
             "predicted_rto_seconds": predicted_rto(test["live_bytes"], whole, seconds, self._replay_seconds),
         }
