@@ -199,6 +199,7 @@ def test_a_point_between_two_transactions_is_restored_on_14(fourteen, tmp_path, 
         "segments": 1,
         "end_lsn": lsn,
         "end_commit_at": None,
+        "read_at": fourteen.sql("a-db1", """select to_char(now() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')"""),
         "live_bytes": backup["info"]["size"],
         "system_identifier": str(stanza["db"][-1]["system-id"]),
     }
