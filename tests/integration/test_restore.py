@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import os
 import re
@@ -99,10 +100,11 @@ def labels(bench: Bench) -> list[str]:
     return [entry["label"] for entry in info[0]["backup"]]
 
 
-def repository(bench: Bench) -> dict[str, str]:
-    """Every object of the bucket with its checksum, but what production archives meanwhile is left out by comparing keys that were there."""
-    listed = bench.inside("b-store1", "find", "/srv/store", "-type", "f", "-exec", "sha256sum", "{}", "+")
-    return {path: digest for digest, path in (line.split(maxsplit=1) for line in listed.splitlines())}
+def repositories(bench: Bench) -> dict[str, str]:
+    """Every object of both buckets with its checksum, but what production archives meanwhile is left out by comparing keys that were there."""
+    find = ("find", "/srv/store", "-type", "f", "-exec", "sha256sum", "{}", "+")
+    listed = [line for store in ("a-store1", "b-store1") for line in bench.inside(store, *find).splitlines()]
+    return {path: digest for digest, path in (line.split(maxsplit=1) for line in listed)}
 
 
 def leaked(bench: Bench) -> tuple[int, int]:
@@ -158,11 +160,10 @@ def test_the_newest_backup_is_proven_up_to_a_user_who_logs_in(healthy):
 
 @pytest.mark.full
 def test_a_point_between_two_transactions_holds_the_first_and_not_the_second(bench, tmp_path):
-    """By time with an offset, by LSN and by name; twice from one repository, which is as it was."""
+    """By time with an offset, by LSN and by name; twice from one repository, and both are as they were."""
     between = two_transactions(bench)
     inventory = inventory_saying(tmp_path, dr_backup_prove_invariants=[present(between.name)])
-    before = repository(bench)
-    archived_before = bench.sql("a-db1", "select count(*) from pg_stat_archiver")
+    before = repositories(bench)
     for target in (
         {"dr_restore_target_time": between.moment},
         {"dr_restore_target_time": between.moment},
@@ -171,12 +172,52 @@ def test_a_point_between_two_transactions_holds_the_first_and_not_the_second(ben
     ):
         (test,) = proven(bench.with_inventory(inventory).run("restore_test", **target))
         assert test["target_kind"] in next(iter(target))
-    after = repository(bench)
+    after = repositories(bench)
     assert {path: after.get(path) for path in before} == before
     new = [path for path in after if path not in before]
     # What production archived meanwhile, and nothing of another timeline, history or backup.
     assert [path for path in new if not re.search(r"/archive/minimarket/\d+-1/00000001\d{8}/00000001[0-9A-F]{16}-", path)] == []
-    assert archived_before == "1"
+
+
+@pytest.mark.full
+def test_each_repository_alone_restores_to_the_same_point(bench, tmp_path):
+    between = two_transactions(bench)
+    inventory = inventory_saying(tmp_path, dr_backup_prove_invariants=[present(between.name)])
+    run = bench.with_inventory(inventory).run(
+        "restore_test", dr_restore_repository="each", dr_restore_target_time=between.moment, dr_restore_set="latest"
+    )
+    tests = proven(run)
+    assert run.record["verdict"] == "passed", run.record["verdict_reasons"]
+    assert [test["repository"] for test in tests] == [1, 2]
+    assert len({test["replayed_to_lsn"] for test in tests}) == 1
+    assert len({test["last_commit_at"] for test in tests}) == 1
+    # A target says nothing of what would be lost.
+    assert [test["rpo_seconds"] for test in tests] == [None, None]
+    (gate,) = [gate for gate in run.record["gates"] if gate["id"] == "ALIKE"]
+    assert gate["verdict"] == "pass"
+    for test in tests:
+        assert f"of repository {test['repository']}: {test['replayed_to_lsn']}" in gate["observed"]
+
+
+@pytest.mark.full
+def test_the_store_of_the_lost_site_is_gone_and_the_other_repository_restores_with_its_loss_stated(breakable):
+    enter(breakable, f"kept{time.time_ns()}")
+    marked = datetime.datetime.now(datetime.UTC)
+    archived(breakable)
+    breakable.verb("power-off", "b-store1")
+    lost = datetime.datetime.now(datetime.UTC)
+    time.sleep(5)
+    run = breakable.run("restore_test")
+    ended = datetime.datetime.now(datetime.UTC)
+    (test,) = proven(run)
+    assert run.record["verdict"] == "passed", run.record["verdict_reasons"]
+    assert test["repository"] == 2
+    answers = {gate["id"]: (gate["verdict"], gate["required"]) for gate in run.record["gates"] if gate["id"].startswith("REPO")}
+    assert answers == {"REPO1": ("fail", False), "REPO2": ("pass", True)}
+    # What was archived before is not lost, and what came after the newest commit in the archive is.
+    newest = datetime.datetime.fromisoformat(test["archive_end_commit_at"])
+    assert marked - datetime.timedelta(seconds=1) <= newest
+    assert (lost - newest).total_seconds() + 5 <= test["rpo_seconds"] <= (ended - newest).total_seconds()
 
 
 @pytest.mark.full
@@ -233,7 +274,10 @@ def test_a_timeline_that_was_left_must_be_named(breakable, tmp_path):
     )
     for target in ({"dr_restore_target_lsn": lsn}, {"dr_restore_target_time": moment}):
         run = refused(breakable, "is also on timeline 1, which was left at", **target)
-        assert "dr_restore_timeline=1" in run.output
+        said = " ".join(run.output.split())
+        assert re.search(r"dr_restore_timeline=1 .*Restorable: repository \d: timeline 2 from .*; timeline 1 from ", said), said[
+            -3000:
+        ]
     there = {"name": "both of the old timeline", "expect": "left-1 left-2"}
     sql = "select string_agg(reference, ' ' order by reference) from shop.ledger_entries where reference ~ '^(left|newer)-'"
     inventory = inventory_saying(tmp_path, dr_backup_prove_invariants=[{**there, "sql": sql}])
@@ -430,15 +474,33 @@ def test_a_copy_that_is_kept_is_labelled_and_removed_by_the_next_test(healthy, t
 
 
 @pytest.mark.full
-def test_a_copy_that_would_archive_is_stopped_at_once(healthy):
-    """What the module trusts is what the server says, whatever the restored files hold."""
-    healthy.sql("a-db1", "alter system set archive_cleanup_command = 'touch /var/tmp/relevo-reached-out'")
+def test_what_the_restored_files_would_archive_or_run_does_not_happen(breakable):
+    """The backup holds commands that leave a trace: at the end of recovery, at restartpoints, and for every segment, of a standby's recovery too."""
+    trace = "/var/tmp/relevo-reached-out"
+    command = breakable.sql("a-db1", "show archive_command")
+    assert "'" not in command
+    settings = {
+        "recovery_end_command": f"touch {trace}-end",
+        "archive_cleanup_command": f"touch {trace}-cleanup",
+        "archive_command": f"touch {trace}-archive; {command}",
+        # Waits for a restart of the primary, and is in its files.
+        "archive_mode": "always",
+    }
     try:
-        healthy.inside("a-db1", "true")
-        backup(healthy)
-        archived(healthy)
-        (test,) = proven(healthy.run("restore_test"))
+        for name, value in settings.items():
+            breakable.sql("a-db1", f"alter system set {name} = '{value}'", "postgres")
+        breakable.sql("a-db1", "select pg_reload_conf()", "postgres")
+        label = backup(breakable)
+        enter(breakable, f"traced{time.time_ns()}")
+        archived(breakable)
+        # The trap is there: production's own command leaves its trace, and the backup is the one with it.
+        assert breakable.inside("a-db1", "ls", f"{trace}-archive") == f"{trace}-archive"
+        (test,) = proven(breakable.run("restore_test"))
+        assert test["label"] == label
         assert "archive_mode=off" in next(rung for rung in test["rungs"] if rung["id"] == "R4")["evidence"]
-        assert healthy.inside("b-scratch", "sh", "-c", "ls /var/tmp/relevo-reached-out 2>/dev/null", check=False) == ""
+        assert breakable.inside("b-scratch", "sh", "-c", f"ls {trace}* 2>/dev/null", check=False) == ""
     finally:
-        healthy.sql("a-db1", "alter system reset archive_cleanup_command")
+        for name in settings:
+            breakable.sql("a-db1", f"alter system reset {name}", "postgres")
+        breakable.sql("a-db1", "select pg_reload_conf()", "postgres")
+        breakable.inside("a-db1", "sh", "-c", f"rm -f {trace}*")
