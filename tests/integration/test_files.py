@@ -360,13 +360,14 @@ def test_a_restore_by_time_takes_the_snapshot_of_that_time(files: Files):
 class Restored:
     """A restored root, booted as the laboratory boots its hosts, in a network of its own without any link."""
 
-    def __init__(self, bench: Bench, root: Path) -> None:
+    def __init__(self, bench: Bench, host: str) -> None:
+        root = bench.lab.root(bench.lab.host(host)) / "var/restored"
         self.groups = [top / bench.lab.name / "restored" for top in container.group_roots()]
         for group in self.groups:
             group.mkdir(parents=True, exist_ok=True)
         words = ["systemd-nspawn", "--quiet", "--boot", "--register=no", "--keep-unit", "--link-journal=no", "--settings=no"]
         words += ["--console=passive", "--resolv-conf=off", "--timezone=off", "--private-network"]
-        words += [f"--directory={root}", "--machine=restored", f"--hostname={HOST}"]
+        words += [f"--directory={root}", "--machine=restored", f"--hostname={host}"]
         self.process = subprocess.Popen(
             container.in_groups(self.groups, words),
             stdin=subprocess.DEVNULL,
@@ -377,13 +378,21 @@ class Restored:
             start_new_session=True,
         )
 
-    def active(self) -> set[str]:
+    def leader(self) -> int:
+        """Its process 1, as this machine numbers it; 0 while there is none."""
         for pid in container.processes_in(self.groups[0] / "payload"):
             lines = Path(f"/proc/{pid}/status").read_text().splitlines()
             numbers = next(line for line in lines if line.startswith("NSpid:")).split()
             if numbers[-1] == "1" and len(numbers) > 2:
-                return active(pid)
-        return set()
+                return pid
+        return 0
+
+    def active(self) -> set[str]:
+        leader = self.leader()
+        return active(leader) if leader else set()
+
+    def inside(self, *argv: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([*entered(self.leader()), *argv], capture_output=True, text=True, check=False, timeout=30)
 
     def end(self) -> None:
         for group in self.groups:
@@ -395,31 +404,73 @@ class Restored:
                 Path(directory).rmdir()
 
 
+def entered(leader: int) -> list[str]:
+    return ["nsenter", "--target", str(leader), "--mount", "--uts", "--ipc", "--net", "--pid", "--"]
+
+
 def active(leader: int) -> set[str]:
-    words = ["nsenter", "--target", str(leader), "--mount", "--uts", "--ipc", "--net", "--pid", "--"]
-    words += ["systemctl", "list-units", "--type=service,timer", "--state=active", "--plain", "--no-legend", "--no-pager"]
+    words = [
+        *entered(leader),
+        "systemctl",
+        "list-units",
+        "--type=service,timer",
+        "--state=active",
+        "--plain",
+        "--no-legend",
+        "--no-pager",
+    ]
     listed = subprocess.run(words, capture_output=True, text=True, check=False, timeout=20).stdout
     return {line.split()[0] for line in listed.splitlines() if line.strip()}
 
 
+def restore_the_database(files: Files, host: str) -> None:
+    """PGDATA is not in a snapshot: pgBackRest restores it into the restored root, with the WAL that it needs, for the system will boot without any network."""
+    pgbackrest = ["/usr/bin/pgbackrest", "--stanza=minimarket", "--repo=1"]
+    files.inside(host, "runuser", "-u", "postgres", "--", *pgbackrest, "--type=full", "--archive-copy", "backup")
+    files.inside(host, "chroot", "--userspec=postgres:postgres", "/var/restored", *pgbackrest, "--type=none", "restore")
+
+
 @pytest.mark.full
-def test_a_restored_system_boots_with_the_same_units_active(files: Files):
-    taken = files.call("backup", dr_files_backup_sets=["system"])
+@pytest.mark.parametrize("host", [HOST, "a-db1"])
+def test_a_restored_system_boots_with_the_same_units_active(files: Files, host: str):
+    database = host == "a-db1"
+    files.inside(host, "rm", "-rf", "/var/restored")
+    taken = files.call("backup", host, dr_files_backup_sets=["system"])
     assert taken.code == 0, taken.output[-2000:]
-    run = files.restore("/var/restored", "system")
+    run = files.restore("/var/restored", "system", dr_files_host=host)
     assert run.code == 0, run.output[-2000:]
     assert {gate["verdict"] for gate in run.record["gates"]} == {"pass"}
-    assert run.record["measures"]["files"][HOST]["restored"]["system"]["bytes_per_second"] > 0
-    living = active(files.leader(HOST))
-    wanted = {unit for unit in living if unit.startswith(("minimarket", "ssh.", "relevo-"))}
-    assert {"minimarket.service", "ssh.service", "relevo-files-system.timer"} <= wanted
-    restored = Restored(files, files.lab.root(files.lab.host(HOST)) / "var/restored")
+    assert run.record["measures"]["files"][host]["restored"]["system"]["bytes_per_second"] > 0
+    if database:
+        restore_the_database(files, host)
+    living = active(files.leader(host))
+    wanted = {unit for unit in living if unit.startswith(("minimarket", "postgresql@", "ssh.", "relevo-"))}
+    assert {"ssh.service", "relevo-files-system.timer"} <= wanted
+    assert any(unit.startswith("postgresql@" if database else "minimarket.service") for unit in wanted)
+    restored = Restored(files, host)
     try:
-        files.wait("the declared units are active", lambda: wanted <= restored.active(), 90)
+        # The boot guard of a database host asks the others first, for 20 s.
+        files.wait("the declared units are active", lambda: wanted <= restored.active(), 180 if database else 90)
         # What runs beside them is there too, but for logins and what runs once after an upgrade.
         once = re.compile(
             r"user@|user-runtime-dir@|session|ldconfig|systemd-(?:update-done|sysusers|journal-catalog-update|networkd-wait)"
         )
         assert {unit for unit in living - restored.active() if not once.search(unit)} == set()
+        if database:
+            assert_read_only(restored)
     finally:
         restored.end()
+        files.inside(host, "rm", "-rf", "/var/restored")
+    assert not database or files.writable(host)
+
+
+def assert_read_only(restored: Restored) -> None:
+    """Nobody answers the boot guard there, so it cannot know that no other host is primary: the data are there, and nothing can be written."""
+    held = json.loads(restored.inside("cat", "/var/lib/relevo/guard-held.json").stdout)
+    assert "no other host of the cluster answers" in held["reason"]
+    ask = ["runuser", "-u", "postgres", "--", "psql", "-XAtq", "-d", "minimarket", "-c"]
+    assert restored.inside(*ask, "select pg_is_in_recovery()").stdout.strip() == "t"
+    assert int(restored.inside(*ask, "select count(*) from shop.orders").stdout) > 0
+    refused = restored.inside(*ask, "create table public.written ()")
+    assert refused.returncode != 0
+    assert "read-only transaction" in refused.stderr
