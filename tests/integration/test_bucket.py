@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from io import BytesIO
-from pathlib import Path
 
 import pytest
 from ansible_collections.relevo.dr.plugins.action.bucket_canary import judged
@@ -17,17 +14,15 @@ from ansible_collections.relevo.dr.plugins.plugin_utils import bucket
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.exceptions import BotoCoreError, ClientError
 
-SECRETS = {"id": "test", "key": "test"}
-# Its own environment: it pins another botocore than ours.
-SERVER = "ministack==1.5.*"
+from .ministack import ROOT_KEY, serving
+
+SECRETS = dict(zip(("id", "key"), ROOT_KEY, strict=True))
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict]:
     """A repository's description, of a store that runs for these tests."""
     place = tmp_path_factory.mktemp("ministack")
-    subprocess.run([sys.executable, "-m", "venv", place / "venv"], check=True, timeout=120)
-    subprocess.run([place / "venv/bin/pip", "install", "--quiet", "--disable-pip-version-check", SERVER], check=True, timeout=600)
     certificate, key = place / "host.pem", place / "host.key"
     request = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
     request += ["-addext", "subjectAltName=DNS:localhost", "-keyout", key, "-out", certificate]
@@ -35,24 +30,17 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    environment = {"PATH": os.environ["PATH"], "HOME": str(place), "TMPDIR": str(place), "USE_SSL": "1", "GATEWAY_PORT": str(port)}
-    environment |= {"MINISTACK_SSL_CERT": str(certificate), "MINISTACK_SSL_KEY": str(key)}
-    with Path(place / "log").open("w") as log:
-        server = subprocess.Popen([place / "venv/bin/ministack"], env=environment, stdout=log, stderr=log)
-        try:
-            yield ready(
-                {
-                    "id": 1,
-                    "endpoint": "localhost",
-                    "port": port,
-                    "ca_file": str(certificate),
-                    "key_id_secret": "id",
-                    "key_secret": "key",
-                }
-            )
-        finally:
-            server.terminate()
-            server.wait(timeout=30)
+    with serving(place, port, certificate, key):
+        yield ready(
+            {
+                "id": 1,
+                "endpoint": "localhost",
+                "port": port,
+                "ca_file": str(certificate),
+                "key_id_secret": "id",
+                "key_secret": "key",
+            }
+        )
 
 
 def client(store: dict):

@@ -42,9 +42,10 @@ class Files(Bench):
         """One entry point, with inventory variables that a test changes."""
         playbook = self.directory / f"{verb}.yml"
         playbook.write_text(ROLE.replace("HOSTS", hosts).replace("VERB", verb))
-        extra = self.directory / "more.yml"
-        extra.write_text(json.dumps({"all": {"vars": variables}}))
-        words = [BIN / "ansible-playbook", "-i", self.inventory, "-i", extra, playbook, *options]
+        # Beside the playbook they are stronger than the inventory's own, which those of a second inventory are not.
+        (self.directory / "group_vars").mkdir(exist_ok=True)
+        (self.directory / "group_vars/all.yml").write_text(json.dumps(variables))
+        words = [BIN / "ansible-playbook", "-i", self.inventory, playbook, *options]
         done = subprocess.run(
             words,
             capture_output=True,
