@@ -212,8 +212,10 @@ def test_a_point_between_two_transactions_is_restored_on_14(fourteen, tmp_path, 
         "dr_backup_prove_skip": ["R6"],
     }
     (tmp_path / "restore.yml").write_text(RESTORE)
-    (tmp_path / "more.yml").write_text(json.dumps({"all": {"vars": variables}}))
-    words = [BIN / "ansible-playbook", "-i", fourteen.inventory, "-i", tmp_path / "more.yml", tmp_path / "restore.yml"]
+    # Beside the playbook they are stronger than the inventory's own, which those of a second inventory are not.
+    (tmp_path / "group_vars").mkdir()
+    (tmp_path / "group_vars/dr_sandbox.yml").write_text(json.dumps(variables))
+    words = [BIN / "ansible-playbook", "-i", fourteen.inventory, tmp_path / "restore.yml"]
     done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=600, cwd=ROOT, env=fourteen.environment)
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-500:]
     record = fourteen.record("latest")
