@@ -1037,8 +1037,8 @@ FAST = [
     Protection(
         "a sandbox that is given the key which writes",
         f"{DR}/module_utils/pgbackrest_file.py",
-        'if repository.get("read_" + key)}}',
-        "if False}}",
+        'if repository.get("read_" + key)},',
+        "if False},",
         "tests/unit/dr/test_pgbackrest_file.py",
     ),
     Protection(
