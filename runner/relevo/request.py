@@ -50,6 +50,7 @@ FORMS: dict[str, tuple[re.Pattern[str], str]] = {
     "dr_path": (re.compile("auto|promote|restore"), "auto, promote (a standby) or restore (a backup)"),
     "dr_backup_full": _FLAG,
     "dr_backup_type": (re.compile("full|diff|incr"), "full, diff or incr"),
+    "dr_backup_from": (re.compile("primary|standby"), "primary or standby"),
     "dr_backup_repository": (re.compile(r"\d{1,3}(,\d{1,3})*"), "numbers of repositories with commas between them, such as 1,2"),
     "dr_restore_set": (re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_-]{0,62}"), "latest, all, or the label of a backup"),
     "dr_restore_target_time": (

@@ -14,6 +14,7 @@ import yaml
 
 from .conftest import INVENTORY, Bench, Run
 
+SERVER = "relevo-pgbackrest-server.service"
 HOURLY = {"name": "hourly-full", "type": "full", "calendar": "Sun *-*-* 03:05:00", "jitter_seconds": 120}
 
 
@@ -197,8 +198,76 @@ def test_the_schedule_is_followed_repaired_and_cleared(bench, tmp_path):
 )
 def test_a_schedule_that_cannot_be_is_refused_before_anything_is_changed(healthy, tmp_path, schedule, says):
     before = healthy.digest()
-    refused(with_schedule(healthy, tmp_path, schedule).run("protect"), "SCHEDULE on", says)
+    refused(with_schedule(healthy, tmp_path, schedule, dr_pgbackrest_tls={}).run("protect"), "SCHEDULE on", says)
     assert healthy.digest() == before
+
+
+def listens(bench: Bench, host: str) -> bool:
+    return bench.inside(host, "ss", "-Hltn", "sport = :8432") != ""
+
+
+def answer(bench: Bench, host: str) -> str:
+    """What pgBackRest's server on b-db1 says to a host that shows its own, valid certificate."""
+    options = {
+        "host": "b-db1",
+        "host-type": "tls",
+        "host-cert-file": "/etc/ssl/relevo-lab/host.pem",
+        "host-key-file": "/etc/ssl/relevo-lab/host.key",
+        "host-ca-file": "/etc/ssl/relevo-lab/ca.pem",
+        "host-config": "/dev/null",
+        "path": bench.sql("b-db1", "show data_directory"),
+        "socket-path": "/var/run/postgresql",
+    }
+    words = ["--no-config", "--stanza=minimarket", "--io-timeout=3", "--log-level-file=off", "--log-level-stderr=off", "check"]
+    way = [f"--pg1-{name}={value}" for name, value in options.items()]
+    return bench.inside(host, "runuser", "-u", "postgres", "--", "pgbackrest", *way, *words, check=False)
+
+
+@pytest.mark.full
+def test_a_backup_from_the_standby_is_one_and_falls_back_with_a_word(bench, tmp_path):
+    asking = with_schedule(bench, tmp_path, [{**HOURLY, "from": "standby", "repositories": [1]}])
+    passed(asking.run("protect"))
+    bench.wait("the standby lets its files be copied", lambda: listens(bench, "b-db1"), 30)
+    assert not listens(bench, "a-db1")
+    assert changed(passed(asking.run("protect"))) == 0
+    assert "[AccessError]" in answer(bench, "a-app1")
+    # The same question is answered to who may ask: a standby is there, and no primary.
+    assert "primary database not found" in answer(bench, "a-db1")
+
+    def taken() -> dict:
+        before = len(attempts(bench))
+        bench.inside("a-db1", "systemctl", "start", "--no-block", "relevo-backup-hourly-full.service")
+        bench.wait("the backup is over", lambda: len(attempts(bench)) > before, 180)
+        return attempts(bench)[-1]
+
+    first = taken()
+    assert (first["outcome"], first["copied_from"]) == ("taken", "standby b-db1")
+    copied = bench.inside(
+        "a-db1", "grep", "-c", "backup file b-db1:/var/lib/postgresql/", "/var/log/pgbackrest/minimarket-backup.log"
+    )
+    assert int(copied) > 500
+    run = passed(asking.run("backup", dr_backup_type="incr", dr_backup_repository="1", dr_backup_from="standby"))
+    assert run.record["measures"]["backups"]["repository_1"]["copied_from"] == "standby b-db1"
+    assert next(gate["observed"] for gate in run.record["gates"] if gate["id"] == "BACKUP").endswith(
+        "copied from the standby b-db1"
+    )
+    restored = passed(asking.run("restore_test", dr_restore_repository="1", dr_restore_set=first["label"]))
+    assert restored.record["verdict"] == "passed"
+
+    bench.verb("cut", "a-db1", "b-db1")
+    second = taken()
+    bench.verb("heal-all")
+    assert second["outcome"] == "taken"
+    assert second["copied_from"].startswith("primary, because b-db1: takes no connection at port 8432 (")
+    journal = bench.inside("a-db1", "journalctl", "--no-pager", "-n", "5", "-u", "relevo-backup-hourly-full.service")
+    assert "from the primary, because b-db1: takes no connection" in journal
+
+    bench.wait_until_serving()
+    passed(bench.run("protect"))
+    for host in ("a-db1", "b-db1"):
+        assert SERVER not in bench.inside(host, "ls", "/etc/systemd/system")
+        assert not listens(bench, host)
+    refused(bench.run("backup", dr_backup_from="standby"), "this host was told of none")
 
 
 THEIRS = "15 * * * * postgres pgbackrest --stanza=minimarket --type=incr backup"

@@ -314,6 +314,20 @@ FAST = [
         "tests/unit/dr/test_backup_program.py",
     ),
     Protection(
+        "who may copy one cluster's standby is let in for every other one",
+        "roles/dr_pgbackrest/files/relevo_pgbackrest_server.py",
+        '("--tls-server-auth=%s=%s" % (client, given.stanza)',
+        '("--tls-server-auth=%s=*" % client',
+        "tests/unit/dr/test_backup_server.py",
+    ),
+    Protection(
+        "a promoted server goes on obeying whoever may copy a standby",
+        "roles/dr_pgbackrest/files/relevo_pgbackrest_server.py",
+        "reasons = [] if is_standby(given.data_directory) else",
+        "reasons = [] if True else",
+        "tests/unit/dr/test_backup_server.py",
+    ),
+    Protection(
         "a restore_command that waits for a store which is gone",
         "roles/dr_pgbackrest/files/relevo_archive_get.py",
         "if answers(place) and fetch(",

@@ -5,6 +5,7 @@
 
   relevo-backup --name hourly-full --type full                      asked by a timer; does nothing unless this host is the primary
   relevo-backup --name on-demand --type incr --repository 1 --run RUN   asked by a runbook
+  relevo-backup --name weekly-full --type full --standby            copied from a standby, or from the primary with a word why
 
 One backup after the other, into each repository in turn; one that does not answer does not keep the others from theirs. Every attempt
 is a line of backups.jsonl. Exit: 0 done or not this host's turn, 1 no repository got its backup, 3 some did not, 75 another backup was at work.
@@ -19,6 +20,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -40,6 +42,9 @@ PRIMARY, STANDBY, STOPPED, SILENT = "primary", "standby", "stopped", "silent"
 
 # How long a repository may take to say that it is there, before PostgreSQL is asked for anything.
 ANSWER_SECONDS = 30.0
+CONNECT_SECONDS = 3.0
+# A standby that is cut off while it is copied from is noticed by these; pgBackRest alone would wait for half an hour.
+KEEP_ALIVE = ("--tcp-keep-alive-idle=10", "--tcp-keep-alive-interval=5", "--tcp-keep-alive-count=3")
 
 
 # -- deciding: pure --
@@ -47,7 +52,11 @@ ANSWER_SECONDS = 30.0
 
 @dataclass(frozen=True)
 class Settings:
-    """/etc/relevo/backup.json. wait_seconds: for another backup on this host; timeout_seconds: for one backup; log_bytes: of backups.jsonl."""
+    """/etc/relevo/backup.json.
+
+    wait_seconds: for another backup on this host; timeout_seconds: for one backup; log_bytes: of backups.jsonl; standbys: options of pgBackRest for
+    each other host, without their prefix pgN-.
+    """
 
     stanza: str
     bin_directory: str
@@ -57,11 +66,24 @@ class Settings:
     wait_seconds: float = 1800.0
     timeout_seconds: float = 86400.0
     log_bytes: int = 4 << 20
+    standbys: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Standby:
+    """Where a backup may be copied from. place: what must take a connection first; options: of pgBackRest, none where its own file has them."""
+
+    name: str
+    place: Optional[tuple[str, int]] = None
+    options: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """One line of backups.jsonl: one backup in one repository. started, ended: UTC; outcome: taken | damaged | failed | skipped."""
+    """One line of backups.jsonl: one backup in one repository.
+
+    started, ended: UTC; outcome: taken | damaged | failed | skipped; copied_from: ``primary``, ``primary, because ...`` or ``standby HOST``.
+    """
 
     name: str
     type: str
@@ -72,6 +94,29 @@ class Attempt:
     label: Optional[str] = None
     reason: Optional[str] = None
     run: Optional[str] = None
+    copied_from: Optional[str] = None
+
+
+def standbys(settings: Settings, by_hand: Sequence[str]) -> list[Standby]:
+    """Each way to a standby. by_hand: hosts to which somebody set up a way in pgBackRest's own file; that one is taken as it is."""
+    if by_hand:
+        return [Standby(" or ".join(by_hand))]
+    return [
+        Standby(
+            str(options["host"]),
+            (str(options["host"]), int(options["host-port"])),
+            (*KEEP_ALIVE, *("--pg2-%s=%s" % option for option in sorted(options.items()))),
+        )
+        for options in settings.standbys
+    ]
+
+
+def unfit(output: str) -> str:
+    """Why pgBackRest found no standby to copy from, or an empty text when it found one."""
+    if "unable to find standby cluster" not in output:
+        return ""
+    found = re.search(r"unable to check pg(?!1:)\d+: (.+)", output)
+    return found.group(1).strip()[:300] if found else "it is no standby"
 
 
 def judge(output: str, returncode: int) -> tuple[str, Optional[str], Optional[str]]:
@@ -146,6 +191,17 @@ def configured(config: str) -> set[int]:
     """The repositories that pgBackRest's file has; one that was left out is not there until playbooks/protect.yml brings it back."""
     with open(config, encoding="utf-8") as source:
         return {int(found.group(1)) for found in (re.match(r"repo(\d+)-", line) for line in source) if found}
+
+
+def hosts_by_hand(config: str, stanza: str) -> list[str]:
+    """Hosts of PostgreSQL beside this one that pgBackRest's file names for the stanza."""
+    section, found = "", []
+    with open(config, encoding="utf-8") as source:
+        for line in source:
+            section = line.strip()[1:-1].split(":")[0] if line.startswith("[") else section
+            option = re.match(r"pg(?!1-)\d+-host\s*=\s*(\S+)", line)
+            found += [option.group(1)] if option and section == stanza else []
+    return found
 
 
 def utc_now() -> str:
@@ -258,19 +314,52 @@ def pgbackrest(work: Work, options: Sequence[str], command: str, seconds: float)
     return process.returncode, output
 
 
+def silent(standby: Standby) -> str:
+    """Why nothing over there takes a connection, or an empty text. pgBackRest alone would try for as long as it waits for a store."""
+    if standby.place:
+        try:
+            socket.create_connection(standby.place, CONNECT_SECONDS).close()
+        except OSError as error:
+            return "takes no connection at port %d (%s)" % (standby.place[1], error)
+    return ""
+
+
+def copy(work: Work, repository: int) -> tuple[str, Optional[str], Optional[str], str]:
+    """Outcome, label, reason, and from where the files were copied: a standby where that is asked for, and the primary for whatever reason it cannot be."""
+    options = ["--repo=%d" % repository, "--type=%s" % work.type, "--log-level-console=info"]
+    deadline = time.monotonic() + work.settings.timeout_seconds
+    ways = standbys(work.settings, hosts_by_hand(work.settings.config, work.settings.stanza)) if work.standby else []
+    reasons = ["no way to a standby is set up"] if work.standby and not ways else []
+    for standby in ways:
+        said = silent(standby)
+        if not said:
+            words = [*options, "--backup-standby", *standby.options]
+            code, output = pgbackrest(work, words, "backup", deadline - time.monotonic())
+            outcome, label, reason = judge(output, code)
+            said = unfit(output)
+            if (not said and outcome != FAILED) or work.stopped or time.monotonic() >= deadline:
+                return outcome, label, reason, "standby %s" % standby.name
+        reasons.append("%s: %s" % (standby.name, said or "the backup broke off (%s)" % reason))
+        say("%s: not from the standby %s" % (work.name, reasons[-1]))
+    options += ["--no-backup-standby"] if ways else []
+    code, output = pgbackrest(work, options, "backup", deadline - time.monotonic())
+    source = "primary, because %s" % "; ".join(reasons) if reasons else "primary"
+    return (
+        *judge(output, code),
+        "standby, as pgBackRest's own file has it" if "replay on the standby reached" in output else source,
+    )
+
+
 def take(work: Work, repository: int) -> Attempt:
     """One backup in one repository, once that repository has answered at all."""
-    started = utc_now()
+    started, source = utc_now(), None
     quiet = ["--repo=%d" % repository, "--log-level-file=off", "--log-level-console=warn", "--io-timeout=3"]
     code, output = pgbackrest(work, quiet, "repo-ls", ANSWER_SECONDS)
     if code == 0:
-        options = ["--repo=%d" % repository, "--type=%s" % work.type, "--log-level-console=info"]
-        options += ["--backup-standby"] if work.standby else []
-        code, output = pgbackrest(work, options, "backup", work.settings.timeout_seconds)
-        outcome, label, reason = judge(output, code)
+        outcome, label, reason, source = copy(work, repository)
     else:
         outcome, label, reason = FAILED, None, "repository %d does not answer: %s" % (repository, first_error(output))
-    return Attempt(work.name, work.type, repository, started, utc_now(), outcome, label, reason, work.run)
+    return Attempt(work.name, work.type, repository, started, utc_now(), outcome, label, reason, work.run, source)
 
 
 def work_through(work: Work) -> int:
@@ -290,7 +379,8 @@ def sentence(attempt: Attempt) -> str:
     """An attempt for a person."""
     what = "%s (%s) in repository %d" % (attempt.name, attempt.type, attempt.repository)
     label = " as %s" % attempt.label if attempt.label else ""
-    return "%s: %s%s%s" % (what, attempt.outcome, label, ": %s" % attempt.reason if attempt.reason else "")
+    source = ", from the %s" % attempt.copied_from if attempt.copied_from not in (None, "primary") else ""
+    return "%s: %s%s%s%s" % (what, attempt.outcome, label, source, ": %s" % attempt.reason if attempt.reason else "")
 
 
 def record_all(work: Work, outcome: str, reason: str) -> None:
@@ -333,7 +423,7 @@ def arguments(settings: Settings, words: Optional[Sequence[str]] = None) -> Work
     parser.add_argument("--name", required=True, help="under which the attempts are kept")
     parser.add_argument("--type", required=True, choices=["full", "diff", "incr"])
     parser.add_argument("--repository", type=int, action="append", help="number of a repository; all when not given")
-    parser.add_argument("--standby", action="store_true", help="let pgBackRest copy from a standby (it must be configured there)")
+    parser.add_argument("--standby", action="store_true", help="copy from a standby, or from the primary with a word why")
     parser.add_argument("--wait", type=float, default=settings.wait_seconds, help="seconds to wait for another backup on this host")
     parser.add_argument("--run", help="run of a runbook that asks")
     given = parser.parse_args(words)

@@ -32,6 +32,14 @@ def test_a_good_backup_passes_and_is_measured():
     }
 
 
+def test_from_where_it_was_copied_is_said_where_it_is_not_the_primary_as_ever():
+    assert "copied" not in judged({**ATTEMPT, "copied_from": "primary"})["observed"]
+    assert judged({**ATTEMPT, "copied_from": "standby b-db1"})["observed"].endswith(", copied from the standby b-db1")
+    told = judged({**ATTEMPT, "copied_from": "primary, because b-db1: it is no standby"})
+    assert told["observed"].endswith("copied from the primary, because b-db1: it is no standby")
+    assert told["verdict"] == "pass"
+
+
 def test_no_rate_is_made_up_where_none_was_measured():
     quick = {**BACKUP, "timestamp": {"start": 100, "stop": 100}}
     assert outcome.measure(quick)["bytes_per_second"] is None

@@ -87,16 +87,19 @@ def test_a_trimmed_log_holds_the_newest_whole_lines(lines, most, torn):
 @pytest.fixture
 def host(tmp_path, monkeypatch):
     """This host: a primary whose repositories all answer; what a test bends is in the returned dictionary."""
-    found = {"role": ["primary"], "answers": {}, "calls": [], "configured": [1, 2]}
+    found = {"role": ["primary"], "answers": {}, "calls": [], "configured": [1, 2], "by_hand": [], "silent": {}}
     monkeypatch.setattr(program, "STATE", tmp_path)
     monkeypatch.setattr(program, "role", lambda _: (found["role"].pop(0) if len(found["role"]) > 1 else found["role"][0], "said"))
 
     def call(_work, options, command, _seconds):
         found["calls"].append((command, options[0], list(options)))
-        return found["answers"].get((command, options[0]), (0, TAKEN))
+        to_standby = next((word for word in options if word.startswith(("--pg2-host=", "--backup-standby"))), None)
+        return found["answers"].get((command, to_standby)) or found["answers"].get((command, options[0]), (0, TAKEN))
 
     monkeypatch.setattr(program, "pgbackrest", call)
     monkeypatch.setattr(program, "configured", lambda _: set(found["configured"]))
+    monkeypatch.setattr(program, "hosts_by_hand", lambda *_: found["by_hand"])
+    monkeypatch.setattr(program, "silent", lambda standby: found["silent"].get(standby.name, ""))
     return found
 
 
@@ -151,12 +154,121 @@ def test_a_dead_repository_does_not_keep_the_other_from_its_backup(host):
     assert ("backup", "--repo=1") not in [call[:2] for call in host["calls"]]
 
 
-def test_only_the_named_repository_and_only_from_a_standby_where_asked(host):
-    assert run("--repository", "2", "--standby", "--run", "R") == 0
+@pytest.mark.usefixtures("host")
+def test_only_the_named_repository():
+    assert run("--repository", "2", "--run", "R") == 0
     assert [(line["repository"], line["run"]) for line in kept()] == [(2, "R")]
-    assert "--backup-standby" in host["calls"][-1][2]
-    assert run("--repository", "2") == 0
-    assert "--backup-standby" not in host["calls"][-1][2]
+
+
+NO_STANDBY = """2026-11-25 03:00:01.000 P00   WARN: unable to check pg2: [AccessError] raised from remote-0 tls protocol on 'b-db1': access denied
+2026-11-25 03:00:01.000 P00  ERROR: [056]: unable to find standby cluster - cannot proceed
+"""
+LOCKED_THERE = NO_STANDBY.replace("[AccessError]", "[LockAcquireError]").replace(
+    "access denied", "unable to acquire lock on file 'x'"
+)
+BROKEN = "2026-11-25 03:00:09.000 P00  ERROR: [039]: raised from local-2 protocol: b-db1: unexpected eof\n"
+
+
+def other(name):
+    return {"host": name, "host-type": "tls", "host-port": 8432, "path": "/var/lib/postgresql/17/main"}
+
+
+def asked(monkeypatch, *names):
+    """One repository, and ways to these standbys."""
+    settings = program.Settings("minimarket", "/bin", [1], standbys=[other(name) for name in names])
+    monkeypatch.setattr(sys.modules[__name__], "SETTINGS", settings)
+    code = run("--standby")
+    return code, kept()[-1]
+
+
+def backups(host):
+    return [
+        [word for word in options if "standby" in word or "pg2-host=" in word]
+        for command, _, options in host["calls"]
+        if command == "backup"
+    ]
+
+
+def test_a_backup_is_copied_from_the_standby_only_where_asked(host, monkeypatch, capsys):
+    code, line = asked(monkeypatch, "b-db1")
+    assert (code, line["outcome"], line["copied_from"]) == (0, "taken", "standby b-db1")
+    assert backups(host) == [["--backup-standby", "--pg2-host=b-db1"]]
+    assert {"--pg2-host-type=tls", "--pg2-host-port=8432", "--tcp-keep-alive-idle=10"} < set(host["calls"][-1][2])
+    assert "taken as 20261125-030457F, from the standby b-db1" in capsys.readouterr().out
+    assert run() == 0
+    assert (backups(host)[-1], kept()[-1]["copied_from"]) == ([], "primary")
+
+
+def test_of_two_standbys_the_one_that_answers_is_asked(host, monkeypatch):
+    host["silent"]["b-db1"] = "takes no connection at port 8432 (timed out)"
+    assert asked(monkeypatch, "b-db1", "c-db1")[1]["copied_from"] == "standby c-db1"
+    assert backups(host) == [["--backup-standby", "--pg2-host=c-db1"]]
+
+
+@pytest.mark.parametrize(
+    ("output", "because"),
+    [
+        (NO_STANDBY, "[AccessError] raised from remote-0 tls protocol on 'b-db1': access denied"),
+        (NO_STANDBY.splitlines()[1], "it is no standby"),
+        (LOCKED_THERE, "[LockAcquireError] raised from remote-0 tls protocol on 'b-db1': unable to acquire lock on file 'x'"),
+        (BROKEN, "the backup broke off (ERROR: [039]: raised from local-2 protocol: b-db1: unexpected eof)"),
+    ],
+    ids=["no access", "a primary", "locked over there", "broken while it was copied"],
+)
+def test_whatever_is_wrong_with_the_standby_the_primary_is_copied_and_the_reason_kept(host, monkeypatch, capsys, output, because):
+    host["answers"][("backup", "--backup-standby")] = (56, output)
+    code, line = asked(monkeypatch, "b-db1")
+    assert (code, line["outcome"], line["reason"]) == (0, "taken", None)
+    assert line["copied_from"] == f"primary, because b-db1: {because}"
+    assert backups(host) == [["--backup-standby", "--pg2-host=b-db1"], ["--no-backup-standby"]]
+    assert f"from the primary, because b-db1: {because}" in capsys.readouterr().out
+
+
+def test_a_standby_that_is_gone_costs_no_attempt(host, monkeypatch):
+    host["silent"]["b-db1"] = "takes no connection at port 8432 (timed out)"
+    _, line = asked(monkeypatch, "b-db1")
+    assert line["copied_from"] == "primary, because b-db1: takes no connection at port 8432 (timed out)"
+    assert backups(host) == [["--no-backup-standby"]]
+    assert asked(monkeypatch)[1]["copied_from"] == "primary, because no way to a standby is set up"
+
+
+def test_what_is_no_fault_of_the_standby_is_not_tried_again(host, monkeypatch):
+    host["answers"][("backup", "--backup-standby")] = (50, "P00  ERROR: [050]: unable to acquire lock on file 'x'")
+    assert asked(monkeypatch, "b-db1")[1]["outcome"] == "skipped"
+    assert len(backups(host)) == 1
+
+
+def test_when_it_is_told_to_end_the_primary_is_not_copied_either(host):
+    host["answers"][("backup", "--backup-standby")] = (1, "ERROR: [063]: terminated on signal [SIGTERM]")
+    settings = program.Settings("minimarket", "/bin", [1], standbys=[other("b-db1")])
+    work = program.arguments(settings, ["--name", "x", "--type", "full", "--standby"])
+    work.stopped = True
+    assert program.back_up(work) == 1
+    assert len(backups(host)) == 1
+
+
+def test_a_way_that_somebody_set_up_is_taken_as_it_is(host, monkeypatch):
+    host["by_hand"] = ["theirs"]
+    assert asked(monkeypatch, "b-db1")[1]["copied_from"] == "standby theirs"
+    assert backups(host) == [["--backup-standby"]]
+    host["answers"][("backup", "--repo=1")] = (0, "P00   INFO: replay on the standby reached 0/5000028\n" + TAKEN)
+    assert run() == 0
+    assert kept()[-1]["copied_from"] == "standby, as pgBackRest's own file has it"
+
+
+def test_a_standby_that_takes_no_connection_is_seen_in_bounded_time():
+    with program.socket.create_server(("127.0.0.1", 0)) as server:
+        place = server.getsockname()
+        assert program.silent(program.Standby("b-db1", place)) == ""
+    assert program.silent(program.Standby("b-db1", place)).startswith("takes no connection at port %d (" % place[1])
+    assert program.silent(program.Standby("theirs")) == ""
+
+
+def test_hosts_that_somebody_named_are_read_from_pgbackrests_own_file(tmp_path):
+    path = tmp_path / "pgbackrest.conf"
+    own = "[minimarket]\npg1-host=y\npg2-host-type=tls\npg2-host = b-db1\n[minimarket:backup]\npg3-host=c-db1\n"
+    path.write_text("[global]\nrepo1-host=r\n[other]\npg2-host=x\n" + own)
+    assert program.hosts_by_hand(str(path), "minimarket") == ["b-db1", "c-db1"]
 
 
 def test_a_backup_that_finds_another_at_work_says_that_it_was_skipped(host):

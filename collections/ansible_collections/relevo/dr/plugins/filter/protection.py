@@ -8,6 +8,7 @@ import ipaddress
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ansible_collections.relevo.dr.plugins.module_utils import backup_server
 from ansible_collections.relevo.dr.plugins.module_utils.access import access_rules, slot_name
 from ansible_collections.relevo.dr.plugins.module_utils.managed_file import with_block
 from ansible_collections.relevo.dr.plugins.module_utils.pgbackrest_file import passphrase_name, read_only
@@ -58,6 +59,23 @@ def own_site_first(repositories: Sequence[Mapping[str, Any]], site: str, sites: 
     return [place for _, _, place in sorted(found, key=lambda entry: entry[:2])]
 
 
+def backup_client(variables: Mapping[str, Any]) -> str:
+    """The common name by which pgBackRest's server knows a host that asks it."""
+    return str(_tls(variables).get("common_name") or server_name(variables))
+
+
+def backup_standby(variables: Mapping[str, Any], tls: Mapping[str, Any], owner: str) -> dict[str, Any]:
+    """How pgBackRest reaches a host that may be a standby. variables: that host's; tls: dr_pgbackrest_tls of the one that asks."""
+    cluster = {"data_directory": variables["dr_cluster_data_directory"], "port": variables["dr_cluster_port"]}
+    port = int(_tls(variables).get("port") or backup_server.PORT)
+    return backup_server.standby_options(server_name(variables), port, tls, cluster, owner)
+
+
+def _tls(variables: Mapping[str, Any]) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = variables.get("dr_pgbackrest_tls") or {}
+    return found
+
+
 def change_line(change: Mapping[str, str]) -> str:
     """One difference on one line."""
     return "%s: %s -> %s" % (change["item"], change["current"], change["wanted"])
@@ -71,6 +89,8 @@ class FilterModule:
         return {
             "access_rules": access_rules,
             "at_least": at_least,
+            "backup_client": backup_client,
+            "backup_standby": backup_standby,
             "change_line": change_line,
             "client_address": client_address,
             "conninfo": conninfo,

@@ -46,6 +46,8 @@ def gate(
     else:
         size = int(backup["info"].get("size") or 0)
         observed = "%s (%s), %d bytes" % (backup["label"], backup["type"], size)
+        if attempt.get("copied_from") not in (None, "primary"):
+            observed += ", copied from the %s" % attempt["copied_from"]
         if size <= 0:
             next_action = "find out why it is empty; take another one"
     return {

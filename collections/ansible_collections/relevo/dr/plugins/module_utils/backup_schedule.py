@@ -100,13 +100,13 @@ def calendar_refusal(host: str, entry: Entry, said: str) -> Refusal:
     )
 
 
-def standby_refusal(host: str, entry: Entry, config: str) -> Refusal:
-    """A backup from the standby, and no way to it."""
+def standby_refusal(host: str, who: str, config: str) -> Refusal:
+    """A backup from the standby, and no way to it. who: what asks for it."""
     return _refusal(
         host,
-        "entry %s has from: standby, and %s names no second host of PostgreSQL (pg2-host)" % (entry.name, config),
+        "%s, but dr_pgbackrest_tls is not given, or the cluster has no second host, and %s names none (pg2-host)" % (who, config),
         "a standby that pgBackRest on this host can reach",
-        "set pg2-host and pg2-path in dr_pgbackrest_stanza_options, or from: primary",
+        "give dr_pgbackrest_tls, or pg2-host and pg2-path in dr_pgbackrest_stanza_options, or copy from the primary",
     )
 
 

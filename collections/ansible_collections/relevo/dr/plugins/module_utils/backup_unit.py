@@ -14,6 +14,7 @@ from typing import Any, Optional
 
 from ansible_collections.relevo.dr.plugins.module_utils.backup_schedule import PROGRAM
 
+SETTINGS = "/etc/relevo/backup.json"
 STATE = "/var/lib/relevo-backup"
 # More than one run ever appends.
 _TAIL_BYTES = 1 << 18
@@ -42,6 +43,15 @@ def active(unit: str) -> bool:
     """Whether it is at work."""
     done = subprocess.run(["systemctl", "is-active", "--", unit], capture_output=True, text=True, check=False, timeout=10)
     return done.stdout.strip() in ("active", "activating", "deactivating", "reloading")
+
+
+def knows_a_standby() -> bool:
+    """Whether the program was told how to reach one."""
+    try:
+        with open(SETTINGS, encoding="utf-8") as source:
+            return bool(json.load(source).get("standbys"))
+    except (OSError, ValueError):
+        return False
 
 
 def attempts(run: str) -> list[dict[str, Any]]:

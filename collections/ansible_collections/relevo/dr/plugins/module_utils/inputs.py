@@ -49,6 +49,7 @@ SCHEMA: dict[str, re.Pattern[str]] = {
     "dr_allow_restart": _FLAG,
     "dr_backup_full": _FLAG,
     "dr_backup_type": re.compile("full|diff|incr"),
+    "dr_backup_from": re.compile("primary|standby"),
     "dr_path": re.compile("|".join(PATHS)),
     "dr_backup_repository": re.compile(r"\d{1,3}(,\d{1,3})*"),
     # Shapes only: what they mean is judged where the restorable window can be shown beside the refusal.

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -107,6 +108,17 @@ def parse(text: str) -> tuple[Sections, Sections]:
             if keeping:
                 adopted.setdefault(section, {}).setdefault(name, []).append(value)
     return sections, adopted
+
+
+def other_hosts(text: str, stanza: str) -> list[str]:
+    """Hosts of PostgreSQL beside the own one that a file names for a stanza: somebody set up a way to them."""
+    sections = [options for section, options in parse(text)[0].items() if section.split(":")[0] == stanza]
+    return [value for options in sections for name, values in options.items() if is_other_host(name) for value in values]
+
+
+def is_other_host(option: str) -> bool:
+    """Whether an option names a host of PostgreSQL beside the own one."""
+    return re.fullmatch(r"pg(?!1-)\d+-host", option) is not None
 
 
 def plan(current: str, wanted: Mapping[str, Mapping[str, str]], item: str) -> FilePlan:

@@ -10,6 +10,7 @@ short_description: Backups at their times, as systemd timers
 description:
   - Each entry becomes a timer and a service, on this host; the service does nothing while this host is not the primary, so every database host has them.
   - Judges the schedule before anything is changed, removes units of entries that are gone, and never schedules beside somebody else's backups.
+  - With O(server), pgBackRest's server is a unit here too, so that whichever other host is primary copies this one's files while it is a standby.
 options:
   schedule: {description: See the role dr_pgbackrest., type: list, elements: dict, required: true}
   repositories: {description: See the role dr_pgbackrest., type: list, elements: dict, required: true}
@@ -23,6 +24,11 @@ options:
     type: str
     choices: [keep, replace]
     default: keep
+  backup_from: {description: From where backups on demand are copied., type: str, choices: [primary, standby], default: primary}
+  server:
+    description: "pgBackRest's server (certificate, key, authority, address, port, clients, data_directory); none when empty."
+    type: dict
+    default: {}
   timeout: {description: Seconds that one backup may take., type: float, default: 86400}
   owner: {description: Operating system user of the cluster., type: str, default: postgres}
   host_name: {description: Name of this host in sentences., type: str, required: true}
@@ -56,11 +62,12 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.relevo.dr.plugins.module_utils import backup_schedule as rules
-from ansible_collections.relevo.dr.plugins.module_utils import pgbackrest_file
+from ansible_collections.relevo.dr.plugins.module_utils import backup_server, pgbackrest_file
 from ansible_collections.relevo.dr.plugins.module_utils.change import Change, shown
 from ansible_collections.relevo.dr.plugins.module_utils.managed_file import WantedFile, apply, observe
 from ansible_collections.relevo.dr.plugins.module_utils.managed_file import plan as plan_file
 from ansible_collections.relevo.dr.plugins.module_utils.milestone import told
+from ansible_collections.relevo.dr.plugins.module_utils.postgresql import owner_switch
 from ansible_collections.relevo.dr.plugins.module_utils.refusal import Refusal
 
 CRONTABS = ("/etc/crontab", "/etc/cron.d/*", "/var/spool/cron/crontabs/*")
@@ -77,6 +84,8 @@ def main() -> None:
             "config": {"type": "path", "required": True},
             "stanza_options": {"type": "dict", "default": {}},
             "adopt": {"type": "str", "choices": ["keep", "replace"], "default": "keep"},
+            "backup_from": {"type": "str", "choices": ["primary", "standby"], "default": "primary"},
+            "server": {"type": "dict", "default": {}},
             "timeout": {"type": "float", "default": 86400},
             "owner": {"type": "str", "default": "postgres"},
             "host_name": {"type": "str", "required": True},
@@ -99,10 +108,13 @@ def manage(module: AnsibleModule) -> None:
     keep = bool(foreign) and p["adopt"] == "keep"
     installed = [] if keep else wanted
     files = {name: text for entry in installed for name, text in rules.units(entry, p["owner"], p["timeout"]).items()}
-    stale = [name for name in rules.ours(os.listdir(rules.UNITS)) if name not in files]
+    if p["server"]:
+        files[backup_server.UNIT] = backup_server.unit(p["server"], p["stanza"], p["config"], p["owner"])
+    there = os.listdir(rules.UNITS)
+    stale = [name for name in [*rules.ours(there), *({backup_server.UNIT} & set(there))] if name not in files]
     differing, changes = compared(files)
-    asleep = [entry.timer for entry in installed if entry.timer not in differing and not awake(entry.timer)]
-    changes += [Change("timer %s" % name, "not waiting", "waits for its time") for name in asleep]
+    asleep = [name for name in files if stands_by_itself(name) and name not in differing and not awake(name)]
+    changes += [Change("unit %s" % name, "not at work", "enabled and active") for name in asleep]
     changes += [Change("unit %s" % name, "of an entry that is gone", "absent") for name in stale]
     if p["adopt"] == "replace":
         changes += [
@@ -112,23 +124,34 @@ def manage(module: AnsibleModule) -> None:
         if p["adopt"] == "replace":
             for found in foreign:
                 switch_off(module, found)
-        install(module, files, differing, stale, [name for name in [*differing, *asleep] if name.endswith(".timer")])
+        install(module, files, differing, stale, [name for name in [*differing, *asleep] if stands_by_itself(name)])
     gates = [] if module.check_mode else [gate(p["host_name"], installed, foreign if keep else [])]
     module.exit_json(changed=bool(changes), changes=shown(changes), adopted=[str(found) for found in foreign], **told(gates=gates))
 
 
 def judged(p: Mapping[str, Any], entries: list[rules.Entry]) -> list[rules.Entry]:
     """Each calendar by systemd itself, and a way to the standby where one is asked for. Raises Refusal."""
+    asking = ["entry %s has from: standby" % entry.name for entry in entries if entry.source == "standby"]
+    asking += ["dr_backup_from is standby"] if p["backup_from"] == "standby" else []
     for entry in entries:
         # Nothing but systemd knows its own grammar.
         done = run(["systemd-analyze", "calendar", "--", entry.calendar])
         if done.returncode != 0:
             raise rules.calendar_refusal(p["host_name"], entry, " ".join((done.stderr or done.stdout).split())[:200])
-        if entry.source == "standby":
-            there = pgbackrest_file.parse(observe(p["config"]).content or "")[0].get(p["stanza"], {})
-            if not [name for name in [*there, *p["stanza_options"]] if name.endswith("-host") and not name.startswith("pg1-")]:
-                raise rules.standby_refusal(p["host_name"], entry, p["config"])
+    by_hand = pgbackrest_file.other_hosts(observe(p["config"]).content or "", p["stanza"])
+    by_hand += [name for name in p["stanza_options"] if pgbackrest_file.is_other_host(name)]
+    if asking and not (p["server"] or by_hand):
+        raise rules.standby_refusal(p["host_name"], asking[0], p["config"])
+    if p["server"]:
+        named = [(name, p["server"][name]) for name in backup_server.FILES if p["server"].get(name)]
+        unreadable = ["%s %s" % found for found in named if not may_read(p["owner"], found[1])]
+        backup_server.judge(p["host_name"], p["server"], unreadable, p["owner"])
     return entries
+
+
+def may_read(owner: str, path: str) -> bool:
+    """Whether a user can read a file, asked as that user."""
+    return subprocess.run(["/usr/bin/test", "-r", path], check=False, timeout=10, **owner_switch(owner)).returncode == 0
 
 
 def others(stanza: str) -> list[rules.Foreign]:
@@ -188,15 +211,20 @@ def compared(files: Mapping[str, str]) -> tuple[list[str], list[Change]]:
     return differing, changes
 
 
-def awake(timer: str) -> bool:
-    """Whether a timer is loaded as it is on disk, waits now, and will after the next boot."""
-    state = shown_of([timer], "ActiveState") + shown_of([timer], "UnitFileState") + shown_of([timer], "NeedDaemonReload")
+def stands_by_itself(name: str) -> bool:
+    """Whether a unit is enabled and started; a service of a timer is neither."""
+    return name.endswith(".timer") or name == backup_server.UNIT
+
+
+def awake(unit: str) -> bool:
+    """Whether a unit is loaded as it is on disk, at work (a timer: waits) now, and will be after the next boot."""
+    state = shown_of([unit], "ActiveState") + shown_of([unit], "UnitFileState") + shown_of([unit], "NeedDaemonReload")
     return state == ["active", "enabled", "no"]
 
 
 def install(module: AnsibleModule, files: Mapping[str, str], differing: list[str], stale: list[str], restart: list[str]) -> None:
     for name in stale:
-        if name.endswith(".timer"):
+        if stands_by_itself(name):
             must(module, ["systemctl", "disable", "--now", "--", name])
     for name in stale:
         os.unlink(os.path.join(rules.UNITS, name))

@@ -10,12 +10,13 @@ short_description: Take a backup, and say how far it is
 description:
   - O(step=start) starts the backup as a transient systemd unit, O(step=look) says how far it is and, once it is over, what came of it.
   - The action plugin of the same name does both, and shows a line every few seconds; use it without O(step).
-  - Refused while another backup of the stanza is at work, and for a repository that does not answer.
+  - Refused while another backup of the stanza is at work, for a repository that does not answer, and from a standby to which nobody set up a way.
 options:
   step: {description: What to do; filled by the action plugin., type: str, choices: [start, look], default: start}
   config: {description: pgBackRest's configuration file., type: path, required: true}
   stanza: {description: The stanza., type: str, required: true}
   type: {description: Kind of backup., type: str, choices: [full, diff, incr], default: full}
+  from: {description: From where the files are copied., type: str, choices: [primary, standby], default: primary}
   only_first: {description: Take one only when a repository holds none., type: bool, default: false}
   repositories: {description: See the role dr_pgbackrest., type: list, elements: dict, required: true}
   only: {description: Numbers of the repositories to back up into; all when empty., type: list, elements: int, default: []}
@@ -55,7 +56,7 @@ import time
 from typing import Any, Optional
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.relevo.dr.plugins.module_utils import backup_unit, repositories, stanza, wal_archive
+from ansible_collections.relevo.dr.plugins.module_utils import backup_unit, pgbackrest_file, repositories, stanza, wal_archive
 from ansible_collections.relevo.dr.plugins.module_utils.backup_outcome import gate, measure
 from ansible_collections.relevo.dr.plugins.module_utils.change import Change, shown
 from ansible_collections.relevo.dr.plugins.module_utils.clock import parse_utc
@@ -75,6 +76,7 @@ def main() -> None:
             "config": {"type": "path", "required": True},
             "stanza": {"type": "str", "required": True},
             "type": {"type": "str", "choices": ["full", "diff", "incr"], "default": "full"},
+            "from": {"type": "str", "choices": ["primary", "standby"], "default": "primary"},
             "only_first": {"type": "bool", "default": False},
             "repositories": {"type": "list", "elements": "dict", "required": True},
             "only": {"type": "list", "elements": "int", "default": []},
@@ -108,6 +110,14 @@ def begin(module: AnsibleModule) -> None:
             "repository %s" % ", ".join(map(str, unknown)),
             "one of %s" % ", ".join(map(str, sorted(known))),
             "give -e dr_backup_repository=... with numbers of dr_pgbackrest_repositories",
+        )
+    # In check mode nobody has written what the program is to know.
+    if p["from"] == "standby" and not (module.check_mode or backup_unit.knows_a_standby() or _way_by_hand(p)):
+        raise _refusal(
+            p["host_name"],
+            "a backup from the standby is asked for, and this host was told of none",
+            "a standby that pgBackRest on this host can reach",
+            "give dr_pgbackrest_tls, and dr_backup_from: standby or an entry with from: standby, in the inventory; then run playbooks/protect.yml",
         )
     out = repositories.left_out(p["config"])
     named = sorted(str(key) for key in p["only"] if str(key) in out)
@@ -143,6 +153,7 @@ def begin(module: AnsibleModule) -> None:
                 "wait for it, then start again",
             )
         words = ["--name=%s" % NAME, "--type=%s" % p["type"], "--run=%s" % p["run"], "--wait=0"]
+        words += ["--standby"] if p["from"] == "standby" else []
         backup_unit.start(_unit(p), p["owner"], [*words, *("--repository=%d" % key for key in wanted)])
     module.exit_json(changed=True, changes=shown(changes), wanted=wanted)
 
@@ -162,9 +173,9 @@ def look(module: AnsibleModule) -> None:
         attempt = next((attempt for attempt in attempts if attempt["repository"] == key), None)
         backup = _backup(p, key, attempt["label"]) if attempt and attempt["label"] else None
         gates.append(gate(p["host_name"], key, attempt, backup, _unit(p)))
-        if backup:
+        if attempt and backup:
             backups.append(backup)
-            measures["repository_%d" % key] = measure(backup)
+            measures["repository_%d" % key] = {**measure(backup), "copied_from": attempt.get("copied_from")}
     wrong = [
         "%s: %s. Next: %s" % (found["host"], found["observed"], found["next_action"])
         for found in gates
@@ -174,6 +185,15 @@ def look(module: AnsibleModule) -> None:
     if wrong:
         module.fail_json(msg="; ".join(wrong), finished=True, backups=backups, **material)
     module.exit_json(changed=True, finished=True, backups=backups, **material)
+
+
+def _way_by_hand(p: dict[str, Any]) -> bool:
+    """Whether pgBackRest's own file names another host of PostgreSQL."""
+    try:
+        with open(p["config"], encoding="utf-8") as source:
+            return bool(pgbackrest_file.other_hosts(source.read(), p["stanza"]))
+    except OSError:
+        return False
 
 
 def _whole_since(key: int) -> float:
