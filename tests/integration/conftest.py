@@ -29,24 +29,22 @@ DRILL = {
 
 # What a refused run must leave as it was: files, units, packet filter. Relevo's own lock and journal are among them.
 _DIGEST = """
-import hashlib, os, subprocess
-total = hashlib.sha256()
+import hashlib, json, os, subprocess
+found = {}
 for top in ("/etc", "/var/lib/relevo", "/usr/local"):
-    for directory, below, files in sorted(os.walk(top)):
-        below.sort()
-        for name in sorted(files):
+    for directory, _, files in os.walk(top):
+        for name in files:
             path = os.path.join(directory, name)
-            total.update(path.encode())
             if os.path.islink(path):
-                total.update(os.readlink(path).encode())
+                found[path] = os.readlink(path)
             elif os.path.isfile(path):
-                total.update(open(path, "rb").read())
+                found[path] = hashlib.sha256(open(path, "rb").read()).hexdigest()
 for words in (["systemctl", "list-units", "--all"], ["systemctl", "list-unit-files"]):
     lines = subprocess.run([*words, "--type=service", "--plain", "--no-legend", "--no-pager"], capture_output=True, text=True).stdout.splitlines()
     kept = [line for line in lines if any(name in line for name in ("postgresql", "minimarket", "relevo", "pgbackrest"))]
-    total.update("\\n".join(sorted(kept)).encode())
-total.update(subprocess.run(["nft", "list", "ruleset"], capture_output=True).stdout)
-print(total.hexdigest())
+    found.update({words[1] + " " + line.split()[0]: " ".join(line.split()) for line in kept})
+found["nft"] = subprocess.run(["nft", "list", "ruleset"], capture_output=True, text=True).stdout
+print(json.dumps(found))
 """
 _CATALOG = """
 select md5(string_agg(line, ',' order by line)) from (
@@ -108,14 +106,15 @@ class Bench:
         on = container.is_on(self.lab, self.lab.host(host))
         return on and self.sql(host, "select not pg_is_in_recovery()", "postgres", check=False) == "t"
 
-    def digest(self) -> dict[str, str]:
-        """One line per host that is on; equal digests mean that nothing was changed."""
+    def digest(self, *names: str) -> dict[str, str]:
+        """What each of these hosts (none: all) that is on holds, by host and place; equal digests mean that nothing was changed."""
         found = {}
         for host in self.lab.hosts():
-            if container.is_on(self.lab, host):
-                found[host.name] = self.inside(host.name, "python3", "-", text=_DIGEST)
+            if (not names or host.name in names) and container.is_on(self.lab, host):
+                held = json.loads(self.inside(host.name, "python3", "-", text=_DIGEST))
+                found |= {f"{host.name} {place}": content for place, content in held.items()}
         for host in ("a-db1", "b-db1"):
-            if host in found:
+            if f"{host} nft" in found:
                 found[f"{host} catalog"] = self.sql(host, _CATALOG, check=False)
         return found
 

@@ -268,7 +268,7 @@ def test_what_does_not_open_the_repository_is_refused_and_nothing_is_changed(fil
     ]
     says = {"password": "does not open", "key": "403", "authority": "not trusted", "bucket": "no such bucket"}[wrong]
     kept = (secrets / changed).read_text() if changed else ""
-    before = files.digest()[HOST]
+    before = files.digest(HOST)
     try:
         if changed:
             (secrets / changed).write_text("wrong\n")
@@ -282,7 +282,7 @@ def test_what_does_not_open_the_repository_is_refused_and_nothing_is_changed(fil
     assert says in said(run), run.output[-2000:]
     assert "Next:" in said(run)
     assert run.record["verdict"] == "refused"
-    assert files.digest()[HOST] == before
+    assert files.digest(HOST) == before
 
 
 @pytest.mark.full
