@@ -12,7 +12,7 @@ from ansible_collections.relevo.dr.plugins.plugin_utils.control import Control, 
 
 from .test_reopening import PLAN
 
-SETTINGS = {"unit": "u.service", "data_directory": "/d", "bin_directory": "/b", "port": 5432, "database": "shop"}
+SETTINGS = {"unit": "u.service", "data_directory": "/d", "bin_directory": "/b", "port": 5432, "database": "shop", "stanza": "shop"}
 KEPT = {
     "directory": "/var/lib/relevo-salvage/run",
     "digest": "f6" * 32,
@@ -20,15 +20,17 @@ KEPT = {
     "timeline": 1,
     "fork_lsn": "0/3000000",
     "end_lsn": "0/3010000",
+    "checkpoint_lsn": "0/3000100",
     "committed": 12,
 }
 WAYS = {"rewind": {"predicted_seconds": 5.0, "obstacle": None}, "delta": {"predicted_seconds": 10.0, "obstacle": "no store"}}
-REBUILT = {"method": "rewind", "ways": WAYS, "failed": {}, "seconds": 8.1}
+REBUILT = {"method": "rewind", "failed": {}, "seconds": 8.1}
+CHOICE = {"methods": ["rewind"], "ways": WAYS}
 ANSWERS = {
     "relation_names": {"names": {"1663/5/16388": "shop.orders"}},
     "server_fence": {"changed": False},
     "wal_salvage": {"changed": True, "salvage": KEPT, "references": ["relevo-5f3a90c1-7"]},
-    "standby_rebuild": {"changed": True, "rebuild": REBUILT},
+    "standby_rebuild": {"changed": True, "choice": CHOICE, "rebuild": REBUILT},
     "standby_follow": {"changed": True, "proof": {"timeline": 2, "replay_lsn": "0/4000000", "at": "2026-11-24T03:13:00.000000Z"}},
 }
 PROMOTED = {
@@ -37,6 +39,7 @@ PROMOTED = {
     "timeline": 2,
     "parent": 1,
     "fork_lsn": "0/3000000",
+    "history": [{"timeline": 1, "lsn": "0/3000000"}],
 }
 
 
@@ -65,7 +68,7 @@ def act(step, control, host, asked=None, answers=None, **arguments):
     action = step.ActionModule.__new__(step.ActionModule)
     action.host, action.control = host, control
     action._task = SimpleNamespace(args=Everything(arguments), check_mode=False)
-    action._display = SimpleNamespace(display=lambda _text: None)
+    action._display = SimpleNamespace(display=lambda text: asked.append(("shown", text)) if asked is not None else None)
 
     def ask(module, given):
         name = module.rsplit(".", 1)[1]
@@ -96,13 +99,44 @@ def test_salvage_then_rebuild_then_follow(control):
     assert said(judged)["measures"] == {"salvaged": {"lost_numbers": [7], "not_found_numbers": []}}
     brought = act(rebuild, control, "a-db1", asked)
     followed = act(follow, control, "a-db1", asked)
-    assert [name for name, _ in asked] == ["relation_names", "server_fence", "wal_salvage", "standby_rebuild", "standby_follow"]
-    assert asked[2][1]["prefix"] == "relevo-5f3a90c1"
-    assert asked[3][1]["divergent_bytes"] == 0x10000
-    assert (asked[4][1]["parent"], asked[4][1]["fork_lsn"]) == (1, "0/3000000")
+    steps = [(name, given) for name, given in asked if name != "shown"]
+    assert [name for name, _ in steps] == [
+        "relation_names",
+        "server_fence",
+        "wal_salvage",
+        "standby_rebuild",
+        "standby_rebuild",
+        "standby_follow",
+    ]
+    assert steps[2][1]["prefix"] == "relevo-5f3a90c1"
+    assert steps[3][1]["divergent_bytes"] == 0x10000
+    assert (steps[5][1]["timeline"], steps[5][1]["history"]) == (2, PROMOTED["history"])
     assert said(kept)["measures"]["salvage"]["a-db1"]["digest"] == KEPT["digest"]
     assert "by rewind in 8 s; predicted: rewind in about 5 s; delta not possible (no store)" in brought["msg"]
     assert said(followed)["measures"]["time_to_reprotect_seconds"] == 60.0
+
+
+def test_the_way_is_said_with_its_time_before_the_data_are_touched(control):
+    asked = []
+    act(salvage, control, "b-db1")
+    act(salvage, control, "a-db1")
+    act(rebuild, control, "a-db1", asked)
+    assert [given["step"] if name == "standby_rebuild" else name for name, given in asked if name != "shown"] == ["choose", "act"]
+    order = [name if name == "shown" else given["step"] for name, given in asked]
+    assert order == ["choose", "shown", "act", "shown"]
+    assert asked[1][1].startswith("a-db1: its data come back by rewind, in about 5 s; predicted: rewind in about 5 s; delta not")
+    assert asked[2][1]["methods"] == ["rewind"]
+
+
+def test_what_needs_no_rebuild_is_left_alone(control):
+    asked = []
+    act(salvage, control, "b-db1")
+    act(salvage, control, "a-db1")
+    nothing = {"standby_rebuild": {"changed": False, "choice": {"methods": [], "ways": {}}}}
+    left = act(rebuild, control, "a-db1", asked, nothing)
+    assert not left["changed"]
+    assert [name for name, _ in asked] == ["standby_rebuild", "shown"]
+    assert said(left)["measures"]["rebuild"]["a-db1"]["method"] == "none"
 
 
 def test_nothing_is_rebuilt_that_was_not_sealed(control):

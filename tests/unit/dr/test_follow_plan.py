@@ -17,6 +17,7 @@ from ansible_collections.relevo.dr.plugins.module_utils.follow_plan import (
     diverged,
     plan,
 )
+from ansible_collections.relevo.dr.plugins.module_utils.parting import line
 from ansible_collections.relevo.dr.plugins.module_utils.refusal import Refusal
 
 CONTROL = {
@@ -27,7 +28,8 @@ CONTROL = {
     "Minimum recovery ending location": "0/0",
     "Min recovery ending loc's timeline": "0",
 }
-LINEAGE = Lineage("77", 2, 1, "0/50000A0")
+LINE = line(2, [{"timeline": 1, "lsn": "0/50000A0"}])
+LINEAGE = Lineage("77", LINE)
 FENCED = Follower(
     running=False,
     in_recovery=None,
@@ -39,6 +41,7 @@ FENCED = Follower(
     rebuilt=False,
     half=False,
     control=CONTROL,
+    line=line(1, []),
 )
 FOLLOWS = replace(FENCED, running=True, in_recovery=True, streaming=True, fence=None, masked=False, unit_leads=True)
 
@@ -90,12 +93,37 @@ def test_data_that_were_taken_from_the_new_lineage_may_follow():
     assert plan(replace(crashed, rebuilt=True), LINEAGE, "a-db1")[0] == START_ASIDE
 
 
+def test_a_checkpoint_that_begins_where_the_primary_left_is_one_that_it_never_had():
+    assert diverged({**CONTROL, "Latest checkpoint location": "0/5000090"}, line(1, []), LINE) is None
+    assert "behind the fork" in (diverged({**CONTROL, "Latest checkpoint location": "0/50000A0"}, line(1, []), LINE) or "")
+
+
 def test_what_followed_the_new_timeline_before_may_go_on():
     state = {**CONTROL, "Database cluster state": "shut down in recovery", "Minimum recovery ending location": "0/6000000"}
-    assert diverged({**state, "Min recovery ending loc's timeline": "2"}, LINEAGE) is None
-    assert "behind the fork" in (diverged({**state, "Min recovery ending loc's timeline": "1"}, LINEAGE) or "")
+    assert diverged({**state, "Min recovery ending loc's timeline": "2"}, LINE, LINE) is None
+    assert "behind the fork" in (diverged({**state, "Min recovery ending loc's timeline": "1"}, line(1, []), LINE) or "")
 
 
-def test_an_older_lineage_is_not_followed_from():
-    assert "left timeline 2" in (diverged(CONTROL, Lineage("77", 3, 2, "0/7000000")) or "")
-    assert diverged(CONTROL, Lineage("77", 1, None, None)) is not None
+def test_a_timeline_of_the_same_number_that_was_begun_here_is_not_followed_from():
+    state = {**CONTROL, "Database cluster state": "shut down in recovery", "Latest checkpoint's TimeLineID": "2"}
+    own = line(2, [{"timeline": 1, "lsn": "0/7000000"}])
+    assert "its own timeline 2, which left timeline 1 at 0/50000A0" in (diverged(state, own, LINE) or "")
+    # At the same position, too: it is another record with which it began.
+    twin = line(2, [{"timeline": 1, "lsn": "0/50000A0"}], {"2": "aa"})
+    assert "its own timeline 2" in (diverged(state, twin, line(2, [{"timeline": 1, "lsn": "0/50000A0"}], {"2": "bb"})) or "")
+    # And who wrote on it cannot have followed it.
+    wrote = {**state, "Database cluster state": "shut down"}
+    assert "wrote on timeline 2 itself" in (diverged(wrote, LINE, LINE) or "")
+
+
+def test_a_line_that_is_not_known_is_not_followed_from():
+    assert "nothing leads to timeline 2" in (diverged(CONTROL, None, LINE) or "")
+    assert diverged(CONTROL, line(1, []), line(1, [])) is not None
+
+
+def test_who_was_away_for_two_changes_of_primary_may_follow_from_before_the_first():
+    twice = line(3, [{"timeline": 1, "lsn": "0/50000A0"}, {"timeline": 2, "lsn": "0/7000000"}])
+    assert diverged(CONTROL, line(1, []), twice) is None
+    assert "behind the fork at 0/50000A0" in (
+        diverged({**CONTROL, "Latest checkpoint location": "0/6000000"}, line(1, []), twice) or ""
+    )

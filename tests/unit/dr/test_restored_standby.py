@@ -12,7 +12,7 @@ from ansible_collections.relevo.dr.plugins.action import handover
 from ansible_collections.relevo.dr.plugins.module_utils import clock, host_files, restored_standby, restored_steps, standby
 from ansible_collections.relevo.dr.plugins.module_utils.refusal import Refusal
 from ansible_collections.relevo.dr.plugins.module_utils.restored_standby import NotReached, check_place, reached, settings
-from ansible_collections.relevo.dr.plugins.module_utils.restored_steps import Breath, Restoration, RestoreError, oldest_lsn
+from ansible_collections.relevo.dr.plugins.module_utils.restored_steps import Breath, Restoration, RestoreError, oldest
 from ansible_collections.relevo.dr.plugins.module_utils.standby_build import RESTORE, START, WAIT, Site, without_recovery_parameters
 from ansible_collections.relevo.dr.plugins.module_utils.standby_build import plan as build_plan
 from ansible_collections.relevo.dr.plugins.module_utils.way_out import PROMOTED, REACHED, REPLAYING, RESTORING
@@ -243,13 +243,14 @@ def test_until_it_is_seen_at_its_goal_the_mark_does_not_say_so(restoration, monk
 def test_what_a_standby_received_and_no_archive_has_is_sealed_before_it_is_replaced(restoration, monkeypatch):
     kept = []
     monkeypatch.setattr(restored_steps.Steps, "observe", lambda _: Site(**{**vars(STANDBY), "running": False}))
-    monkeypatch.setattr(Restoration, "_archived_to", lambda _: {"timeline": 1, "lsn": "0/4000000"})
-    monkeypatch.setattr(restored_steps.salvage_keep, "earlier", lambda _: None)
+    monkeypatch.setattr(restored_steps, "controldata", lambda *_: {"Latest checkpoint's TimeLineID": "1"})
+    monkeypatch.setattr(restored_steps.salvage_keep, "newest_timeline", lambda _, known: known)
+    monkeypatch.setattr(restored_steps.salvage_keep, "earlier", lambda *_: None)
     sealed = {"directory": "/s", "digest": "d", "committed": 3, "end_lsn": "0/4100000", "files": []}
-    monkeypatch.setattr(restored_steps.salvage_keep, "keep", lambda p: kept.append(p["history"]) or sealed)
+    monkeypatch.setattr(restored_steps.salvage_keep, "keep", lambda _, found: kept.append(found) or sealed)
     one, taken = restoration()
     mark = one.carry_out()
-    assert kept == [[{"timeline": 1, "lsn": "0/4000000"}]]
+    assert [(found.timeline, found.fork_lsn) for found in kept] == [(1, "0/4000000")]
     assert mark["salvage"] == {name: value for name, value in sealed.items() if name != "files"}
     assert taken.index("stop") < taken.index("restore")
 
@@ -269,8 +270,8 @@ def test_where_the_wal_of_a_timeline_begins():
         "00000002.history",
         "archive_status",
     ]
-    assert oldest_lsn(names, 1, 16 << 20) == "0/5000000"
-    assert oldest_lsn([], 1, 16 << 20) == "0/0"
+    assert oldest(names, 1, 16 << 20) == 0x5000000
+    assert oldest([], 1, 16 << 20) == 0
 
 
 # -- drained and promoted --

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
 from ansible_collections.relevo.dr.plugins.action.salvaged import found, whole
 from ansible_collections.relevo.dr.plugins.module_utils import salvage
+from ansible_collections.relevo.dr.plugins.module_utils.restore_target import Leg
 
 MIB16 = 16 << 20
 
@@ -18,18 +20,47 @@ def test_the_segments_from_the_fork_on_are_kept_and_holes_are_named():
         "00000002.history",
         "archive_status",
     ]
-    kept, missing = salvage.chosen(names, 1, "0/5000140", MIB16)
-    assert kept == [
-        "000000010000000000000005",
-        "000000010000000000000007",
-        "000000010000000000000008.partial",
-        "00000002.history",
-    ]
-    assert missing == ["000000010000000000000006"]
+    kept = salvage.chosen(names, (Leg(1, 0x5000140),), MIB16)
+    assert kept.segments == ["000000010000000000000005", "000000010000000000000007", "000000010000000000000008.partial"]
+    assert kept.histories == ["00000002.history"]
+    assert kept.missing == ["000000010000000000000006"]
 
 
 def test_nothing_behind_the_fork_is_a_hole_of_one():
-    assert salvage.chosen(["000000010000000000000004"], 1, "0/5000140", MIB16) == ([], ["000000010000000000000005"])
+    kept = salvage.chosen(["000000010000000000000004"], (Leg(1, 0x5000140),), MIB16)
+    assert (kept.segments, kept.missing) == ([], ["000000010000000000000005"])
+
+
+def test_a_hole_at_the_end_is_one_too():
+    """The server is known to have come further than its segments."""
+    names = ["000000010000000000000005"]
+    assert salvage.chosen(names, (Leg(1, 0x5000140),), MIB16, 0x7000028).missing == [
+        "000000010000000000000006",
+        "000000010000000000000007",
+    ]
+
+
+def test_a_timeline_that_was_begun_here_is_read_behind_the_one_that_it_left():
+    """The segment in which it began is there twice: the newer one begins with a copy of the older."""
+    names = [
+        "000000010000000000000005",
+        "000000010000000000000006.partial",
+        "000000010000000000000007",
+        "000000020000000000000006",
+        "000000020000000000000007",
+        "000000030000000000000007",
+    ]
+    kept = salvage.chosen(names, (Leg(1, 0x5000140, 0x6000100), Leg(2, 0x6000100)), MIB16)
+    assert kept.segments == [
+        "000000010000000000000005",
+        "000000010000000000000006.partial",
+        "000000020000000000000006",
+        "000000020000000000000007",
+    ]
+    assert kept.read == {5: "000000010000000000000005", 6: "000000020000000000000006", 7: "000000020000000000000007"}
+    assert kept.missing == []
+    away = salvage.chosen(names[:1] + names[4:], (Leg(1, 0x5000140, 0x6000100), Leg(2, 0x6000100)), MIB16)
+    assert away.missing == ["000000020000000000000006"]
 
 
 def page(content, *, first=False):
@@ -118,6 +149,32 @@ def test_a_ledger_that_was_not_read_is_unknown():
     assert gate.verdict == "unknown"
 
 
-def test_a_hole_in_the_salvage_fails():
-    kept = {"missing": ["000000010000000000000006"], "committed": 1}
-    assert whole("a-db1", kept).verdict == "fail"
+KEPT = {
+    "missing": [],
+    "committed": 1,
+    "timeline": 1,
+    "fork_lsn": "0/5000140",
+    "end_lsn": "0/6000000",
+    "checkpoint_lsn": "0/5FFFF00",
+    "digest": "f6" * 32,
+}
+
+
+@pytest.mark.parametrize(
+    ("changed", "verdict", "said"),
+    [
+        ({}, "pass", "1 committed transactions from 0/5000140 to 0/6000000"),
+        ({"missing": ["000000010000000000000006"]}, "fail", "1 segments are missing"),
+        ({"checkpoint_lsn": "0/6000100"}, "fail", "can be read to 0/6000000, and the server wrote a checkpoint at 0/6000100"),
+        ({"end_lsn": None}, "fail", "can be read to nowhere"),
+        ({"end_lsn": None, "checkpoint_lsn": "0/5000000"}, "pass", "0 committed"),
+        ({"unknown": "nothing tells where they part", "fork_lsn": None, "end_lsn": None}, "fail", "nothing tells where"),
+        ({"fork_lsn": None, "end_lsn": None, "timeline": 2}, "pass", "follows the primary's timeline 2"),
+    ],
+    ids=["whole", "a hole", "a hole at the end", "pg_waldump failed", "nothing behind the fork", "no fork", "a follower"],
+)
+def test_what_is_kept_is_all_of_it_or_it_fails(changed, verdict, said):
+    kept = {**KEPT, "committed": 0 if changed.get("checkpoint_lsn") == "0/5000000" else 1, **changed}
+    gate = whole("a-db1", kept)
+    assert gate.verdict == verdict
+    assert said in gate.observed

@@ -3,7 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.relevo.dr.plugins.module_utils import host_files, rebuild_plan, server_start, standby_steps
+from ansible_collections.relevo.dr.plugins.module_utils import (
+    follow_plan,
+    host_files,
+    rebuild_plan,
+    server_start,
+    standby_steps,
+)
 from ansible_collections.relevo.dr.plugins.modules import standby_follow
 
 NOWHERE = "it has replayed up to 0/5000000, and no repository holds more"
@@ -45,3 +51,17 @@ def test_a_standby_that_is_not_fenced_is_left_running(monkeypatch, stopped):
     with pytest.raises(standby_steps.WalGone):
         standby_follow.catch_up("the server", Hopeless())
     assert stopped == []
+
+
+def test_the_mark_of_the_rebuild_ends_before_the_fence_does(monkeypatch, tmp_path):
+    monkeypatch.setattr(host_files, "STATE_DIRECTORY", str(tmp_path))
+    host_files.write_build({"restored": True})
+    host_files.write_fence({"run_id": "F1"})
+
+    def lift():
+        assert host_files.read_build() is None
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(host_files, "lift_fence", lift)
+    with pytest.raises(KeyboardInterrupt):
+        standby_follow.take({}, "the server", Hopeless(), (follow_plan.LIFT,))

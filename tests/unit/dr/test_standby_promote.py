@@ -103,3 +103,10 @@ def test_a_token_that_is_not_believed_stops_the_promotion(promoted, monkeypatch)
     with pytest.raises(promotion_token.TokenError):
         promote(ALL)
     assert promoted == intents() == []
+
+
+def test_a_promotion_ends_what_a_rebuild_once_said_of_the_data(promoted):
+    host_files.write_build({"run_id": "F1", "restored": True, "method": "rewind", "data_directory": "/nowhere"})
+    promote(ALL)
+    assert promoted == [1]
+    assert host_files.read_build() is None

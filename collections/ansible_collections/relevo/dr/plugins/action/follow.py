@@ -36,10 +36,7 @@ class ActionModule(RunAction):
         if self.host not in plan.follow or plan.done or self._task.check_mode:
             return {"msg": "has no part in it"}
         promotion = self.control.read("handover/promoted")
-        lineage = {name: promotion[name] for name in ("timeline", "parent", "fork_lsn")}
-        if self.control.exists("handover/lineage/%s" % self.host):
-            # It may have been away for more than one change of primary.
-            lineage.update(self.control.read("handover/lineage/%s" % self.host))
+        lineage = {name: promotion[name] for name in ("timeline", "history", "births") if name in promotion}
         arguments = {name: self._task.args[name] for name in _TAKEN}
         started = Milestone("FOLLOW", self.host)
         answer = self.ask("relevo.dr.standby_follow", {**arguments, **lineage, "run_id": self.control.run_id})

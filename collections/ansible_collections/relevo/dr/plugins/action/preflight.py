@@ -189,6 +189,8 @@ def _promotion(landscape: Landscape, host: str) -> dict[str, Any]:
         "timeline": cluster["timeline"],
         "parent": parent["timeline"],
         "fork_lsn": parent["lsn"],
+        "history": cluster.get("history") or [],
+        "births": cluster.get("births") or {},
     }
 
 

@@ -30,6 +30,9 @@ _TAKEN = (
 )
 
 
+NOTHING = "nothing to do: the data are of the primary's lineage"
+
+
 class ActionModule(RunAction):
     """Arguments: those of standby_build, source, replication."""
 
@@ -41,24 +44,28 @@ class ActionModule(RunAction):
         kept = self.control.read("salvage/%s" % self.host)["salvage"]
         primary = self.control.read("database/%s" % plan.promote)["facts"]["cluster"]
         started = Milestone("REBUILD", self.host)
-        answer = self.ask(
-            "relevo.dr.standby_rebuild",
-            {
-                **{name: self._task.args[name] for name in _TAKEN},
-                "method": self.control.read("inputs")["method"],
-                "run_id": self.control.run_id,
-                "timeline": primary["timeline"],
-                "history": primary.get("history") or [],
-                "primary_bytes": primary.get("size_bytes") or 0,
-                "divergent_bytes": divergent_bytes(kept),
-            },
-        )
+        arguments = {
+            **{name: self._task.args[name] for name in _TAKEN},
+            "method": self.control.read("inputs")["method"],
+            "run_id": self.control.run_id,
+            "timeline": primary["timeline"],
+            "history": primary.get("history") or [],
+            "births": primary.get("births") or {},
+            "primary_bytes": primary.get("size_bytes") or 0,
+            "divergent_bytes": divergent_bytes(kept),
+        }
+        answer = self.ask("relevo.dr.standby_rebuild", {**arguments, "step": "choose"})
+        rebuild = {"method": "none", "ways": {}, "failed": {}, "seconds": 0.0}
+        if not went_wrong(answer) and answer["choice"]["methods"]:
+            choice = answer["choice"]
+            # Before the data are touched, for whoever would rather have them another way.
+            self._display.display("%s: %s" % (self.host, predicted(choice)))
+            answer = self.ask("relevo.dr.standby_rebuild", {**arguments, "step": "act", "methods": choice["methods"]})
+            rebuild = {"ways": choice["ways"], **(answer.get("rebuild") or {})}
         wrong = went_wrong(answer)
         if wrong:
             said = "%s. It stays fenced and stopped. Next: mend that, then start the same runbook again" % wrong
             return {"failed": True, "msg": said, **told(phases=[answer.get("phase") or started.ended("failed", said)])}
-        rebuild = answer["rebuild"]
-        self.control.write("handover/lineage/%s" % self.host, {"parent": kept["timeline"], "fork_lsn": kept["fork_lsn"]})
         gate = Gate(
             "METHOD",
             "how the data come back",
@@ -68,12 +75,11 @@ class ActionModule(RunAction):
             PASS,
         )
         self._display.display("%s: %s" % (self.host, gate.observed))
+        phase = started.ended(detail="by %s" % rebuild["method"] if rebuild["ways"] else NOTHING)
         return {
             "changed": bool(answer["changed"]),
             "msg": gate.observed,
-            **told(
-                phases=[answer["phase"]], gates=[{**gate.as_dict(), "phase": "REBUILD"}], measures={"rebuild": {self.host: rebuild}}
-            ),
+            **told(phases=[phase], gates=[{**gate.as_dict(), "phase": "REBUILD"}], measures={"rebuild": {self.host: rebuild}}),
         }
 
 
@@ -84,13 +90,24 @@ def divergent_bytes(kept: dict[str, Any]) -> int:
     return max(0, lsn_bytes(kept["end_lsn"]) - lsn_bytes(kept["fork_lsn"]))
 
 
+def predicted(choice: dict[str, Any]) -> str:
+    """What will be done to the data, and how long that will take."""
+    first = choice["methods"][0]
+    seconds = choice["ways"][first]["predicted_seconds"]
+    return "its data come back by %s, in about %.0f s; %s. The old data end now" % (first, seconds, ways(choice["ways"]))
+
+
 def sentence(rebuild: dict[str, Any]) -> str:
     """What was chosen, what it was chosen from, and what failed before it."""
     if rebuild["method"] == "none":
-        return "nothing to do: the data are of the primary's lineage"
-    ways = "; ".join(
-        "%s %s" % (name, "not possible (%s)" % way["obstacle"] if way["obstacle"] else "in about %.0f s" % way["predicted_seconds"])
-        for name, way in rebuild["ways"].items()
-    )
+        return NOTHING
     failed = "".join(", after %s had failed (%s)" % (name, said) for name, said in rebuild["failed"].items())
-    return "by %s in %.0f s%s; predicted: %s" % (rebuild["method"], rebuild["seconds"], failed, ways)
+    return "by %s in %.0f s%s; %s" % (rebuild["method"], rebuild["seconds"], failed, ways(rebuild["ways"]))
+
+
+def ways(found: dict[str, Any]) -> str:
+    """All of them, with their times and their obstacles."""
+    return "predicted: " + "; ".join(
+        "%s %s" % (name, "not possible (%s)" % way["obstacle"] if way["obstacle"] else "in about %.0f s" % way["predicted_seconds"])
+        for name, way in found.items()
+    )

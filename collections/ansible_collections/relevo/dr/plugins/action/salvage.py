@@ -12,7 +12,7 @@ from ansible_collections.relevo.dr.plugins.plugin_utils.run_action import RunAct
 
 
 class ActionModule(RunAction):
-    """Arguments: timeout_seconds. The primary says how its relations are called; the hosts that come back wait for that."""
+    """Arguments: timeout_seconds, config. The primary says how its relations are called; the hosts that come back wait for that."""
 
     def act(self) -> dict[str, Any]:
         plan = read_plan(self.control.read("plan"))
@@ -36,12 +36,16 @@ class ActionModule(RunAction):
         prefixes = [str(entry["prefix"]) for entry in self.control.read_all("lost").values() if entry.get("prefix")]
         [names] = self.control.wait(["names"], 60)
         started = Milestone("SALVAGE", self.host)
+        theirs = self.control.read("database/%s" % primary)["facts"]["cluster"]
         answer = self.ask(
             "relevo.dr.wal_salvage",
             {
-                **{name: settings[name] for name in ("data_directory", "bin_directory")},
+                **{name: settings[name] for name in ("data_directory", "bin_directory", "stanza")},
                 **run,
-                "history": self.control.read("database/%s" % primary)["facts"]["cluster"].get("history") or [],
+                "timeline": theirs["timeline"],
+                "history": theirs.get("history") or [],
+                "births": theirs.get("births") or {},
+                "config": self._task.args["config"],
                 "prefix": prefixes[0] if prefixes else "",
                 "names": names,
                 "timeout_seconds": self._task.args["timeout_seconds"],

@@ -7,6 +7,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from ansible_collections.relevo.dr.plugins.module_utils import salvage
 from ansible_collections.relevo.dr.plugins.module_utils.gates import ACCEPTED, FAIL, PASS, Gate, verdict
 from ansible_collections.relevo.dr.plugins.module_utils.milestone import told
 from ansible_collections.relevo.dr.plugins.module_utils.plan import read_plan
@@ -41,18 +42,13 @@ class ActionModule(RunAction):
 _ACCEPT = "look into /var/lib/relevo-salvage on that host; to go on without it give -e dr_accept_unknown=G21 -e dr_reason=..."
 
 
-def whole(host: str, salvage: dict[str, Any]) -> Gate:
-    """Whether the kept WAL has no hole."""
-    missing = salvage["missing"]
-    observed = (
-        "%d segments are missing, from %s on" % (len(missing), missing[0])
-        if missing
-        else "%d committed transactions from %s to %s, sealed by %s"
-        % (salvage["committed"], salvage["fork_lsn"], salvage["end_lsn"], salvage["digest"][:16])
-    )
-    return Gate(
-        "G21", "the WAL behind the fork is kept", host, observed, "all of it", FAIL if missing else PASS, _ACCEPT, "SALVAGE"
-    )
+def whole(host: str, kept: dict[str, Any]) -> Gate:
+    """Whether what is kept is all that only this host had."""
+    wrong = salvage.shortfall(kept)
+    follows = "it follows the primary's timeline %s: it has nothing of its own" % kept["timeline"]
+    counted = "%d committed transactions from %s to %s" % (kept["committed"], kept["fork_lsn"], kept["end_lsn"])
+    observed = wrong or "%s, sealed by %s" % (counted if kept["fork_lsn"] else follows, kept["digest"][:16])
+    return Gate("G21", "the WAL behind the fork is kept", host, observed, "all of it", FAIL if wrong else PASS, _ACCEPT, "SALVAGE")
 
 
 def found(

@@ -14,13 +14,14 @@ import time
 from dataclasses import asdict, dataclass
 from typing import Any, Optional
 
-from ansible_collections.relevo.dr.plugins.module_utils import clock, host_files, repositories
+from ansible_collections.relevo.dr.plugins.module_utils import clock, host_files, parting, repositories
 from ansible_collections.relevo.dr.plugins.module_utils.postgresql import (
     PostgresqlError,
     Psql,
     controldata,
     postmaster_pid,
 )
+from ansible_collections.relevo.dr.plugins.module_utils.wal_archive import DEFAULT_SEGMENT_BYTES
 
 # Promoting beside one of these would start a fight over who is primary.
 HA_MANAGERS = ("patroni", "repmgrd", "pg_autoctl", "stolon-keeper", "stolon-sentinel", "edb-efm", "pacemakerd", "pg_auto_failover")
@@ -134,6 +135,7 @@ def cluster_facts(location: ClusterLocation) -> dict[str, Any]:
     facts["standby_signal"] = os.path.exists(os.path.join(location.data_directory, "standby.signal"))
     facts["timelines"] = timeline_history(location.data_directory)
     facts["history"] = ancestors(location.data_directory)
+    facts["births"] = _births(location.data_directory, facts)
     if postmaster_pid(location.data_directory) is None:
         facts["state"] = "stopped"
         return facts
@@ -188,6 +190,15 @@ def ancestors(data_directory: str) -> list[dict[str, Any]]:
     with open(names[-1], encoding="utf-8") as source:
         lines = [line.split() for line in source if line.strip() and not line.startswith("#")]
     return [{"timeline": int(words[0]), "lsn": words[1]} for words in lines]
+
+
+def _births(data_directory: str, facts: dict[str, Any]) -> dict[str, str]:
+    """How the timelines of this server began, as far as its WAL is still there."""
+    if not facts["history"]:
+        return {}
+    segment_bytes = int(facts.get("control", {}).get("Bytes per WAL segment", DEFAULT_SEGMENT_BYTES))
+    legs = parting.line(facts["timelines"][-1], facts["history"]).legs
+    return {str(timeline): birth for timeline, birth in parting.births(data_directory, legs, segment_bytes).items()}
 
 
 def host_facts(location: Optional[ClusterLocation] = None) -> dict[str, Any]:

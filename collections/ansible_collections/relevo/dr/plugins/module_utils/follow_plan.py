@@ -8,8 +8,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Optional
 
+from ansible_collections.relevo.dr.plugins.module_utils.parting import Line, part
 from ansible_collections.relevo.dr.plugins.module_utils.postgresql import lsn_bytes
 from ansible_collections.relevo.dr.plugins.module_utils.refusal import Refusal
+from ansible_collections.relevo.dr.plugins.module_utils.restore_target import lsn_text
 
 START_ASIDE, PROVE, STOP, LIFT, UNMASK, START = "start aside", "prove", "stop", "lift", "unmask", "start"
 _FAILBACK = "run playbooks/failback.yml: it keeps what is only here, and then makes this host a standby"
@@ -20,6 +22,7 @@ class Follower:
     """What was found on the host.
 
     unit_leads: whether the running server is systemd's. rebuilt, half: our mark that its data were taken from the new primary's lineage, or are being so.
+    line: how its data came to be, as far as that is known.
     """
 
     running: bool
@@ -32,16 +35,15 @@ class Follower:
     rebuilt: bool
     half: bool
     control: Mapping[str, str]
+    line: Optional[Line]
 
 
 @dataclass(frozen=True)
 class Lineage:
-    """The new primary's: its system, its timeline, and where that left its parent; fork_lsn is None where it never did."""
+    """The new primary's: its system, and how it came to its timeline."""
 
     system_identifier: str
-    timeline: int
-    parent: Optional[int]
-    fork_lsn: Optional[str]
+    line: Line
 
 
 def plan(found: Follower, lineage: Lineage, host: str) -> tuple[str, ...]:
@@ -75,28 +77,36 @@ def _safe(found: Follower, lineage: Lineage, host: str) -> None:
         raise Refusal("FOLLOW", host, "no standby.signal", "one: without it this host would start writable", _FAILBACK)
     if found.rebuilt:
         return
-    reason = diverged(found.control, lineage)
+    reason = diverged(found.control, found.line, lineage.line)
     if reason:
         raise Refusal("FOLLOW", host, reason, "data that end before the new primary's timeline begins", _FAILBACK)
 
 
-def diverged(control: Mapping[str, str], lineage: Lineage) -> Optional[str]:
+def newest(control: Mapping[str, str]) -> int:
+    """The timeline that a stopped server's data have come to."""
+    return max(int(control.get(label) or 0) for label in ("Latest checkpoint's TimeLineID", "Min recovery ending loc's timeline"))
+
+
+def diverged(control: Mapping[str, str], ours: Optional[Line], theirs: Line) -> Optional[str]:
     """Why a stopped server's data are not, or may not be, an earlier state of the new primary's; None when they are."""
     state = control.get("Database cluster state")
-    timeline = int(control.get("Latest checkpoint's TimeLineID") or 0)
-    recovered = int(control.get("Min recovery ending loc's timeline") or 0)
-    if state == "shut down in recovery" and lineage.timeline in (timeline, recovered):
-        return None
-    if lineage.fork_lsn is None or timeline != lineage.parent:
-        return "data of timeline %d, and a new primary on timeline %d that left timeline %s" % (
-            timeline,
-            lineage.timeline,
-            lineage.parent,
-        )
-    label = {"shut down": "Latest checkpoint location", "shut down in recovery": "Minimum recovery ending location"}.get(str(state))
+    parting = part(ours, theirs) if ours else None
+    if ours is None or parting is None:
+        return "data of timeline %d, of which nothing leads to timeline %d of the new primary" % (newest(control), theirs.timeline)
+    if parting.position is None:
+        wrote = "a server that wrote on timeline %d itself (%s)" % (ours.timeline, state)
+        return None if state == "shut down in recovery" else wrote
+    fork = lsn_text(parting.position)
+    if ours.timeline != parting.timeline:
+        return "data of its own timeline %d, which left timeline %d at %s" % (ours.timeline, parting.timeline, fork)
+    # A checkpoint is named by where it begins, a recovery by where it ended.
+    label, inclusive = {
+        "shut down": ("Latest checkpoint location", True),
+        "shut down in recovery": ("Minimum recovery ending location", False),
+    }.get(str(state), (None, False))
     if label is None:
         return "a server that was not shut down cleanly (%s)" % state
-    end = control.get(label) or "0/0"
-    if lsn_bytes(end) > lsn_bytes(lineage.fork_lsn):
-        return "data up to %s, behind the fork at %s" % (end, lineage.fork_lsn)
+    end = lsn_bytes(control.get(label) or "0/0")
+    if end > parting.position or (inclusive and end == parting.position):
+        return "data up to %s, behind the fork at %s" % (lsn_text(end), fork)
     return None

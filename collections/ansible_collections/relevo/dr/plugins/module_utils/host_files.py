@@ -295,6 +295,23 @@ def drop_restore() -> None:
         os.unlink(_path("standby-restore.json"))
 
 
+def write_build(mark: dict[str, Any]) -> None:
+    """Keep what is being built from the primary's data on this host, so that a later run knows its own leftovers."""
+    write_atomically(_path("standby-build.json"), json.dumps(mark))
+
+
+def read_build() -> Optional[dict[str, Any]]:
+    """What a run began to build here and has not seen to its end, or None; see ``rebuild_plan.standing``."""
+    return _read_json("standby-build.json")
+
+
+def drop_build() -> None:
+    """Nothing is left to go on with; durable, for what the mark says of the data ends with it."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(_path("standby-build.json"))
+        sync_directory(STATE_DIRECTORY)
+
+
 def read_peers() -> list[str]:
     """The other database hosts of the cluster, by inventory name, as this host was told when it was protected; empty when it was not."""
     try:

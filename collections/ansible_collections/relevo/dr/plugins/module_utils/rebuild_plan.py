@@ -4,11 +4,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Optional
 
+from ansible_collections.relevo.dr.plugins.module_utils.parting import Line
+from ansible_collections.relevo.dr.plugins.module_utils.postgresql import lsn_bytes
 from ansible_collections.relevo.dr.plugins.module_utils.refusal import Refusal
+from ansible_collections.relevo.dr.plugins.module_utils.restore_target import on_path
 
 REWIND, DELTA, FULL = "rewind", "delta", "full"
 METHODS = (REWIND, DELTA, FULL)
@@ -26,6 +29,19 @@ class Way:
     seconds: float
 
 
+def standing(
+    mark: Optional[Mapping[str, Any]], runs: Iterable[str], data_directory: str, followed: bool
+) -> Optional[Mapping[str, Any]]:
+    """Our mark of a rebuild, as far as it still says something of these data.
+
+    runs: this one and those for which it goes on. followed: whether the data only followed since, or were not started. What did not end is never started,
+    whoever began it; what came to its end is of the primary's lineage for that run alone, for nobody knows what was written since.
+    """
+    if not mark or mark.get("data_directory") != data_directory:
+        return None
+    return None if mark.get("restored") and not (followed and mark.get("run_id") in set(runs)) else mark
+
+
 def ways(obstacles: Mapping[str, Optional[str]], divergent_bytes: int, local_bytes: int, primary_bytes: int) -> list[Way]:
     """divergent_bytes: WAL behind the fork. local_bytes, primary_bytes: sizes of the two data directories."""
     seconds = {
@@ -41,16 +57,16 @@ def ways(obstacles: Mapping[str, Optional[str]], divergent_bytes: int, local_byt
 def order(found: list[Way], wanted: str, begun: Optional[Mapping[str, Any]], host: str) -> list[str]:
     """The methods to try, one after the other. Raises Refusal when there is none.
 
-    begun: our mark of an unfinished rebuild. A directory that a rewind left half way is neither started nor rewound again: another method replaces it.
+    begun: our mark of a rebuild. A directory that a rewind left half way is neither started nor rewound again, and what another method put there is no old
+    primary's any more: another method replaces it.
     """
-    half = str(begun["method"]) if begun and not begun.get("restored") and begun.get("method") else None
-    possible = [way for way in found if way.obstacle is None and not (way.method == REWIND and half)]
+    possible = [way for way in found if way.obstacle is None and not (way.method == REWIND and begun)]
     if wanted:
         chosen = [way for way in possible if way.method == wanted]
         if not chosen:
             said = (
-                "a rewind that did not end"
-                if half and wanted == REWIND
+                "a rebuild by %s that %s" % (begun.get("method"), "came to its end" if begun.get("restored") else "did not end")
+                if begun and wanted == REWIND
                 else next(way.obstacle for way in found if way.method == wanted)
             )
             raise Refusal(
@@ -58,9 +74,37 @@ def order(found: list[Way], wanted: str, begun: Optional[Mapping[str, Any]], hos
             )
         return [wanted]
     if not possible:
-        said = "; ".join("%s: %s" % (way.method, way.obstacle or "was begun and did not end") for way in found)
+        said = "; ".join("%s: %s" % (way.method, way.obstacle or "a rebuild was begun") for way in found)
         raise Refusal("REBUILD", host, said, "one method that is possible", "mend one of them, then start the same runbook again")
     return [way.method for way in sorted(possible, key=lambda way: way.seconds)]
+
+
+def nothing_to_do(begun: Optional[Mapping[str, Any]], wanted: str, diverged: Optional[str]) -> bool:
+    """Whether the data are of the primary's lineage as they are. A method that somebody asks for is carried out all the same."""
+    if wanted:
+        return False
+    return bool(begun.get("restored")) if begun else diverged is None
+
+
+def backup_of(line: Line, own: Iterable[int], backups: Iterable[Mapping[str, Any]]) -> Optional[tuple[int, str]]:
+    """Repository and label of the newest backup from which the primary's line can be followed; pgBackRest itself takes the newest of all.
+
+    own: the timelines of the host that comes back. One that the primary has by the same number tells nothing of who took the backup.
+    """
+    serving = [
+        entry
+        for entry in backups
+        if not entry.get("error")
+        and timeline_of(entry) not in set(own)
+        and on_path(line.legs, timeline_of(entry), lsn_bytes(str(entry["lsn"]["stop"])))
+    ]
+    newest = max(serving, key=lambda entry: (int(entry["timestamp"]["stop"]), str(entry["label"])), default=None)
+    return (int(newest["database"]["repo-key"]), str(newest["label"])) if newest else None
+
+
+def timeline_of(backup: Mapping[str, Any]) -> int:
+    """On which timeline a backup was taken, by its first segment."""
+    return int(str(backup["archive"]["start"])[:8], 16)
 
 
 def shown(found: list[Way]) -> dict[str, Any]:

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import pwd
 import subprocess
@@ -13,8 +12,9 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Optional
 
-from ansible_collections.relevo.dr.plugins.module_utils import clock, host_files, rebuild_plan, restored_standby, server_start
-from ansible_collections.relevo.dr.plugins.module_utils.follow_plan import Lineage, diverged
+from ansible_collections.relevo.dr.plugins.module_utils import host_files, parting, rebuild_plan, restored_standby, server_start
+from ansible_collections.relevo.dr.plugins.module_utils.follow_plan import diverged, newest
+from ansible_collections.relevo.dr.plugins.module_utils.handover_message import chain
 from ansible_collections.relevo.dr.plugins.module_utils.managed_file import WantedFile, apply, observe
 from ansible_collections.relevo.dr.plugins.module_utils.pgbackrest import Pgbackrest, PgbackrestError
 from ansible_collections.relevo.dr.plugins.module_utils.postgresql import (
@@ -27,7 +27,8 @@ from ansible_collections.relevo.dr.plugins.module_utils.postgresql import (
 from ansible_collections.relevo.dr.plugins.module_utils.rebuild_plan import DELTA, FULL, REWIND
 from ansible_collections.relevo.dr.plugins.module_utils.server_stop import STOPPED_STATES, Server, stop_for_good
 from ansible_collections.relevo.dr.plugins.module_utils.standby_build import without_recovery_parameters
-from ansible_collections.relevo.dr.plugins.module_utils.standby_steps import MARK, BuildError, Steps, directory_bytes
+from ansible_collections.relevo.dr.plugins.module_utils.standby_steps import BuildError, Steps, directory_bytes
+from ansible_collections.relevo.dr.plugins.module_utils.wal_archive import DEFAULT_SEGMENT_BYTES
 
 # A standby of nobody: it replays its own WAL to the end, and asks no other host and no archive.
 ALONE = ("primary_conninfo=", "restore_command=", "recovery_target_timeline=current", "listen_addresses=", "hot_standby=on")
@@ -46,44 +47,51 @@ class Rebuild:
         self._data = str(parameters["data_directory"])
         self._server = Server(parameters["unit"], self._data, parameters["bin_directory"], parameters["port"], parameters["owner"])
         self._steps = Steps({**parameters, "primary": ""})
+        self._theirs = parting.line(parameters["timeline"], parameters["history"], parameters["births"])
 
-    def carry_out(self) -> dict[str, Any]:
-        """See the RETURN of the module. Raises RebuildError, Refusal and what the steps raise."""
-        began, begun = time.monotonic(), self._mark()
-        if host_files.read_fence() is None or postmaster_pid(self._data) is not None:
-            raise RebuildError("this host is not fenced and stopped")
-        if begun and begun.get("restored"):
-            return {"method": "none", "ways": {}, "failed": {}, "seconds": 0.0}
-        if begun is None and self._same_lineage():
-            return {"method": "none", "ways": {}, "failed": {}, "seconds": 0.0}
+    def choose(self) -> dict[str, Any]:
+        """See the RETURN of the module. An old server that crashed is ended cleanly; its data are what they were. Raises Refusal and RebuildError."""
+        begun = self._standing()
+        self._check_place()
+        if rebuild_plan.nothing_to_do(begun, self._p["method"], self._diverged()):
+            return {"methods": [], "ways": {}}
         host_files.write_journal(self._p["run_id"], "REBUILD", "intent")
         ways = rebuild_plan.ways(
             self._obstacles(begun), self._p["divergent_bytes"], directory_bytes(self._data), int(self._p["primary_bytes"])
         )
         methods = rebuild_plan.order(ways, self._p["method"], begun, self._p["host_name"])
-        failed: dict[str, str] = {}
-        for method in methods:
-            self._write_mark(method, restored=False)
+        return {"methods": methods, "ways": rebuild_plan.shown(ways)}
+
+    def carry_out(self) -> dict[str, Any]:
+        """See the RETURN of the module. Raises RebuildError."""
+        began, failed = time.monotonic(), {}
+        self._check_place()
+        for method in self._p["methods"]:
+            self._steps.mark(restored=False, method=method)
             try:
                 self._act(method)
             except (RebuildError, BuildError, PgbackrestError, OSError, subprocess.TimeoutExpired) as error:
                 failed[method] = str(error)[:500]
                 continue
-            self._write_mark(method, restored=True)
+            self._steps.mark(restored=True, method=method)
             host_files.write_journal(self._p["run_id"], "REBUILD", "result", outcome="ok", method=method)
-            seconds = round(time.monotonic() - began, 3)
-            return {"method": method, "ways": rebuild_plan.shown(ways), "failed": failed, "seconds": seconds}
+            return {"method": method, "failed": failed, "seconds": round(time.monotonic() - began, 3)}
         raise RebuildError(
             "no method came to its end (%s). Next: mend one of them, then start the same runbook again; what a rewind left half way is not started"
             % "; ".join("%s: %s" % (method, said) for method, said in failed.items())
         )
 
-    def _same_lineage(self) -> bool:
-        parents = self._p["history"]
+    def _check_place(self) -> None:
+        if host_files.read_fence() is None or postmaster_pid(self._data) is not None:
+            raise RebuildError("this host is not fenced and stopped")
+
+    def _ours(self) -> Optional[parting.Line]:
         control = self._control()
-        timeline = int(control.get("Latest checkpoint's TimeLineID") or 0)
-        fork = next((str(entry["lsn"]) for entry in parents if int(entry["timeline"]) == timeline), None)
-        return diverged(control, Lineage(self._p["system_identifier"], self._p["timeline"], timeline, fork)) is None
+        segment_bytes = int(control.get("Bytes per WAL segment", DEFAULT_SEGMENT_BYTES))
+        return parting.of_host(self._data, newest(control), segment_bytes, self._theirs)
+
+    def _diverged(self) -> Optional[str]:
+        return diverged(self._control(), self._ours(), self._theirs)
 
     def _control(self) -> dict[str, str]:
         try:
@@ -117,6 +125,8 @@ class Rebuild:
     def _rewind_obstacle(self) -> Optional[str]:
         """pg_rewind's own dry run looks for everything: the grant, the WAL back to the last common checkpoint, the clean shutdown."""
         control = self._control()
+        if newest(control) == self._theirs.timeline:
+            return "pg_rewind takes both servers' timeline %d for the same one" % self._theirs.timeline
         if control.get("wal_log_hints setting") != "on" and control.get("Data page checksum version") in ("0", None):
             return "neither data checksums nor wal_log_hints are on"
         try:
@@ -135,10 +145,16 @@ class Rebuild:
 
     def _delta_obstacle(self) -> Optional[str]:
         try:
-            info = Pgbackrest(self._p["config"], self._p["stanza"], self._p["owner"], io_timeout=5, timeout=30).info()
+            return None if self._backup() else "no backup leads to the primary's timeline"
         except PgbackrestError as error:
             return error.observed
-        return None if info.get("backup") else "no backup"
+
+    def _backup(self) -> Optional[tuple[int, str]]:
+        info = Pgbackrest(self._p["config"], self._p["stanza"], self._p["owner"], io_timeout=5, timeout=30).info()
+        ours = self._ours()
+        left = parting.part(ours, self._theirs) if ours else None
+        own = [leg.timeline for leg in left.own if leg.timeline != left.timeline] if left else []
+        return rebuild_plan.backup_of(self._theirs, own, info.get("backup") or [])
 
     def _full_obstacle(self) -> Optional[str]:
         free = os.statvfs(os.path.dirname(self._data))
@@ -172,10 +188,13 @@ class Rebuild:
 
     def _delta(self) -> None:
         self._end_what_runs()
+        backup = self._backup()
+        if backup is None:
+            raise RebuildError("no backup leads to the primary's timeline any more")
         command = Pgbackrest(
             self._p["config"], self._p["stanza"], self._p["owner"], io_timeout=60, timeout=self._p["restore_timeout"]
         )
-        command.run("restore", "--type=standby", "--delta", log_file=True)
+        command.run("restore", "--repo=%d" % backup[0], "--set=%s" % backup[1], "--type=standby", "--delta", log_file=True)
 
     def _full(self) -> None:
         self._steps.clean()
@@ -217,16 +236,6 @@ class Rebuild:
             words = [line for line in (done.stderr or done.stdout).splitlines() if "error" in line or "fatal" in line]
             raise RebuildError("%s: %s" % (program, " ".join(words)[:400] or "ended with %d" % done.returncode))
 
-    def _mark(self) -> Optional[dict[str, Any]]:
-        site = self._steps.observe()
-        return site.build if site.build and site.build.get("data_directory") == self._data else None
-
-    def _write_mark(self, method: str, *, restored: bool) -> None:
-        mark = {
-            "run_id": self._p["run_id"],
-            "data_directory": self._data,
-            "at": clock.utc_now(),
-            "restored": restored,
-            "method": method,
-        }
-        host_files.write_atomically(MARK, json.dumps(mark))
+    def _standing(self) -> Optional[Mapping[str, Any]]:
+        runs = chain(host_files.read_journal(1 << 20), self._p["run_id"])
+        return rebuild_plan.standing(host_files.read_build(), runs, self._data, parting.followed(self._control(), self._data))

@@ -27,6 +27,7 @@ from ansible_collections.relevo.dr.plugins.module_utils import (
     standby,
 )
 from ansible_collections.relevo.dr.plugins.module_utils.managed_file import WantedFile, apply, observe
+from ansible_collections.relevo.dr.plugins.module_utils.parting import Parting
 from ansible_collections.relevo.dr.plugins.module_utils.pgbackrest import Pgbackrest, explained
 from ansible_collections.relevo.dr.plugins.module_utils.postgresql import (
     PostgresqlError,
@@ -37,7 +38,7 @@ from ansible_collections.relevo.dr.plugins.module_utils.postgresql import (
     postmaster_pid,
 )
 from ansible_collections.relevo.dr.plugins.module_utils.restore_ladder import explained as server_explained
-from ansible_collections.relevo.dr.plugins.module_utils.restore_target import END
+from ansible_collections.relevo.dr.plugins.module_utils.restore_target import END, Leg
 from ansible_collections.relevo.dr.plugins.module_utils.restored_standby import NotReached
 from ansible_collections.relevo.dr.plugins.module_utils.standby_build import without_recovery_parameters
 from ansible_collections.relevo.dr.plugins.module_utils.standby_steps import Steps, directory_bytes
@@ -150,22 +151,25 @@ class Restoration:
         p = {
             **{name: self._p[name] for name in ("run_id", "data_directory", "bin_directory", "owner")},
             "host": self._p["host_name"],
-            "history": [self._archived_to()],
             "prefix": "",
             "names": {},
+            # What is not here is in the archive: it is what the restore replays.
+            "config": "",
             "directory": self._p["salvage_directory"],
             "timeout_seconds": STOP_SECONDS,
         }
-        kept = salvage_keep.earlier(p) or salvage_keep.keep(p)
+        found = self._unarchived()
+        kept = salvage_keep.earlier(p, found) or salvage_keep.keep(p, found)
         return {name: kept[name] for name in ("directory", "digest", "committed", "end_lsn")}
 
-    def _archived_to(self) -> dict[str, Any]:
-        """The timeline of the data, and where its archive ends, or where its WAL here begins when there is none."""
+    def _unarchived(self) -> salvage_keep.Found:
+        """The timeline of the data from where its archive ends, or from where its WAL here begins when there is none."""
         control = controldata(self._p["bin_directory"], self._data, self._owner)
         timeline = salvage_keep.newest_timeline(self._data, int(control.get("Latest checkpoint's TimeLineID", "0")))
-        known = self._goal["tails"].get(str(timeline))
         size = int(self._goal["segment_bytes"])
-        return {"timeline": timeline, "lsn": known or oldest_lsn(os.listdir(os.path.join(self._data, "pg_wal")), timeline, size)}
+        known = self._goal["tails"].get(str(timeline))
+        begin = lsn_bytes(known) if known else oldest(os.listdir(os.path.join(self._data, "pg_wal")), timeline, size)
+        return salvage_keep.Found(timeline, Parting(timeline, begin, (Leg(timeline, begin),)), size, control)
 
     def _restore(self) -> bool:
         """The repository's part. Whether it used what was there."""
@@ -286,11 +290,8 @@ class Restoration:
             raise RestoreError("%s failed: %s" % (" ".join(command[:2]), done.stderr.strip()[:300]))
 
 
-def oldest_lsn(names: list[str], timeline: int, segment_bytes: int) -> str:
-    """Where the WAL of a timeline begins among these files; 0/0 when none of it is there."""
+def oldest(names: list[str], timeline: int, segment_bytes: int) -> int:
+    """Where the WAL of a timeline begins among these files; 0 when none of it is there."""
     prefix = "%08X" % timeline
     mine = sorted(name for name in names if re.fullmatch("%s[0-9A-F]{16}" % prefix, name))
-    if not mine:
-        return "0/0"
-    position = read_segment(mine[0], segment_bytes).number * segment_bytes
-    return "%X/%X" % (position >> 32, position & 0xFFFFFFFF)
+    return read_segment(mine[0], segment_bytes).number * segment_bytes if mine else 0

@@ -5,10 +5,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Optional
 
 from ansible_collections.relevo.dr.plugins.module_utils.postgresql import lsn_bytes
+from ansible_collections.relevo.dr.plugins.module_utils.restore_target import Leg
 from ansible_collections.relevo.dr.plugins.module_utils.wal_archive import Segment, read_segment, segment_name
 
 _PAGE = 8192
@@ -22,22 +24,59 @@ _SUBTRANSACTIONS = re.compile(r"subxacts: ([\d ]+)")
 _ROWS = {"INSERT": "inserted", "MULTI_INSERT": "inserted", "UPDATE": "updated", "HOT_UPDATE": "updated", "DELETE": "deleted"}
 
 
-def chosen(names: Iterable[str], timeline: int, fork_lsn: str, segment_bytes: int) -> tuple[list[str], list[str]]:
-    """The files of pg_wal to keep: the timeline's segments from the fork on, and histories; and the names of segments that are missing between them."""
+@dataclass(frozen=True)
+class Kept:
+    """The files of pg_wal to keep, by name. read: by number the segment that tells it best. missing: segments that are not there."""
+
+    segments: list[str]
+    histories: list[str]
+    read: dict[int, str]
+    missing: list[str]
+
+
+def chosen(names: Iterable[str], legs: Sequence[Leg], segment_bytes: int, reach: int = 0) -> Kept:
+    """What holds these legs, of which each goes on where the one before it ends. reach: a position that the server is known to have come to."""
     everything = sorted(names)
-    first = lsn_bytes(fork_lsn) // segment_bytes
-    kept = [
-        name
-        for name in everything
-        if _SEGMENT.fullmatch(name) and int(name[:8], 16) == timeline and read_segment(name[:24], segment_bytes).number >= first
-    ]
-    there = {read_segment(name[:24], segment_bytes).number for name in kept}
+    bounds = {leg.timeline: (leg.begin // segment_bytes, None if leg.end is None else leg.end // segment_bytes) for leg in legs}
+    segments: list[str] = []
+    read: dict[int, str] = {}
+    for name in everything:
+        segment = read_segment(name[:24], segment_bytes) if _SEGMENT.fullmatch(name) else None
+        if segment is None or segment.timeline not in bounds:
+            continue
+        first, last = bounds[segment.timeline]
+        if first <= segment.number and (last is None or segment.number <= last):
+            segments.append(name)
+            # Of one number the newest timeline's begins with a copy of the others; a whole one is better than one that was set aside.
+            read[segment.number] = max(read.get(segment.number, ""), name, key=_rank)
+    begin = legs[0].begin // segment_bytes
     missing = [
-        segment_name(Segment(timeline, number), segment_bytes)
-        for number in range(first, max(there, default=first) + 1)
-        if number not in there
+        segment_name(Segment(_timeline(legs, number, segment_bytes), number), segment_bytes)
+        for number in range(begin, max([begin, reach // segment_bytes, *read]) + 1)
+        if number not in read
     ]
-    return kept + [name for name in everything if name.endswith(".history")], missing
+    return Kept(segments, [name for name in everything if name.endswith(".history")], read, missing)
+
+
+def _rank(name: str) -> tuple[int, bool]:
+    return (int(name[:8], 16), len(name) == 24) if name else (0, False)
+
+
+def _timeline(legs: Sequence[Leg], number: int, segment_bytes: int) -> int:
+    """The newest that has a segment of this number."""
+    return max(leg.timeline for leg in legs if leg.begin // segment_bytes <= number)
+
+
+def shortfall(kept: Mapping[str, Any]) -> Optional[str]:
+    """Why this salvage, by its manifest, is not known to be all that its host alone had; None when it is."""
+    if kept.get("unknown"):
+        return str(kept["unknown"])
+    if kept["missing"]:
+        return "%d segments are missing, from %s on" % (len(kept["missing"]), kept["missing"][0])
+    fork, reached, wanted = kept["fork_lsn"], kept["end_lsn"], kept.get("checkpoint_lsn")
+    if fork and wanted and lsn_bytes(wanted) >= lsn_bytes(fork) and lsn_bytes(reached or "0/0") < lsn_bytes(wanted):
+        return "the kept WAL can be read to %s, and the server wrote a checkpoint at %s" % (reached or "nowhere", wanted)
+    return None
 
 
 def record_stream(segment: bytes) -> bytes:

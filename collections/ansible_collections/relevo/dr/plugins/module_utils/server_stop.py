@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Optional
 
 from ansible_collections.relevo.dr.plugins.module_utils import clock, host_files
+from ansible_collections.relevo.dr.plugins.module_utils.handover_message import chain
 from ansible_collections.relevo.dr.plugins.module_utils.postgresql import (
     PostgresqlError,
     cluster_processes,
@@ -68,6 +69,7 @@ def stop_for_good(server: Server, run_id: str, fast_seconds: float, immediate_se
     """Mark first, so that a crash at any point leaves a host that does not start writable. Raises FenceError."""
     host_files.write_fence({"run_id": run_id, "at": clock.utc_now(), "class": "stopped", "reason": "fenced by run %s" % run_id})
     _write_standby_signal(server)
+    _forget_rebuild(run_id)
     pid = postmaster_pid(server.data_directory)
     if pid is not None:
         # SIGINT to the postmaster is pg_ctl's fast stop; a masked unit would get SIGTERM (smart) from systemctl.
@@ -85,6 +87,13 @@ def stop_for_good(server: Server, run_id: str, fast_seconds: float, immediate_se
             # It shall start no new backends while the others are ended.
             _send(pid, signal.SIGSTOP)
     _end_what_is_left(server)
+
+
+def _forget_rebuild(run_id: str) -> None:
+    """What another run once made of these data says nothing of what they are now; what it left half way, it still does."""
+    mark = host_files.read_build()
+    if mark and mark.get("restored") and mark.get("run_id") not in chain(host_files.read_journal(1 << 20), run_id):
+        host_files.drop_build()
 
 
 def _end_what_is_left(server: Server) -> None:

@@ -149,11 +149,13 @@ def promote(session: Psql, timeout_seconds: float) -> None:
 
 
 def fork(data_directory: str) -> dict[str, Any]:
-    """The newest timeline of this server and the location at which it left its parent."""
+    """The newest timeline of this server, its ancestors, and the location at which it left its parent."""
     names = sorted(glob.glob(os.path.join(data_directory, "pg_wal", "*.history")))
     if not names:
-        return {"timeline": 1, "parent": None, "fork_lsn": None}
+        return {"timeline": 1, "parent": None, "fork_lsn": None, "history": []}
     with open(names[-1], encoding="utf-8") as source:
         lines = [line.split() for line in source if line.strip() and not line.startswith("#")]
+    history = [{"timeline": int(words[0]), "lsn": words[1]} for words in lines]
+    parent = history[-1] if history else {"timeline": None, "lsn": None}
     newest = int(os.path.basename(names[-1])[:8], 16)
-    return {"timeline": newest, "parent": int(lines[-1][0]) if lines else None, "fork_lsn": lines[-1][1] if lines else None}
+    return {"timeline": newest, "parent": parent["timeline"], "fork_lsn": parent["lsn"], "history": history}

@@ -100,7 +100,7 @@ def _running(site: Site, system_identifier: str, host: str, item: str) -> BuildP
 
 def _stopped(site: Site, system_identifier: str, host: str, item: str) -> BuildPlan:
     _same(site, system_identifier, host)
-    if not site.standby_signal and site.build is None:
+    if not site.standby_signal:
         raise _refusal(
             host,
             "a stopped cluster of this system that was not a standby",

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import pwd
 import re
@@ -40,7 +39,6 @@ OF_A_SERVER: dict[str, dict[str, Any]] = {
     "port": {"type": "int", "default": 5432},
     "owner": {"type": "str", "default": "postgres"},
 }
-MARK = "/var/lib/relevo/standby-build.json"
 START_SECONDS = 3600
 _POSITION = """
 select pg_is_in_recovery() as in_recovery, coalesce(pg_last_wal_replay_lsn()::text, '0/0') as replay_lsn,
@@ -89,7 +87,7 @@ class Steps:
             streaming=bool(found.get("streaming")),
             system_identifier=self._system_identifier(),
             standby_signal=os.path.exists(os.path.join(self._data, "standby.signal")),
-            build=_read_mark(),
+            build=host_files.read_build(),
             fence=host_files.read_fence(),
             restore=restored_standby.unfinished(),
         )
@@ -97,7 +95,7 @@ class Steps:
     def mark(self, *, restored: bool, **more: str) -> None:
         """Say on this host what is being built, so that a later run knows its own leftovers."""
         mark = {"run_id": self._p["run_id"], "data_directory": self._data, "at": clock.utc_now(), "restored": restored, **more}
-        host_files.write_atomically(MARK, json.dumps(mark))
+        host_files.write_build(mark)
 
     def create(self) -> None:
         """Debian's own way to make a configuration also makes a cluster, which is thrown away before the restore."""
@@ -186,11 +184,6 @@ class Steps:
             raise BuildError("it streams on timeline %s; expected timeline %d, from a primary" % (seen["timeline"], timeline))
         return {"timeline": seen["timeline"], "replay_lsn": seen["replay_lsn"], "at": at}
 
-    def done(self) -> None:
-        """Nothing is left to go on with."""
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(MARK)
-
     def _session(self) -> Psql:
         return Psql(self._p["bin_directory"], self._p["port"], "postgres", self._owner, timeout_seconds=5)
 
@@ -231,15 +224,6 @@ def kind(directory: str) -> str:
         return "empty"
     whole = all(os.path.exists(os.path.join(directory, name)) for name in ("PG_VERSION", "global/pg_control"))
     return "cluster" if whole else "partial"
-
-
-def _read_mark() -> Optional[dict[str, Any]]:
-    try:
-        with open(MARK, encoding="utf-8") as source:
-            mark = json.load(source)
-    except (OSError, ValueError):
-        return None
-    return mark if isinstance(mark, dict) else None
 
 
 def _empty(directory: str) -> None:

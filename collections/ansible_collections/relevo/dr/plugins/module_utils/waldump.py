@@ -12,15 +12,19 @@ from typing import Any
 from ansible_collections.relevo.dr.plugins.module_utils.postgresql import owner_switch
 
 
-def behind(server: Mapping[str, Any], timeline: int, start_lsn: str, timeout_seconds: float) -> subprocess.CompletedProcess[str]:
+def behind(
+    server: Mapping[str, Any], timeline: int, start_lsn: str, timeout_seconds: float, place: str = ""
+) -> subprocess.CompletedProcess[str]:
     """What it prints from a location on; it ends with an error where the WAL ends, always. server: bin_directory, data_directory, owner.
+
+    place: where the segments are, when it is not that server's own pg_wal.
 
     Raises OSError and subprocess.TimeoutExpired.
     """
     return subprocess.run(
         [
             os.path.join(server["bin_directory"], "pg_waldump"),
-            "--path=%s" % os.path.join(server["data_directory"], "pg_wal"),
+            "--path=%s" % (place or os.path.join(server["data_directory"], "pg_wal")),
             "--timeline=%d" % timeline,
             "--start=%s" % start_lsn,
         ],

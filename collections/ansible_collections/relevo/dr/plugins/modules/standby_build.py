@@ -63,7 +63,7 @@ restore_seconds: {description: How long the restore took; null when there was no
 import subprocess
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.relevo.dr.plugins.module_utils import standby_build
+from ansible_collections.relevo.dr.plugins.module_utils import host_files, standby_build
 from ansible_collections.relevo.dr.plugins.module_utils.change import shown
 from ansible_collections.relevo.dr.plugins.module_utils.milestone import told
 from ansible_collections.relevo.dr.plugins.module_utils.pgbackrest import PgbackrestError
@@ -133,7 +133,7 @@ def take(steps: Steps, names: tuple[str, ...], *, prepare_only: bool) -> None:
         except WalGone:
             steps.give_up()
             raise
-    steps.done()
+    host_files.drop_build()
 
 
 if __name__ == "__main__":

@@ -15,8 +15,8 @@ description:
 options:
   system_identifier: {description: The new primary's system identifier., type: str, required: true}
   timeline: {description: The new primary's timeline., type: int, required: true}
-  parent: {description: The timeline that it left., type: int}
-  fork_lsn: {description: Where it left it., type: str}
+  history: {description: "Its ancestors: timeline, lsn.", type: list, elements: dict, default: []}
+  births: {description: "How its timelines began, by number, as far as it knows; see C(cluster_info).", type: dict, default: {}}
   run_id: {description: The run., type: str, required: true}
   host_name: {description: Inventory name of this host., type: str, required: true}
   cluster_version: {description: Major version., type: str, required: true}
@@ -39,8 +39,7 @@ EXAMPLES = r"""
   relevo.dr.standby_follow:
     system_identifier: "7400000000000000001"
     timeline: 2
-    parent: 1
-    fork_lsn: 0/5000000
+    history: [{timeline: 1, lsn: 0/5000000}]
     run_id: 20261124T121530Z-switchover-1f3a
     host_name: a-db1
     cluster_version: "17"
@@ -63,20 +62,31 @@ import subprocess
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.relevo.dr.plugins.module_utils import follow_plan, host_files, rebuild_plan, server_start, server_stop
+from ansible_collections.relevo.dr.plugins.module_utils import (
+    follow_plan,
+    handover_message,
+    host_files,
+    parting,
+    rebuild_plan,
+    server_start,
+    server_stop,
+)
 from ansible_collections.relevo.dr.plugins.module_utils.milestone import Milestone
 from ansible_collections.relevo.dr.plugins.module_utils.postgresql import PostgresqlError, controldata
 from ansible_collections.relevo.dr.plugins.module_utils.refusal import Refusal
 from ansible_collections.relevo.dr.plugins.module_utils.server_start import StartError
 from ansible_collections.relevo.dr.plugins.module_utils.standby_steps import OF_A_SERVER, BuildError, Steps, WalGone
+from ansible_collections.relevo.dr.plugins.module_utils.wal_archive import DEFAULT_SEGMENT_BYTES
 
 
-def observe(p: dict[str, Any], server: server_stop.Server, steps: Steps) -> follow_plan.Follower:
+def observe(p: dict[str, Any], server: server_stop.Server, steps: Steps, theirs: parting.Line) -> follow_plan.Follower:
     site = steps.observe()
     control: dict[str, str] = {}
     with contextlib.suppress(PostgresqlError):
         control = controldata(server.bin_directory, server.data_directory, server.owner)
-    build = site.build if site.build and site.build.get("data_directory") == p["data_directory"] else None
+    runs = handover_message.chain(host_files.read_journal(1 << 20), p["run_id"])
+    build = rebuild_plan.standing(site.build, runs, p["data_directory"], parting.followed(control, p["data_directory"]))
+    segment_bytes = int(control.get("Bytes per WAL segment", DEFAULT_SEGMENT_BYTES))
     return follow_plan.Follower(
         running=site.running,
         in_recovery=site.in_recovery,
@@ -88,6 +98,7 @@ def observe(p: dict[str, Any], server: server_stop.Server, steps: Steps) -> foll
         rebuilt=build is not None and bool(build.get("restored")),
         half=build is not None and not build.get("restored"),
         control=control,
+        line=parting.of_host(p["data_directory"], follow_plan.newest(control), segment_bytes, theirs),
     )
 
 
@@ -117,8 +128,9 @@ def take(p: dict[str, Any], server: server_stop.Server, steps: Steps, names: tup
         elif name == follow_plan.STOP:
             server_start.stop_aside(server, 60)
         elif name == follow_plan.LIFT:
+            # A mark that outlived the fence would speak for whatever these data become.
+            host_files.drop_build()
             host_files.lift_fence()
-            steps.done()
         elif name == follow_plan.UNMASK:
             server_start.unmask(server.unit)
         else:
@@ -131,8 +143,8 @@ def main() -> None:
         argument_spec={
             "system_identifier": {"type": "str", "required": True},
             "timeline": {"type": "int", "required": True},
-            "parent": {"type": "int"},
-            "fork_lsn": {"type": "str"},
+            "history": {"type": "list", "elements": "dict", "default": []},
+            "births": {"type": "dict", "default": {}},
             "run_id": {"type": "str", "required": True},
             **OF_A_SERVER,
             "primary": {"type": "str", "required": True},
@@ -142,10 +154,10 @@ def main() -> None:
     )
     p = module.params
     server = server_stop.Server(p["unit"], p["data_directory"], p["bin_directory"], p["port"], p["owner"])
-    lineage = follow_plan.Lineage(p["system_identifier"], p["timeline"], p["parent"], p["fork_lsn"])
+    lineage = follow_plan.Lineage(p["system_identifier"], parting.line(p["timeline"], p["history"], p["births"]))
     steps, phase = Steps(p), Milestone("FOLLOW", p["host_name"])
     try:
-        names = follow_plan.plan(observe(p, server, steps), lineage, p["host_name"])
+        names = follow_plan.plan(observe(p, server, steps, lineage.line), lineage, p["host_name"])
         proof: dict[str, Any] = {}
         if names and not module.check_mode:
             with host_files.acting(p["run_id"]):

@@ -272,6 +272,7 @@ def promote(p: dict[str, Any], session: Psql) -> dict[str, Any]:
         host_files.drop_challenge()
     # Also where a run before this one died right after the promotion.
     settled = restored_standby.settle(session, p["run_id"])
+    host_files.drop_build()
     promotion = {
         "already": already,
         "promotion_began_at": began_at,

@@ -9,15 +9,20 @@ module: standby_rebuild
 short_description: Bring an old primary's data directory into the new primary's lineage
 description:
   - By C(pg_rewind), by pgBackRest's delta restore, or by a new base backup of the primary, whichever is possible and will be quickest.
-  - When one fails the next one is tried.
+  - O(step=choose) sees what is possible and predicts how long it takes; the data stay what they are. O(step=act) takes O(methods), the next one when one fails.
+  - A restore takes the newest backup from which the primary's timeline can be followed.
   - A server that was not shut down cleanly is first brought to the end of its own WAL as a standby of nobody, read-only; it never starts writable.
   - A mark on disk says what was begun. What a rewind left half way is not started and not rewound again.
-  - Data that are an earlier state of the new primary's are left as they are. Acts only while this host's lock is held by the run, and only on a fenced host.
+  - Data that are an earlier state of the new primary's are left as they are, unless O(method) is given.
+  - Acts only while this host's lock is held by the run, and only on a fenced host.
 options:
+  step: {description: What to do., type: str, required: true, choices: [choose, act]}
+  methods: {description: "What O(step=choose) returned, in that order.", type: list, elements: str, default: []}
   method: {description: The method that is wanted; empty for the best one., type: str, default: ''}
   system_identifier: {description: The new primary's system identifier., type: str, required: true}
   timeline: {description: The new primary's timeline., type: int, required: true}
   history: {description: "Its ancestors: timeline, lsn.", type: list, elements: dict, required: true}
+  births: {description: "How its timelines began, by number, as far as it knows; see C(cluster_info).", type: dict, default: {}}
   primary_bytes: {description: Size of the new primary's databases., type: int, default: 0}
   divergent_bytes: {description: How much WAL lies behind the fork., type: int, default: 0}
   run_id: {description: The run., type: str, required: true}
@@ -43,6 +48,8 @@ author: The Relevo maintainers (@relevo)
 EXAMPLES = r"""
 - name: Bring the old primary back into the lineage
   relevo.dr.standby_rebuild:
+    step: act
+    methods: [rewind, full]
     system_identifier: "7400000000000000001"
     timeline: 2
     history: [{timeline: 1, lsn: 0/5000000}]
@@ -60,7 +67,8 @@ EXAMPLES = r"""
 """
 
 RETURN = r"""
-rebuild: {description: "method (none where nothing was to do), ways (predicted_seconds and obstacle of each), failed, seconds.", returned: success, type: dict}
+choice: {description: "methods (none where nothing is to do), ways (predicted_seconds and obstacle of each).", returned: step is choose, type: dict}
+rebuild: {description: "method, failed, seconds.", returned: step is act, type: dict}
 phase: {description: The milestone., returned: success, type: dict}
 """
 
@@ -80,10 +88,13 @@ from ansible_collections.relevo.dr.plugins.module_utils.standby_steps import OF_
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
+            "step": {"type": "str", "required": True, "choices": ["choose", "act"]},
+            "methods": {"type": "list", "elements": "str", "default": []},
             "method": {"type": "str", "default": ""},
             "system_identifier": {"type": "str", "required": True},
             "timeline": {"type": "int", "required": True},
             "history": {"type": "list", "elements": "dict", "required": True},
+            "births": {"type": "dict", "default": {}},
             "primary_bytes": {"type": "int", "default": 0},
             "divergent_bytes": {"type": "int", "default": 0},
             "run_id": {"type": "str", "required": True},
@@ -101,7 +112,8 @@ def main() -> None:
     try:
         with host_files.acting(p["run_id"]):
             host_files.extend_lock(p["run_id"], p["restore_timeout"] + 120)
-            result = Rebuild(p).carry_out()
+            rebuild = Rebuild(p)
+            result = rebuild.choose() if p["step"] == "choose" else rebuild.carry_out()
     except (
         Refusal,
         RebuildError,
@@ -114,10 +126,9 @@ def main() -> None:
         host_files.LockError,
     ) as error:
         module.fail_json(msg="REBUILD on %s: %s" % (p["host_name"], error), phase=phase.ended("failed", str(error)))
-    detail = (
-        "by %s" % result["method"] if result["method"] != "none" else "nothing to do: the data are of the new primary's lineage"
-    )
-    module.exit_json(changed=result["method"] != "none", rebuild=result, phase=phase.ended(detail=detail))
+    if p["step"] == "choose":
+        module.exit_json(changed=False, choice=result)
+    module.exit_json(changed=True, rebuild=result, phase=phase.ended(detail="by %s" % result["method"]))
 
 
 if __name__ == "__main__":
