@@ -230,6 +230,27 @@ FAST = [
         "tests/unit/dr/test_rebuild_plan.py",
     ),
     Protection(
+        "a failback buries a dead failover",
+        f"{DR}/module_utils/failback_plan.py",
+        'verdict("-failback-" in run)',
+        "verdict(True)",
+        "tests/unit/dr/test_failback_plan.py",
+    ),
+    Protection(
+        "a failover is done while the application is down",
+        f"{DR}/module_utils/plan.py",
+        "        and all(served(landscape, host, target) for host in cutover),",
+        "        and True,",
+        "tests/unit/dr/test_plan.py",
+    ),
+    Protection(
+        "a lock that is left on an application host alone is no trace of a run",
+        f"{DR}/module_utils/plan.py",
+        "for host in (target, *old, *follow, *there, *cutover)}",
+        "for host in (target, *old, *follow)}",
+        "tests/unit/dr/test_plan.py",
+    ),
+    Protection(
         "a lost transaction that is in no seal",
         f"{DR}/action/salvaged.py",
         "verdict(not away if ledgers else None)",

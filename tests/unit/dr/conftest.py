@@ -101,7 +101,7 @@ def landscape() -> Landscape:
         "reachable": True,
         "error": None,
         "clock_offset_seconds": 0.0,
-        "facts": {"application": {"databases": {"a-db1": answer, "b-db1": answer}}, "host": {}},
+        "facts": {"application": {"active": True, "databases": {"a-db1": answer, "b-db1": answer}}, "host": {}},
     }
     accepted = {"outcome": "accepted", "age_seconds": 1.0, "observer": "wit1", "system_identifier": SYSTEM, "timeline": 1}
     return Landscape(

@@ -46,6 +46,27 @@ def test_one_that_follows_is_done(left):
     assert not make_failback_plan(left, "a").done
 
 
+@pytest.mark.parametrize("path", [("database", "b-db1"), ("application", "b-app1")], ids=["the primary", "an application host"])
+def test_a_dead_run_of_another_runbook_is_finished_first(left, path):
+    """It would free that run's locks, and nobody would know that the application was never moved."""
+    lock = {
+        "run_id": "20261124T121530Z-failover-1f3a",
+        "owner": "anna",
+        "controller": "c",
+        "since": "2026-11-24T12:15:30.000000Z",
+    }
+    # The application hosts of this landscape are one entry.
+    left.application.update({host: copy.deepcopy(entry) for host, entry in left.application.items()})
+    dead = bent(bent(left, (*path, "facts", "host", "lock"), lock), (*path, "lock_owner_dead"), True)
+    plan = make_failback_plan(dead, "a")
+    found = blocking(evaluate(plan, dead, Inputs(mode="planned", scope="", target_site="a"), Limits(), CONTROLLER))
+    assert {(gate.id, gate.host) for gate in found} == {("G10", path[1])}
+    assert "20261124T121530Z-failover-1f3a is unfinished" in found[0].observed
+    assert "finish that one first" in found[0].next_action
+    own = bent(dead, (*path, "facts", "host", "lock", "run_id"), "20261124T121530Z-failback-1f3a")
+    assert stops(own) == set()
+
+
 def test_needs_one_primary(left):
     with pytest.raises(Refusal, match="0 writable primaries"):
         make_failback_plan(replace(left, database={**left.database, "b-db1": silent()}), "a")

@@ -95,6 +95,13 @@ def test_a_finished_switchover_is_done_and_a_fenced_old_primary_is_not(landscape
     assert not make_plan(masked, "b", "site", planned=True).done
 
 
+def test_an_application_that_was_never_taken_there_is_taken_by_a_failover(landscape):
+    idle = bent(turned(landscape), ("application", "b-app1", "facts", "application", "active"), False)
+    found = stops(idle)[("G24", "b-db1")]
+    assert "the application on b-app1 does not use it" in found.observed
+    assert "failover" in found.next_action
+
+
 def test_a_follower_is_not_stopped_again_by_the_run_that_goes_on(landscape):
     there = bent(turned(landscape), ("database", "b-db1", "facts", "host", "lock"), LOCK)
     plan = make_plan(there, "b", "site", planned=True)

@@ -97,6 +97,39 @@ def test_a_finished_failover_has_nothing_to_do(landscape):
     assert plan.done and not plan.resume
 
 
+NAMES = {"a-db1": {"name": "a-db1.example.org", "port": 5432}, "b-db1": {"name": "b-db1.example.org", "port": 5432}}
+
+
+@pytest.mark.parametrize(
+    ("application", "done"),
+    [
+        ({"active": True, "address": "b-db1.example.org:5432"}, True),
+        ({"active": True, "address": "B-DB1.example.org:5432"}, True),
+        ({"active": True, "address": "db.shop.example:5432"}, True),
+        ({"active": True, "address": "a-db1.example.org:5432"}, False),
+        ({"active": False, "address": "b-db1.example.org:5432"}, False),
+        ({}, False),
+    ],
+    ids=["on it", "on it, in capitals", "by a name of its own", "on the old primary", "stopped", "not seen"],
+)
+def test_a_failover_whose_application_does_not_serve_is_not_done(landscape, application, done):
+    """Killed before the cutover, and its locks removed by hand or by another run: nothing else tells of it."""
+    hosts = {"a-db1": silent(), "b-db1": database("primary")}
+    for host, entry in hosts.items():
+        entry["settings"] = NAMES[host]
+    there = {**landscape.application, "b-app1": {"reachable": True, "facts": {"application": application, "host": {}}}}
+    plan = make_plan(replace(landscape, database=hosts, application=there), "b", "site")
+    assert (plan.done, plan.resume) == (done, False)
+
+
+def test_a_lock_on_an_application_host_alone_is_gone_on_with(landscape):
+    held = {"run_id": "20261124T121530Z-failover-1f3a", "since": "2026-11-24T12:00:02.000000Z"}
+    over = replace(landscape, database={"a-db1": silent(), "b-db1": database("primary")})
+    over.application["b-app1"] = {**over.application["b-app1"], "facts": {"application": {"active": True}, "host": {"lock": held}}}
+    plan = make_plan(over, "b", "site")
+    assert (plan.done, plan.resume, plan.parent_run_id) == (False, True, held["run_id"])
+
+
 def locked(role, **lock):
     left = database(role)
     left["facts"]["host"]["lock"] = {"run_id": "earlier", "since": "2026-11-24T12:00:02.000000Z", **lock}

@@ -37,7 +37,7 @@ def make_failback_plan(landscape: Landscape, target_site: str) -> Plan:
             "give the site that was left",
         )
     returning = tuple(host for host in there if not follows(landscape, host))
-    locks = {host: landscape.database[host].get("facts", {}).get("host", {}).get("lock") for host in (primary, *there)}
+    locks = {host: landscape.lock(host) for host in (primary, *there)}
     lock = locks[primary]
     return Plan(
         source_site=landscape.sites[primary],
@@ -61,9 +61,26 @@ def make_failback_plan(landscape: Landscape, target_site: str) -> Plan:
 def evaluate(plan: Plan, landscape: Landscape, inputs: Inputs, limits: Limits, controller: Controller) -> list[Gate]:
     """The gates that a failback shares with a failover, and its own."""
     found = gates.evaluate(plan, landscape, inputs, limits, controller, gates.OF_EVERY_RUN)
+    found.extend(_same_runbook(plan, landscape))
     for check in (_reach, _stopped, _older, _room):
         found.extend(gate for host in plan.fence for gate in check(host, plan, landscape, limits))
     return found
+
+
+def _same_runbook(plan: Plan, landscape: Landscape) -> Iterator[Gate]:
+    """A failback frees the locks of the run for which it goes on, and with them the only trace of what that run has left undone."""
+    for host in (plan.promote, *landscape.application):
+        run = (landscape.lock(host) or {}).get("run_id")
+        if run:
+            yield Gate(
+                "G10",
+                "the unfinished run is of this runbook",
+                host,
+                "run %s is unfinished" % run,
+                "a failback, or none",
+                verdict("-failback-" in run),
+                "finish that one first: start its runbook again with the same inputs, it goes on from what it finds; then start the failback",
+            )
 
 
 def _reach(host: str, plan: Plan, landscape: Landscape, limits: Limits) -> Iterator[Gate]:

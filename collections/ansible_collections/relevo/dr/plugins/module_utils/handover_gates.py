@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from ansible_collections.relevo.dr.plugins.module_utils.gates import NOT_APPLICABLE, Gate, Limits, verdict
-from ansible_collections.relevo.dr.plugins.module_utils.plan import Landscape, Plan
+from ansible_collections.relevo.dr.plugins.module_utils.plan import Landscape, Plan, follows, served
 
 
 def demanded(found: list[Gate], plan: Plan, landscape: Landscape, limits: Limits) -> list[Gate]:
@@ -28,8 +28,16 @@ def _primary(plan: Plan, landscape: Landscape, limits: Limits) -> Iterator[Gate]
         return
     promoted = landscape.role(plan.promote) == "primary"
     if promoted:
-        away = ", ".join(host for host in plan.follow)
-        observed, fix = "%s serves already, and %s does not follow it" % (plan.promote, away), "run playbooks/failback.yml"
+        away = ", ".join(host for host in plan.follow if not follows(landscape, host))
+        idle = ", ".join(host for host in plan.cutover if not served(landscape, host, plan.promote))
+        observed, fix = (
+            ("%s serves already, and %s does not follow it" % (plan.promote, away), "run playbooks/failback.yml")
+            if away
+            else (
+                "%s is the primary already, and the application on %s does not use it" % (plan.promote, idle),
+                "run playbooks/failover.yml with the same site: it takes the application there",
+            )
+        )
     else:
         observed = "%s serves" % plan.primary if plan.primary else "no primary answers"
         fix = "start it, or, if it is lost, run playbooks/failover.yml"

@@ -41,6 +41,12 @@ class Landscape:
         """Primary | standby | none."""
         return str(self.cluster(host).get("role", "none"))
 
+    def lock(self, host: str) -> Optional[dict[str, Any]]:
+        """The run's lock on a database or application host, or None."""
+        entry = self.database.get(host) or self.application.get(host) or {}
+        found: Optional[dict[str, Any]] = entry.get("facts", {}).get("host", {}).get("lock")
+        return found
+
     def primaries(self) -> list[str]:
         """Database hosts that say of themselves that they are writable."""
         return [host for host in self.database if self.role(host) == "primary"]
@@ -50,8 +56,8 @@ class Landscape:
 class Plan:
     """Who does what.
 
-    primary: the host that still serves and will be fenced, None when it is dead. done: the target serves already; resume: an earlier run was interrupted and
-    this one goes on. began_at: when the first of those runs took the lock, None when there is none. planned: nothing may be lost, and until the promotion
+    primary: the host that still serves and will be fenced, None when it is dead. done: the target serves already, the application too; resume: an earlier run
+    was interrupted and this one goes on. began_at: when the first of those runs took the lock, None when there is none. planned: nothing may be lost, and until the promotion
     the old side is opened again when anything fails. follow: the hosts that are to be standbys of the promoted one afterwards. path: promote, or restore with
     what is restored on the promoted host before; see ``restore_choice.described``.
     """
@@ -147,14 +153,15 @@ def make_plan(landscape: Landscape, target_site: str, scope: str, *, planned: bo
     if planned and promoted:
         # One that follows already is what this run, or the one before it, wanted.
         old = tuple(host for host in old if landscape.role(host) != "standby")
-    locks = {host: landscape.database[host].get("facts", {}).get("host", {}).get("lock") for host in (target, *old, *follow)}
-    lock = locks[target]
-    unfinished = any(locks.values())
     if promoted and wish:
         way_out.serves(landscape, target, wish)
     applications = landscape.groups["dr_application"]
     here = [host for host in applications if landscape.sites[host] == target_site]
     there = [host for host in applications if landscape.sites[host] != target_site]
+    cutover = tuple(here if scope == "site" else there)
+    locks = {host: landscape.lock(host) for host in (target, *old, *follow, *there, *cutover)}
+    lock = locks[target] or next((locks[host] for host in applications if locks.get(host)), None)
+    unfinished = any(locks.values())
     source_sites = sorted({landscape.sites[host] for host in (*old, *follow)} - {target_site})
     return Plan(
         source_site=",".join(source_sites),
@@ -164,11 +171,14 @@ def make_plan(landscape: Landscape, target_site: str, scope: str, *, planned: bo
         promote=target,
         fence=old,
         quiesce=tuple(there),
-        cutover=tuple(here if scope == "site" else there),
+        cutover=cutover,
         witness=tuple(landscape.groups["dr_witness"]),
         # Of the repository where there is nothing on the host yet.
         system_identifier=str((way.restore or landscape.cluster(target)).get("system_identifier")),
-        done=bool(promoted) and not unfinished and all(follows(landscape, host) for host in follow),
+        done=bool(promoted)
+        and not unfinished
+        and all(follows(landscape, host) for host in follow)
+        and all(served(landscape, host, target) for host in cutover),
         resume=unfinished,
         parent_run_id=lock["run_id"] if lock else None,
         began_at=min((held.get("began_at") or held["since"] for held in locks.values() if held), default=None),
@@ -185,3 +195,16 @@ def follows(landscape: Landscape, host: str) -> bool:
     facts = landscape.database.get(host, {}).get("facts", {}).get("host", {})
     masked = (facts.get("unit") or {}).get("UnitFileState") == "masked"
     return receiver.get("status") == "streaming" and facts.get("fence") is None and not masked
+
+
+def served(landscape: Landscape, host: str, primary: str) -> bool:
+    """Whether the application runs on this host, and not with another database host than the primary; it may call that by a name of its own."""
+    application = landscape.application.get(host, {}).get("facts", {}).get("application", {})
+    others = {address_of(landscape, other) for other in landscape.database if other != primary} - {address_of(landscape, primary)}
+    return bool(application.get("active")) and str(application.get("address")).lower() not in others
+
+
+def address_of(landscape: Landscape, host: str) -> str:
+    """Where applications find a database host, as their URL says it."""
+    settings = landscape.database[host].get("settings", {})
+    return ("%s:%s" % (settings.get("name"), settings.get("port"))).lower()
