@@ -126,7 +126,7 @@ def run(
 ) -> Exit:
     """Run a runbook, show its progress, and record it.
 
-    A drill may come home: with -e dr_after=return what it needs for that follows, each run with its own record.
+    A run may come home: with -e dr_after=return what it needs for that follows, each run with its own record.
     Exit codes: 0 passed, 1 failed, 2 refused, 3 interrupted, 4 usage, 5 partial.
     """
     asked = _Asked(sources, approver, check=check, request=_request(notify_file, notify_when), as_json=as_json)
@@ -167,10 +167,10 @@ class _Asked:
 
 def _run_and_return(runbook: str, extra: list[str], asked: _Asked) -> list[Record]:
     """The run, and with dr_after=return those that bring the service home; it ends with the first that does not pass."""
-    after, pairs = drill.split(extra)
+    after, pairs = drill.split(runbook, extra)
     records = [_run_one(runbook, pairs, asked, after)]
-    if after == drill.RETURN and records[0].verdict in _CAME_THROUGH:
-        for step in drill.way_home(records[0]):
+    if after.what == drill.RETURN and records[0].verdict in _CAME_THROUGH:
+        for step in drill.way_home(records[0], after):
             records.append(_run_one(step.runbook, [f"{name}={value}" for name, value in step.inputs.items()], asked))
             if records[-1].verdict not in _CAME_THROUGH:
                 _complain(
@@ -179,12 +179,12 @@ def _run_and_return(runbook: str, extra: list[str], asked: _Asked) -> list[Recor
                 break
     if asked.as_json:
         documents = [record.document() for record in records]
-        _print_json(documents[0] if after == drill.STAY else documents)
+        _print_json(documents[0] if after.what == drill.STAY else documents)
     _tell_people()
     return records
 
 
-def _run_one(runbook: str, pairs: list[str], asked: _Asked, after: str = drill.STAY) -> Record:
+def _run_one(runbook: str, pairs: list[str], asked: _Asked, after: drill.After = drill.STAYS) -> Record:
     finished = _conduct(
         runbook, asked.sources, pairs, approver=asked.approver, check_mode=asked.check, request=asked.request, after=after
     )
@@ -204,7 +204,7 @@ def _conduct(
     check_mode: bool = False,
     kept: bool = True,
     request: notify.Request | None = None,
-    after: str = drill.STAY,
+    after: drill.After = drill.STAYS,
 ) -> closing.Finished:
     project = paths.find_project(Path.cwd(), os.environ)
     session = Session(

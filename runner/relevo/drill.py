@@ -1,4 +1,4 @@
-"""The way back after a drill: which runbooks bring the service home, with which words. Pure."""
+"""The way home after a run: which runbooks bring the service home, with which words. Pure."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 AFTER = "dr_after"
 STAY, RETURN = "stay", "return"
 REHEARSAL, PRODUCTION = "rehearse", "failover"
-# What moves the service, and what must come between it and the way home: a failover leaves an old primary that follows nobody.
-_BEFORE_HOME: dict[str, tuple[str, ...]] = {"failover": ("failback",), "switchover": ()}
+SCOPE = "dr_scope"
+# What moves the service, or makes it able to move, and what must come between it and the way home: a failover leaves an old primary that follows nobody.
+_BEFORE_HOME: dict[str, tuple[str, ...]] = {"failover": ("failback",), "switchover": (), "failback": ()}
 
 
 @dataclass(frozen=True)
@@ -28,29 +29,50 @@ class Step:
     inputs: Mapping[str, str]
 
 
-def split(pairs: Sequence[str]) -> tuple[str, list[str]]:
+@dataclass(frozen=True)
+class After:
+    """What is to come after a run. scope: of the way home, where the run itself has none."""
+
+    what: str = STAY
+    scope: str = ""
+
+
+STAYS = After()
+
+
+def split(runbook: str, pairs: Sequence[str]) -> tuple[After, list[str]]:
     """What is to come after the run, and the other `-e` arguments: no playbook has to know of it."""
-    kept = [pair for pair in pairs if not pair.startswith(f"{AFTER}=")]
-    found = [pair.partition("=")[2] for pair in pairs if pair.startswith(f"{AFTER}=")]
-    return (found[-1] if found else STAY), kept
+    found = dict(pair.partition("=")[::2] for pair in pairs)
+    what = found.get(AFTER, STAY)
+    # A failback moves no application: what its scope would say is of the switchover home.
+    taken = {AFTER, SCOPE} if (runbook, what) == ("failback", RETURN) else {AFTER}
+    kept = [pair for pair in pairs if pair.partition("=")[0] not in taken]
+    return After(what, found.get(SCOPE, "") if SCOPE in taken else ""), kept
 
 
-def check(runbook: str, after: str, inputs: Mapping[str, str]) -> None:
+def check(runbook: str, after: After, inputs: Mapping[str, str]) -> None:
     """InputRefusedError where there is no way home: from a disaster nobody returns at once."""
-    if after not in {STAY, RETURN}:
-        message = f"-e {AFTER} is {after!r}: expected stay or return."
+    if after.what not in {STAY, RETURN}:
+        message = f"-e {AFTER} is {after.what!r}: expected stay or return."
         raise InputRefusedError(message)
-    if after == RETURN and runbook not in _BEFORE_HOME:
-        message = f"-e {AFTER}=return has no meaning for {runbook}: only a failover or a switchover moves the service."
+    if after.what == RETURN and runbook not in _BEFORE_HOME:
+        message = f"-e {AFTER}=return has no meaning for {runbook}: only after a failover, a switchover or a failback is there a way home."
         raise InputRefusedError(message)
-    if after == RETURN and inputs.get("dr_mode") == "disaster":
+    if after.what == RETURN and runbook == "failback":
+        # Before anything is touched, not when the switchover finds it missing.
+        request.require("switchover", request.judge({**inputs, SCOPE: after.scope}))
+    if after.what == RETURN and inputs.get("dr_mode") == "disaster":
         message = f"-e {AFTER}=return is for a drill: from a disaster the way home is failback and switchover, when the old site is trusted again."
         raise InputRefusedError(message)
 
 
-def way_home(record: Record) -> list[Step]:
-    """The runs that make the site that served before the drill the primary again, and prove it, each by its own record."""
-    home, cluster = record.run.get("source_site"), record.cluster
+def way_home(record: Record, after: After) -> list[Step]:
+    """The runs that make the site that served before the primary again, and prove it, each by its own record."""
+    back = record.runbook == "failback"
+    home, cluster = record.run.get("target_site" if back else "source_site"), record.cluster
+    scope = after.scope if back else str(record.scope)
+    # Who comes home after a disaster drills nothing.
+    mode = {} if back else {"dr_mode": "drill"}
     if record.runbook not in _BEFORE_HOME or not home or not cluster:
         return []
     return [
@@ -59,11 +81,11 @@ def way_home(record: Record) -> list[Step]:
         )
         for runbook, more in (
             *((runbook, {}) for runbook in _BEFORE_HOME[record.runbook]),
-            ("switchover", {"dr_mode": "drill", "dr_scope": str(record.scope)}),
+            ("switchover", {**mode, SCOPE: scope}),
         )
     ]
 
 
 def _words(runbook: str, inputs: dict[str, str], cluster: str) -> dict[str, str]:
-    """Whoever confirmed a drill that returns has confirmed its return."""
+    """Whoever confirmed a run that returns has confirmed its return."""
     return {**inputs, "dr_confirm": request.confirmation(request.judge(inputs), cluster, runbook)}

@@ -38,7 +38,7 @@ class Session:
     kept: bool = True
     ask: Callable[[str], str] | None = None
     notify: notify.Request | None = None
-    after: str = drill.STAY
+    after: drill.After = drill.STAYS
 
     @property
     def runbook(self) -> str:

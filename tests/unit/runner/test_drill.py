@@ -1,4 +1,4 @@
-"""The way home after a drill: which runs, with which words; none from a disaster."""
+"""The way home after a run: which runs, with which words; none from a disaster."""
 
 from __future__ import annotations
 
@@ -10,20 +10,24 @@ import pytest
 from relevo import drill, request
 from relevo.errors import InputRefusedError
 
+HOME = drill.After(drill.RETURN)
+
 
 def record(runbook: str, scope: str = "site", source_site: str | None = "a", cluster: str | None = "shop") -> Any:
-    return SimpleNamespace(
-        runbook=runbook, run_id="20261127T030000Z-x-1f3a", run={"source_site": source_site}, scope=scope, cluster=cluster
-    )
+    run = {"source_site": source_site, "target_site": "b"}
+    return SimpleNamespace(runbook=runbook, run_id="20261127T030000Z-x-1f3a", run=run, scope=scope, cluster=cluster)
 
 
 def test_what_comes_after_is_no_input_of_a_playbook() -> None:
-    assert drill.split(["dr_scope=site", "dr_after=return"]) == (drill.RETURN, ["dr_scope=site"])
-    assert drill.split(["dr_scope=site"]) == (drill.STAY, ["dr_scope=site"])
+    assert drill.split("failover", ["dr_scope=site", "dr_after=return"]) == (HOME, ["dr_scope=site"])
+    assert drill.split("failover", ["dr_scope=site"]) == (drill.After(), ["dr_scope=site"])
+    # It is the switchover's, which the failback does not take.
+    assert drill.split("failback", ["dr_scope=site", "dr_after=return"]) == (drill.After(drill.RETURN, "site"), [])
+    assert drill.split("failback", ["dr_scope=site"]) == (drill.After(), ["dr_scope=site"])
 
 
 def test_a_failover_comes_home_by_failback_and_switchover() -> None:
-    steps = drill.way_home(record("failover", "database"))
+    steps = drill.way_home(record("failover", "database"), HOME)
     assert [step.runbook for step in steps] == ["failback", "switchover"]
     assert steps[0].inputs["dr_confirm"] == "failback shop to a"
     assert steps[1].inputs["dr_confirm"] == "drill production shop to a"
@@ -35,13 +39,30 @@ def test_a_failover_comes_home_by_failback_and_switchover() -> None:
 
 
 def test_a_switchover_comes_home_by_a_switchover() -> None:
-    assert [step.runbook for step in drill.way_home(record("switchover"))] == ["switchover"]
+    assert [step.runbook for step in drill.way_home(record("switchover"), HOME)] == ["switchover"]
+
+
+def test_a_failback_that_returns_is_followed_by_the_switchover_to_its_own_site() -> None:
+    """From a disaster, that is: nothing is drilled there."""
+    [step] = drill.way_home(record("failback", scope="None", source_site="a"), drill.After(drill.RETURN, "database"))
+    assert step.runbook == "switchover"
+    assert step.inputs["dr_confirm"] == "switchover shop to b"
+    assert (step.inputs["dr_target_site"], step.inputs["dr_scope"]) == ("b", "database")
+    assert "dr_mode" not in step.inputs
+    request.require("switchover", request.judge(step.inputs))
+
+
+def test_a_failback_that_returns_says_first_with_which_application() -> None:
+    with pytest.raises(InputRefusedError, match="dr_scope"):
+        drill.check("failback", HOME, {"dr_target_site": "a"})
+    drill.check("failback", drill.After(drill.RETURN, "site"), {"dr_target_site": "a"})
+    drill.check("failback", drill.After(), {"dr_target_site": "a"})
 
 
 def test_nobody_comes_home_who_never_left() -> None:
-    assert drill.way_home(record("rehearse")) == []
-    assert drill.way_home(record("failover", source_site=None)) == []
-    assert drill.way_home(record("failover", cluster=None)) == []
+    assert drill.way_home(record("rehearse"), HOME) == []
+    assert drill.way_home(record("failover", source_site=None), HOME) == []
+    assert drill.way_home(record("failover", cluster=None), HOME) == []
 
 
 @pytest.mark.parametrize(
@@ -54,10 +75,10 @@ def test_nobody_comes_home_who_never_left() -> None:
 )
 def test_a_way_home_that_is_none_is_refused(runbook: str, after: str, inputs: dict[str, str], words: str) -> None:
     with pytest.raises(InputRefusedError, match=words):
-        drill.check(runbook, after, inputs)
+        drill.check(runbook, drill.After(after), inputs)
 
 
 def test_every_other_combination_is_fine() -> None:
-    drill.check("failover", drill.RETURN, {"dr_mode": "drill"})
-    drill.check("switchover", drill.RETURN, {})
-    drill.check("failover", drill.STAY, {"dr_mode": "disaster"})
+    drill.check("failover", HOME, {"dr_mode": "drill"})
+    drill.check("switchover", HOME, {})
+    drill.check("failover", drill.After(), {"dr_mode": "disaster"})
