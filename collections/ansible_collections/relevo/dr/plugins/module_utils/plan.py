@@ -57,9 +57,9 @@ class Plan:
     """Who does what.
 
     primary: the host that still serves and will be fenced, None when it is dead. done: the target serves already, the application too; resume: an earlier run
-    was interrupted and this one goes on. began_at: when the first of those runs took the lock, None when there is none. planned: nothing may be lost, and until the promotion
-    the old side is opened again when anything fails. follow: the hosts that are to be standbys of the promoted one afterwards. path: promote, or restore with
-    what is restored on the promoted host before; see ``restore_choice.described``.
+    was interrupted and this one goes on. began_at: when the first of those runs took the lock, None when there is none. planned: nothing may be lost, and until
+    the promotion the old side is opened again when anything fails. follow: the hosts that are to be standbys of the promoted one afterwards. path: promote, or
+    restore with what is restored on the promoted host before; see ``restore_choice.described``.
     """
 
     source_site: str
