@@ -12,7 +12,7 @@ import time
 import pytest
 
 from .conftest import DRILL, Bench, Run
-from .test_failover import load
+from .test_failover import acknowledged_by, load
 from .test_restore import archived
 from .test_switchover import assert_passed, assert_serves, to, unchanged, when
 
@@ -88,12 +88,20 @@ def test_there_killed_and_home_again(bench):
     for site in ("b", "a", "b"):
         assert_passed(bench.run("switchover", **to(site)))
         assert_serves(bench, site)
+        assert unchanged(bench.run("switchover", **to(site)))
         moments.append(moment_of(bench, f"{site}-db1"))
     bench.verb("power-off", "b-db1")
-    over = bench.run(
-        "failover", **{**DRILL, "dr_target_site": "a", "dr_confirm": "drill production minimarket to a"}, dr_accept_loss_seconds="5"
-    )
+    words = {**DRILL, "dr_target_site": "a", "dr_confirm": "drill production minimarket to a", "dr_accept_loss_seconds": "5"}
+    over = bench.run("failover", **words)
     assert over.code == 0, over.output[-4000:]
+    assert over.record["verdict"] == "passed", over.record["verdict_reasons"]
+    measures = over.record["measures"]
+    assert measures["writable_overlap_seconds"] == 0
+    assert measures["ledger"]["acknowledged"] > 0
+    assert measures["ledger"]["present"] + measures["ledger"]["lost"] == measures["ledger"]["acknowledged"]
+    again = bench.run("failover", **words)
+    assert "nothing to do" in again.output, again.output[-3000:]
+    assert unchanged(again)
     moments.append(moment_of(bench, "a-db1"))
     power_on(bench, "b-db1")
     assert not bench.writable("b-db1")
@@ -101,6 +109,7 @@ def test_there_killed_and_home_again(bench):
     assert back.code == 0, back.output[-4000:]
     assert back.record["verdict"] == "passed", back.record["verdict_reasons"]
     assert_serves(bench, "a")
+    assert unchanged(bench.run("failback", dr_target_site="b", dr_confirm="failback minimarket to b"))
     assert_passed(bench.run("switchover", **to("b")))
     assert_serves(bench, "b")
     moments.append(moment_of(bench, "b-db1"))
@@ -109,8 +118,17 @@ def test_there_killed_and_home_again(bench):
         assert_restorable(bench, at)
 
 
-def lose(bench: Bench, transactions: int = 10) -> list[int]:
-    """Writes that are acknowledged on a primary which is cut off from its standby and from every store; their numbers."""
+def present_on(bench: Bench, host: str) -> set[int]:
+    """Numbers of the ledger that a database host holds, by its own word."""
+    numbers = "select string_agg(substring(reference from '[0-9]+$'), ' ') from shop.ledger_entries where reference like 'relevo-%'"
+    return {int(number) for number in bench.sql(host, numbers).split()}
+
+
+def cut_off(bench: Bench, transactions: int = 10) -> list[int]:
+    """Writes that are acknowledged on a primary which is cut off from its standby and from every store, and then stopped; their numbers.
+
+    They are counted without the product: what the witness was told on the one side, and what the standby holds on the other.
+    """
     load(bench, 20)
     for other in ("b-db1", "b-store1", "a-store1"):
         bench.verb("cut", "a-db1", other)
@@ -120,12 +138,42 @@ def lose(bench: Bench, transactions: int = 10) -> list[int]:
     assert refused.code != 0
     assert re.search(r"holds \d+ commits|\d+ acknowledged ledger transactions .* are missing", refused.output)
     assert not bench.writable("b-db1")
-    accepted = bench.run("failover", **DRILL, dr_accept_loss_seconds="300")
-    assert accepted.code == 0, accepted.output[-3000:]
-    bench.verb("heal-all")
-    lost: list[int] = accepted.record["measures"]["ledger"]["lost_numbers"]
+    lost = sorted(acknowledged_by(bench, "a-db1") - present_on(bench, "b-db1"))
     assert len(lost) >= transactions
     return lost
+
+
+def bound(transactions: int) -> dict[str, str]:
+    """Exactly so many; the seconds, which another gate asks for, are wide."""
+    return {"dr_accept_loss_transactions": str(transactions), "dr_accept_loss_seconds": "300"}
+
+
+def leave(bench: Bench, lost: list[int]) -> None:
+    """The failover, with exactly what it costs."""
+    accepted = bench.run("failover", **DRILL, **bound(len(lost)))
+    assert accepted.code == 0, accepted.output[-3000:]
+    bench.verb("heal-all")
+    assert accepted.record["measures"]["ledger"]["lost_numbers"] == lost
+
+
+def lose(bench: Bench) -> list[int]:
+    lost = cut_off(bench)
+    leave(bench, lost)
+    return lost
+
+
+@pytest.mark.full
+def test_a_bound_that_is_one_too_small_is_refused_with_the_number_that_would_do(bench):
+    lost = cut_off(bench)
+    refused = bench.run("failover", **DRILL, **bound(len(lost) - 1))
+    assert refused.code != 0, refused.output[-3000:]
+    assert not bench.writable("b-db1")
+    shown = re.search(r"-e dr_accept_loss_transactions=(\d+) ", " ".join(refused.output.split()))
+    assert shown, refused.output[-3000:]
+    assert int(shown.group(1)) == len(lost)
+    accepted = bench.run("failover", **DRILL, **bound(int(shown.group(1))))
+    assert accepted.code == 0, accepted.output[-3000:]
+    assert accepted.record["measures"]["ledger"]["lost_numbers"] == lost
 
 
 @pytest.mark.full
@@ -136,14 +184,28 @@ def test_lost_transactions_are_salvaged_and_sealed_before_the_rewind(bench):
     measures = run.record["measures"]
     assert measures["salvaged"] == {"lost_numbers": lost, "not_found_numbers": []}
     kept = measures["salvage"]["a-db1"]
-    assert kept["committed"] >= len(lost)
-    assert kept["relations"]["shop.ledger_entries"]["inserted"] >= len(lost)
+    # Nothing but these, and what was inside its commit when it was stopped.
+    assert 0 <= kept["relations"]["shop.ledger_entries"]["inserted"] - len(lost) <= 3
+    assert kept["committed"] >= kept["relations"]["shop.ledger_entries"]["inserted"]
     numbers = {int(reference.rpartition("-")[2]) for reference in sealed_references(bench, kept["directory"])}
     assert set(lost) <= numbers
     place = bench.lab.root(bench.lab.host("a-db1")) / kept["directory"].lstrip("/")
     listed = [json.loads(line) for line in gzip.decompress((place / "transactions.jsonl.gz").read_bytes()).splitlines()]
     assert len(listed) == kept["committed"]
     assert_passed(bench.run("switchover", **to("a")))
+    assert_serves(bench, "a")
+
+
+@pytest.mark.full
+def test_a_failback_that_returns_is_followed_by_the_switchover_home(bench):
+    lose(bench)
+    words = {**BACK, "dr_scope": "site", "dr_after": "return"}
+    extra = [word for name, value in words.items() for word in ("-e", f"{name}={value}")]
+    done = bench.relevo("run", "failback", "-i", str(bench.inventory), "--json", *extra, seconds=600)
+    assert done.returncode == 0, (done.stdout + done.stderr)[-4000:]
+    records = json.loads(done.stdout)
+    assert [(record["runbook"], record["verdict"]) for record in records] == [("failback", "passed"), ("switchover", "passed")]
+    assert records[1]["measures"]["ledger"]["lost"] == 0
     assert_serves(bench, "a")
 
 
@@ -179,32 +241,118 @@ def test_missing_wal_stops_it_before_anything_is_rewound(bench):
     control = bench.inside("a-db1", "sh", "-c", "sha256sum /var/lib/postgresql/*/main/global/pg_control")
     run = bench.run("failback", **BACK)
     assert run.code != 0, run.output[-3000:]
-    assert "G21" in run.output
+    said = " ".join(run.output.split())
+    assert "G21 on a-db1: the WAL behind the fork is kept" in said
+    assert f"1 segments are missing, from {last} on" in said
+    assert "Nothing was rewound" in said
     assert bench.inside("a-db1", "sh", "-c", "sha256sum /var/lib/postgresql/*/main/global/pg_control") == control
     accepted = bench.run("failback", **BACK, dr_accept_unknown="G21", dr_reason="that WAL is gone for good")
     assert accepted.record["verdict"] == "partial", accepted.output[-3000:]
     assert_serves(bench, "b")
 
 
-HOSTS = {"FENCE": "a-db1", "SALVAGE": "a-db1", "REBUILD": "a-db1", "FOLLOW": "a-db1"}
+@pytest.mark.full
+def test_a_segment_that_only_the_archive_has_is_fetched_before_it_is_judged(bench):
+    """As an old primary leaves it that archived to its own site's store and has removed the segment since."""
+    lost = lose(bench)
+    wal = "/var/lib/postgresql/*/main/pg_wal"
+    last = bench.inside(
+        "a-db1",
+        "sh",
+        "-c",
+        "/usr/lib/postgresql/*/bin/pg_controldata /var/lib/postgresql/*/main | sed -n 's/.*REDO WAL file: *//p'",
+    )
+    path = bench.inside("a-db1", "sh", "-c", f"ls {wal}/{last}")
+    bench.inside(
+        "a-db1", "sh", "-c", f"cd / && runuser -u postgres -- pgbackrest --stanza=minimarket --no-archive-async archive-push {path}"
+    )
+    bench.inside("a-db1", "rm", path)
+    run = bench.run("failback", **BACK)
+    assert_back(bench, run)
+    kept = run.record["measures"]["salvage"]["a-db1"]
+    assert (kept["fetched"], kept["missing"], kept["complete"]) == ([last], [], True)
+    assert run.record["measures"]["salvaged"] == {"lost_numbers": lost, "not_found_numbers": []}
 
 
-@pytest.mark.parametrize("phase", sorted(HOSTS))
+def bare_hands(bench: Bench, host: str, words: str) -> str:
+    """PostgreSQL without systemd, and so without its guard."""
+    control = f"cd / && runuser -u postgres -- sh -c '/usr/lib/postgresql/*/bin/pg_ctl -D /etc/postgresql/*/main {words}'"
+    return bench.inside(host, "sh", "-c", control, check=False)
+
+
+ENTRIES = "select coalesce(string_agg(reference, ' '), '') from shop.ledger_entries"
+
+
+@pytest.mark.full
+def test_what_was_written_on_a_timeline_of_its_own_with_the_same_number_is_salvaged_and_not_followed_from(bench):
+    """The old primary, read-only after a failover and alone again, is promoted by hand, accepts writes, and is stopped again."""
+    lost = lose(bench)
+    # Nobody tells it that the number is taken, nor that it should follow.
+    for other in ("wit1", "b-db1", "b-app1", "b-store1", "a-store1"):
+        bench.verb("cut", "a-db1", other)
+    bare_hands(bench, "a-db1", "-l /var/log/postgresql/bare-hands.log -W start")
+    bench.wait(
+        "it answers, read-only", lambda: bench.sql("a-db1", "select pg_is_in_recovery()", "postgres", check=False) == "t", 60
+    )
+    bench.sql("a-db1", "select pg_promote(false)", "postgres")
+    bench.wait("it is promoted", lambda: bench.writable("a-db1"), 120)
+    timeline = "select ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int"
+    assert bench.sql("a-db1", timeline) == bench.sql("b-db1", timeline) == "2"
+    bench.sql("a-db1", "insert into shop.ledger_entries (reference) select 'by-hand-' || number from generate_series(0, 6) number")
+    only_here = set(bench.sql("a-db1", ENTRIES).split()) - set(bench.sql("b-db1", ENTRIES).split())
+    assert len(only_here) >= len(lost) + 7
+    bare_hands(bench, "a-db1", "-m fast stop")
+    bench.verb("heal-all")
+    assert not bench.writable("a-db1")
+
+    run = bench.run("failback", **BACK)
+
+    assert_back(bench, run)
+    kept = run.record["measures"]["salvage"]["a-db1"]
+    assert (kept["timeline"], kept["common_timeline"], kept["complete"]) == (2, 1, True)
+    # Both tails, to the row: what it had when it was left, and what was written on its own timeline.
+    assert kept["relations"]["shop.ledger_entries"]["inserted"] == len(only_here)
+    assert run.record["measures"]["salvaged"] == {"lost_numbers": lost, "not_found_numbers": []}
+    place = bench.lab.root(bench.lab.host("a-db1")) / kept["directory"].lstrip("/")
+    plain = b"".join(gzip.decompress(path.read_bytes()) for path in place.glob("00000002*.gz") if ".history" not in path.name)
+    assert all(f"by-hand-{number}".encode() in plain for number in range(7))
+    rebuild = run.record["measures"]["rebuild"]["a-db1"]
+    # pg_rewind would find nothing to do and say that it went well.
+    assert "takes both servers' timeline 2 for the same one" in rebuild["ways"]["rewind"]["obstacle"]
+    assert rebuild["method"] in ("delta", "full")
+    assert not [entry for entry in bench.sql("a-db1", ENTRIES).split() if entry.startswith("by-hand-")]
+
+
+def begun(bench: Bench, phase: str, before: int) -> bool:
+    """REBUILD begins with a look at what is possible; it is the mark that says that the data are being changed."""
+    if phase == "CHANGE":
+        return (bench.lab.root(bench.lab.host("a-db1")) / "var/lib/relevo/standby-build.json").exists()
+    return any(entry["phase"] == phase for entry in bench.journal("a-db1")[before:])
+
+
+@pytest.mark.parametrize("phase", ["FENCE", "SALVAGE", "REBUILD", "CHANGE", "FOLLOW"])
 def test_a_killed_failback_is_gone_on_with(bench, phase):
     lost = lose(bench)
     # Its own mark of the failover is older: only what comes now counts.
     before = len(bench.journal("a-db1"))
     process = bench.start("failback", **BACK)
-    when(process, lambda: any(entry["phase"] == phase for entry in bench.journal("a-db1")[before:]))
+    when(process, lambda: begun(bench, phase, before))
     os.killpg(process.pid, signal.SIGKILL)
     process.communicate(timeout=30)
     assert not bench.writable("a-db1")
-    assert bench.record("latest")["verdict"] == "interrupted"
+    first = bench.record("latest")
+    assert first["verdict"] == "interrupted"
     run = bench.run("failback", **BACK)
     assert run.code == 0, run.output[-4000:]
     assert_serves(bench, "b")
-    kept = bench.inside("a-db1", "sh", "-c", f'cat {SALVAGE}/*/manifest.json | grep -c \'"digest\\|"run_id"\'', check=False)
-    assert kept
+    if phase in ("REBUILD", "CHANGE"):
+        # What the dead run sealed is taken, not made again: by now the data may be no old primary's any more.
+        kept = run.record["measures"]["salvage"]["a-db1"]
+        assert kept["before"] is True
+        assert kept["directory"] == f"{SALVAGE}/{first['run_id']}"
+        assert bench.inside("a-db1", "sha256sum", f"{kept['directory']}/manifest.json").split()[0] == kept["digest"]
+    for directory in bench.inside("a-db1", "sh", "-c", f"ls -d {SALVAGE}/*").split():
+        bench.inside("a-db1", "sh", "-c", f"cd {directory} && if [ -e SHA256SUMS ]; then sha256sum --quiet -c SHA256SUMS; fi")
     assert unchanged(bench.run("failback", **BACK))
     references = set()
     for directory in bench.inside("a-db1", "sh", "-c", f"ls -d {SALVAGE}/*").split():
