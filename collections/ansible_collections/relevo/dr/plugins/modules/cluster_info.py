@@ -37,7 +37,8 @@ RETURN = r"""
 cluster:
   description: >-
     state (running, stopped, absent, unresponsive), role (primary, standby, none), system_identifier, timeline, version_num, control (pg_controldata),
-    settings, replication, standby, archiver, extensions, collations, in_recovery; times are UTC, sizes are bytes.
+    settings, replication, standby, archiver, extensions, collations, in_recovery; history (timeline, lsn of each that was left) and births (by timeline the
+    header of its first record, where its first segment is still there); times are UTC, sizes are bytes.
   returned: always
   type: dict
 host:

@@ -70,7 +70,10 @@ EXAMPLES = r"""
 RETURN = r"""
 position: {description: Replay position after the drain., returned: step is drain, type: dict}
 nonce: {description: The challenge., returned: step is drain, type: str}
-promotion: {description: "already, promotion_began_at, promoted_at, timeline, fork_lsn, system_identifier.", returned: step is promote, type: dict}
+promotion:
+  description: "already, promotion_began_at, promoted_at, timeline, parent, fork_lsn, history (timeline, lsn), system_identifier."
+  returned: step is promote
+  type: dict
 restore: {description: "What was restored here before; null when nothing was.", returned: step is promote, type: dict}
 loss: {description: "What the ledger's tail shows as missing: transactions, seconds, numbers; null when not measured.", returned: step is promote, type: dict}
 """
