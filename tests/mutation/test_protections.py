@@ -657,6 +657,13 @@ FAST = [
         "tests/unit/dr/test_guard.py",
     ),
     Protection(
+        "an old primary that only its own site answers starts writable",
+        "roles/dr_guard/files/relevo_guard.py",
+        "evidence.archive_timeline is not None and not evidence.archive_silent and",
+        "evidence.archive_timeline is not None and",
+        "tests/unit/dr/test_guard.py",
+    ),
+    Protection(
         "a fence proof that an accepted write refutes",
         f"{DR}/module_utils/observation.py",
         "standing = [proof for proof in proven if not _refuted(proof, observations)]",

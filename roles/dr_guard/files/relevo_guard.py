@@ -85,7 +85,8 @@ class Evidence:
     """Everything a decision rests on.
 
     cluster: there is a cluster in the data directory. signal: standby.signal is there. hold: our own mark that we put it there. fence: the fence mark.
-    permit: a fresh word of an operator on this host. timeline: this cluster's. archive_timeline: the newest in the repository, None when it did not answer.
+    permit: a fresh word of an operator on this host. timeline: this cluster's. archive_timeline: the newest in any repository, None when none answered.
+    archive_silent: the repositories that did not answer; a newer timeline may be in one of them.
     """
 
     cluster: bool
@@ -96,6 +97,7 @@ class Evidence:
     timeline: int = 0
     peers: tuple[Peer, ...] = ()
     archive_timeline: Optional[int] = None
+    archive_silent: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -136,13 +138,19 @@ def decide(evidence: Evidence) -> Decision:
     unheard = _silence(evidence.peers)
     return Decision(
         HOLD_READ_ONLY,
-        "%s answers, yet neither these hosts nor the archive do (%s): it cannot be known that none of them is primary"
-        % (", ".join(heard), unheard)
+        "%s answers, yet neither these hosts nor %s (%s): it cannot be known that none of them is primary"
+        % (", ".join(heard), _silent_archive(evidence), unheard)
         if heard
         else "no other host of the cluster answers (%s): it cannot be known that none of them is primary" % unheard,
         "when you know that no other host is primary: relevo-guard start --reason '...'; or restart this unit once %s"
-        % ("they answer, or the archive" if heard else "another host answers"),
+        % ("they answer, or every repository does" if heard else "another host answers"),
     )
+
+
+def _silent_archive(evidence: Evidence) -> str:
+    if evidence.archive_timeline is None:
+        return "the archive do"
+    return "repository %s of the archive" % ", ".join(map(str, evidence.archive_silent))
 
 
 def _another_primary(evidence: Evidence) -> Optional[Decision]:
@@ -189,7 +197,9 @@ def _known_or_permitted(evidence: Evidence) -> Optional[Decision]:
         standbys = ", ".join(peer.name for peer in evidence.peers if peer.role == "standby")
         silence = _silence(evidence.peers)
         if silence:
-            told = "%s answers as standby; the archive holds no newer timeline, so nobody was promoted meanwhile (%s)"
+            told = (
+                "%s answers as standby; no repository of the archive holds a newer timeline, so nobody was promoted meanwhile (%s)"
+            )
             return Decision(WRITABLE, told % (standbys, silence))
         return Decision(WRITABLE, "%s answers and is a standby; nobody else is primary" % standbys)
     if evidence.permit is not None:
@@ -198,15 +208,16 @@ def _known_or_permitted(evidence: Evidence) -> Optional[Decision]:
 
 
 def _known(evidence: Evidence) -> bool:
-    """Whether what was seen shows that nobody else is primary: every other host is a standby, or one is and the archive has seen no promotion.
+    """Whether what was seen shows that nobody else is primary: every other host is a standby, or one is and no repository has seen a promotion.
 
-    A standby that answers says nothing about the others: a neighbour on this side of a cut is no witness of the other side.
+    A standby that answers says nothing about the others: a neighbour on this side of a cut is no witness of the other side. Nor is a store of this side:
+    whoever was promoted beyond the cut archives to the others only.
     """
     heard = [peer for peer in evidence.peers if peer.role == "standby"]
     if not heard:
         return False
     return len(heard) == len(evidence.peers) or (
-        evidence.archive_timeline is not None and evidence.archive_timeline <= evidence.timeline
+        evidence.archive_timeline is not None and not evidence.archive_silent and evidence.archive_timeline <= evidence.timeline
     )
 
 
@@ -430,15 +441,20 @@ def own_files(settings: Settings, control: dict[str, str]) -> Evidence:
 def ask_around(settings: Settings, evidence: Evidence, system_identifier: str, wait_seconds: float) -> Evidence:
     """The same with what the peers and the archive say."""
     with concurrent.futures.ThreadPoolExecutor() as pool:
-        archive = pool.submit(archive_timeline, settings)
+        archive = pool.submit(archive_timelines, settings)
 
         def enough(peers: tuple[Peer, ...]) -> bool:
-            newest = archive.result() if archive.done() else None
-            return settled(replace(evidence, peers=peers, archive_timeline=newest))
+            return settled(with_archive(replace(evidence, peers=peers), archive.result() if archive.done() else {}))
 
         peers = ask_peers(settings, system_identifier, pool, wait_seconds, enough)
-        newest = archive.result()
-    return replace(evidence, peers=peers, archive_timeline=newest)
+        return with_archive(replace(evidence, peers=peers), archive.result())
+
+
+def with_archive(evidence: Evidence, found: Mapping[int, Optional[int]]) -> Evidence:
+    """The same with what the repositories say: one of them is enough to refuse, and all of them are needed to permit."""
+    newest = max((timeline for timeline in found.values() if timeline is not None), default=None)
+    silent = tuple(repository for repository, timeline in found.items() if timeline is None)
+    return replace(evidence, archive_timeline=newest, archive_silent=silent)
 
 
 def controldata(settings: Settings) -> dict[str, str]:
@@ -536,17 +552,14 @@ def ask_peer(settings: Settings, peer: dict[str, Any], system_identifier: str) -
     return Peer(name, role, int(timeline))
 
 
-def archive_timeline(settings: Settings) -> Optional[int]:
-    """The newest timeline that any repository knows; None when none of them answered in time.
-
-    One that does not answer takes nothing away: what the others hold is there, and without them the peers decide.
-    """
+def archive_timelines(settings: Settings) -> dict[int, Optional[int]]:
+    """By repository the newest timeline that it knows; None for one that did not answer in time."""
     if not settings.stanza or not settings.repositories:
-        return None
+        return {}
     deadline = time.monotonic() + settings.archive_seconds
     with concurrent.futures.ThreadPoolExecutor(max_workers=len(settings.repositories)) as pool:
         found = pool.map(lambda repository: repository_timeline(settings, repository, deadline), settings.repositories)
-        return max((timeline for timeline in found if timeline is not None), default=None)
+        return dict(zip(settings.repositories, found))
 
 
 def repository_timeline(settings: Settings, repository: int, deadline: float) -> Optional[int]:

@@ -55,6 +55,26 @@ TABLE = [
     ),
     ("two standbys answer, the archive does not", seen(peers=(STANDBY_PEER, Peer("c-db1", "standby", 3))), guard.WRITABLE),
     ("nobody of two answers, the archive does", seen(peers=(SILENT, AWAY), archive_timeline=3), guard.HOLD_READ_ONLY),
+    (
+        "a neighbour and this site's own store answer, the other site does not",
+        seen(peers=(STANDBY_PEER, AWAY), archive_timeline=3, archive_silent=(2,)),
+        guard.HOLD_READ_ONLY,
+    ),
+    (
+        "the same, and this site's own store is ahead",
+        seen(peers=(STANDBY_PEER, AWAY), archive_timeline=4, archive_silent=(2,)),
+        guard.FENCE_AND_REFUSE,
+    ),
+    (
+        "the same, and an operator knows",
+        seen(peers=(STANDBY_PEER, AWAY), archive_timeline=3, archive_silent=(2,), permit=PERMIT),
+        guard.WRITABLE,
+    ),
+    (
+        "every host answers, one repository is dead",
+        seen(peers=(STANDBY_PEER,), archive_timeline=3, archive_silent=(2,)),
+        guard.WRITABLE,
+    ),
     ("one of two answers, the archive is behind us", seen(peers=(STANDBY_PEER, AWAY), archive_timeline=2), guard.WRITABLE),
     ("one of two answers, the archive is ahead", seen(peers=(STANDBY_PEER, AWAY), archive_timeline=4), guard.FENCE_AND_REFUSE),
     ("one of two answers, and an operator knows", seen(peers=(STANDBY_PEER, AWAY), permit=PERMIT), guard.WRITABLE),
@@ -122,6 +142,7 @@ EVIDENCE = st.builds(
     timeline=st.integers(1, 5),
     peers=PEERS,
     archive_timeline=st.none() | st.integers(1, 5),
+    archive_silent=st.sampled_from([(), (2,), (1, 2)]),
 )
 
 
@@ -135,12 +156,13 @@ def test_never_writable_beside_another_primary_or_behind_a_timeline_that_is_serv
 
 @given(EVIDENCE, st.data())
 def test_less_evidence_never_makes_it_writable(evidence, data):
-    """A cut takes any of the peers away, one or all of them, and the archive with them."""
+    """A cut takes any of the peers away, one or all of them, and the archive with them, or the part of it beyond the cut."""
     quiet = guard.Evidence(**{**vars(evidence), "permit": None})
     if quiet.peers and guard.decide(quiet).action != guard.WRITABLE:
         cut = data.draw(st.sets(st.integers(0, len(quiet.peers) - 1), min_size=1))
         peers = tuple(Peer(peer.name, "silent") if n in cut else peer for n, peer in enumerate(quiet.peers))
-        blind = guard.Evidence(**{**vars(quiet), "peers": peers, "archive_timeline": None})
+        left = data.draw(st.none() | st.integers(1, quiet.archive_timeline or 1))
+        blind = guard.Evidence(**{**vars(quiet), "peers": peers, "archive_timeline": left, "archive_silent": (2,)})
         assert guard.decide(blind).action != guard.WRITABLE
 
 
@@ -150,6 +172,7 @@ def test_beside_an_unknown_peer_only_a_standby_and_an_archive_without_a_newer_ti
     if guard.decide(quiet).action == guard.WRITABLE and any(peer.role != "standby" for peer in quiet.peers):
         assert any(peer.role == "standby" for peer in quiet.peers)
         assert quiet.archive_timeline is not None
+        assert quiet.archive_silent == ()
         assert quiet.archive_timeline <= quiet.timeline
 
 
@@ -158,6 +181,8 @@ def test_a_hold_beside_a_neighbour_names_who_is_silent():
     assert "c-db1: no route to host" in decision.reason
     assert "b-db1 answers" in decision.reason
     assert "relevo-guard start" in decision.next_action
+    part = guard.decide(seen(peers=(STANDBY_PEER, AWAY), archive_timeline=3, archive_silent=(2,)))
+    assert "nor repository 2 of the archive" in part.reason
 
 
 def test_the_timeline_of_a_server_that_died_right_after_its_promotion(tmp_path):
@@ -316,16 +341,26 @@ def test_what_a_peer_says(host, monkeypatch, printed, role, timeline):
 def test_the_newest_timeline_of_the_archive(monkeypatch, clusters, names, newest):
     settings = guard.Settings("minimarket", "u", "/d", "/b", stanza="minimarket")
     monkeypatch.setattr(guard, "run_as_owner", Answers(**{"archive/minimarket/": names, "archive/minimarket": clusters}))
-    assert guard.archive_timeline(settings) == newest
+    assert guard.archive_timelines(settings) == {1: newest}
 
 
 @pytest.mark.parametrize(
-    ("answers", "newest"), [({1: 2, 2: 3}, 3), ({1: None, 2: 3}, 3), ({1: 3, 2: None}, 3), ({1: None, 2: None}, None)]
+    ("answers", "newest", "silent"),
+    [
+        ({1: 2, 2: 3}, 3, ()),
+        ({1: None, 2: 3}, 3, (1,)),
+        ({1: 3, 2: None}, 3, (2,)),
+        ({1: None, 2: None}, None, (1, 2)),
+        ({}, None, ()),
+    ],
 )
-def test_the_newest_timeline_that_any_repository_knows_counts(monkeypatch, answers, newest):
-    settings = guard.Settings("minimarket", "u", "/d", "/b", stanza="minimarket", repositories=[1, 2])
+def test_the_newest_timeline_that_any_repository_knows_counts_and_who_was_silent_is_kept(
+    host, monkeypatch, answers, newest, silent
+):
+    settings = guard.Settings(**{**vars(host), "stanza": "minimarket", "repositories": list(answers)})
     monkeypatch.setattr(guard, "repository_timeline", lambda _settings, repository, _deadline: answers[repository])
-    assert guard.archive_timeline(settings) == newest
+    found = guard.ask_around(settings, seen(), "77", 0.0)
+    assert (found.archive_timeline, found.archive_silent) == (newest, silent)
 
 
 @pytest.mark.parametrize("patient", [True, False])
