@@ -799,8 +799,29 @@ FAST = [
     Protection(
         "a watch that is killed again and again never stops anything",
         "roles/dr_guard/files/relevo_guard.py",
-        "    lease = resumed(server_state(settings))\n",
+        "    lease = resumed(server_state(settings), settings.self_fence_seconds)\n",
         "    lease = None\n",
+        "tests/unit/dr/test_guard_lease.py",
+    ),
+    Protection(
+        "a watch that is ended by a signal prolongs the lease of an isolated primary",
+        "roles/dr_guard/files/relevo_guard.py",
+        'planned = kept.get("stopped") and (kept.get("told") or boottime() >= lease.ends(seconds))',
+        'planned = kept.get("stopped")',
+        "tests/unit/dr/test_guard_lease.py",
+    ),
+    Protection(
+        "a watch that is ended late in a lease watches no more",
+        "roles/dr_guard/files/relevo_guard.py",
+        "give_up = min(give_up, now + LEAVING_SECONDS)",
+        "give_up = now",
+        "tests/unit/dr/test_guard_lease.py",
+    ),
+    Protection(
+        "a watch that is started anew forgets what it gave",
+        "roles/dr_guard/files/relevo_guard.py",
+        "        given = read_running(GIVEN)\n",
+        "        given: dict[str, Any] = {}\n",
         "tests/unit/dr/test_guard_lease.py",
     ),
     Protection(

@@ -51,6 +51,8 @@ LEAD_SECONDS, IMMEDIATE_SECONDS, KILL_SECONDS = 5.0, 2.0, 1.0
 TICK_SECONDS, HEARING_SECONDS, GIVING_SECONDS, ANSWER_SECONDS = 0.05, 0.5, 1.0, 3.0
 # A watch that has not written its state for that long is dead, or as good as.
 ALIVE_SECONDS = 5.0
+# A watch that is told to stop takes that long to have it seen from outside; systemd would kill it after 10 s.
+LEAVING_SECONDS = 5.0
 
 WRITABLE, STANDBY, HOLD_READ_ONLY, REFUSE, FENCE_AND_REFUSE = (
     "start",
@@ -1035,15 +1037,21 @@ class Watch:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        self.leaving = threading.Event()
         self.stopping = threading.Event()
         self.primary = threading.Event()
         self.heard: collections.deque[tuple[float, dict[str, int]]] = collections.deque(maxlen=100)
-        self.sent: dict[str, float] = {}
-        self.accepted: dict[str, dict[str, Any]] = {}
+        # When who asks was first told that nobody watches here any more.
+        self.disarmed: Optional[float] = None
+        # What an earlier watch sent may have renewed a lease; who forgets it would prove too much.
+        given = read_running(GIVEN)
+        self.sent: dict[str, float] = dict(given.get("sent", {}))
+        self.accepted: dict[str, dict[str, Any]] = dict(given.get("accepted", {}))
 
 
 ARMED = re.compile(r"relevo-guard armed=(\d+) by=([0-9a-f]{8})")
 _COUNTS = "select observer, count from relevo.observation;"
+_DISARM = "set application_name to 'relevo-guard';"
 _GIVE = "update relevo.observation set seen_at = pg_catalog.now(), count = count + 1 where observer = '%s' returning 'given';"
 _IS_ARMED = (
     "select application_name from pg_stat_activity where usename = '%s' and application_name like 'relevo-guard armed=%%' limit 1;"
@@ -1059,9 +1067,14 @@ def hear(watch: Watch) -> None:
         if not watch.primary.is_set():
             session.close()
         elif session.open(ANSWER_SECONDS):
+            if watch.leaving.is_set() and watch.disarmed is None and session.ask(_DISARM, ANSWER_SECONDS) is not None:
+                watch.disarmed = boottime()
             asked = boottime()
             answer = session.ask(_COUNTS, ANSWER_SECONDS)
-            if answer is not None:
+            if answer is None:
+                # The next session comes armed.
+                watch.disarmed = None
+            else:
                 rows = (line.rpartition("|") for line in answer.splitlines())
                 watch.heard.append((asked, {name: int(count) for name, _, count in rows if name in settings.heard_by}))
         watch.stopping.wait(HEARING_SECONDS)
@@ -1141,24 +1154,22 @@ def watch(settings: Settings) -> int:
         notify("READY=1")
         return 0
     shared = Watch(settings)
-    signal.signal(signal.SIGTERM, lambda *_: shared.stopping.set())
+    signal.signal(signal.SIGTERM, lambda *_: shared.leaving.set())
     set_reserve_aside()
     # Before PostgreSQL's processes when a frozen host thaws; where that is not allowed the unit's niceness has to do.
     with contextlib.suppress(OSError):
         os.sched_setscheduler(0, os.SCHED_RR | os.SCHED_RESET_ON_FORK, os.sched_param(1))
-    lease = resumed(server_state(settings))
+    lease = resumed(server_state(settings), settings.self_fence_seconds)
     own_name = settings.name or socket.gethostname()
     works = [(hear, shared), *((give, shared, peer, own_name) for peer in settings.peers)]
     threads = [threading.Thread(target=guarded, args=work, daemon=True) for work in works]
-    written = 0.0
-    while not shared.stopping.is_set():
+    written, told, give_up = 0.0, False, float("inf")
+    while not told and boottime() < give_up:
         now = boottime()
         lease = lease_of(lease, server_state(settings), now)
         if lease is not None and now < lease.ends(settings.self_fence_seconds):
             # What was heard before a freeze is as old as its asking; a lease that ended meanwhile is not renewed by it.
-            while shared.heard:
-                asked, counts = shared.heard.popleft()
-                lease = renew(lease, counts, asked)
+            lease = renewed(shared, lease)
         (shared.primary.set if lease is not None else shared.primary.clear)()
         if lease is not None and now >= lease.ends(settings.self_fence_seconds) - LEAD_SECONDS:
             self_fence(settings, lease)
@@ -1170,13 +1181,32 @@ def watch(settings: Settings) -> int:
                 thread.start()
             notify("READY=1")
         notify("WATCHDOG=1")
-        shared.stopping.wait(TICK_SECONDS)
-    # A planned stop is no fence, and ends the lease: whoever starts the watch again begins a new one.
-    (RUN / WATCHED).unlink()
+        if shared.leaving.is_set():
+            # A planned stop is no fence, and ends the lease once it is known outside; until then this goes on watching.
+            give_up = min(give_up, now + LEAVING_SECONDS)
+            told = known_outside(shared, lease)
+        time.sleep(TICK_SECONDS)
+    write_running(WATCHED, {**watched(settings, lease, boottime()), "self_fence_seconds": 0, "stopped": True, "told": told})
+    shared.stopping.set()
+    ended_by = boottime() + ANSWER_SECONDS
     for thread in threads:
-        thread.join(ANSWER_SECONDS)
+        thread.join(max(0.0, ended_by - boottime()))
     say("relevo-guard: the watch was stopped; this host fences itself no more")
     return 0
+
+
+def renewed(watch: Watch, lease: Lease) -> Lease:
+    """The lease with all that was heard since."""
+    while watch.heard:
+        asked, counts = watch.heard.popleft()
+        lease = renew(lease, counts, asked)
+    return lease
+
+
+def known_outside(watch: Watch, lease: Optional[Lease]) -> bool:
+    """Whether one who could prove by the lease has seen that nobody watches here any more."""
+    disarmed = watch.disarmed
+    return lease is None or (disarmed is not None and lease.heard >= disarmed)
 
 
 def watched(settings: Settings, lease: Optional[Lease], now: float) -> dict[str, Any]:
@@ -1191,12 +1221,17 @@ def watched(settings: Settings, lease: Optional[Lease], now: float) -> dict[str,
     }
 
 
-def resumed(server: Optional[tuple[int, str]]) -> Optional[Lease]:
-    """The lease of a watch that ended without being told to."""
+def resumed(server: Optional[tuple[int, str]], seconds: float) -> Optional[Lease]:
+    """The lease that an earlier watch left. None where a new one may begin: another server, or a planned stop that was known outside or outlasted the lease.
+
+    Before its last seconds a watch does not end by itself, so who only starts it anew never finds it over.
+    """
     kept = read_running(WATCHED)
     if server is None or kept.get("postmaster") != server[0]:
         return None
-    return Lease(server[0], float(kept["heard"]), str(kept.get("heard_from", "")))
+    lease = Lease(server[0], float(kept["heard"]), str(kept.get("heard_from", "")))
+    planned = kept.get("stopped") and (kept.get("told") or boottime() >= lease.ends(seconds))
+    return None if planned else lease
 
 
 def watch_state(settings: Settings) -> dict[str, Any]:

@@ -317,17 +317,99 @@ def test_a_watch_that_was_killed_goes_on_with_the_same_lease(host, start, watch)
     assert heard() == began
 
 
-def test_a_planned_stop_of_the_watch_is_no_fence_and_ends_the_lease(host, start, watch):
+# Stands for psql and a server into which the witness writes.
+PSQL = """#!{python}
+import sys, time
+for line in sys.stdin:
+    with open(__file__ + ".log", "a") as log:
+        log.write(line)
+    if line.startswith("\\\\echo "):
+        print(line.split()[1], flush=True)
+    elif "relevo.observation" in line:
+        print("wit1|%d" % (time.monotonic() * 10), flush=True)
+"""
+
+
+@pytest.fixture
+def witness(tmp_path):
+    """The directory of a psql that shows the witness's writes; what it is asked is in psql.log beside it."""
+    program = tmp_path / "bin/psql"
+    program.parent.mkdir()
+    program.write_text(PSQL.format(python=sys.executable))
+    program.chmod(0o755)
+    return program.parent
+
+
+def test_a_planned_stop_of_the_watch_is_no_fence_and_ends_the_lease_once_that_is_known_outside(host, start, watch, witness):
     postmaster = start("postgres", host.data_directory)
     lead(host, postmaster)
-    first = watch(self_fence_seconds=60)
-    began = heard()
+    first = watch(self_fence_seconds=60, bin_directory=str(witness))
     first.terminate()
     assert first.wait(10) == 0
-    assert guard.read_running(guard.WATCHED) == {}
+    assert "set application_name" in (witness / "psql.log").read_text()
+    kept = guard.read_running(guard.WATCHED)
+    assert (kept["stopped"], kept["told"]) == (True, True)
+    assert guard.watch_state(replace(host, self_fence_seconds=60))["alive"] is False
     assert postmaster.poll() is None
     watch(self_fence_seconds=60)
-    assert heard() > began
+    assert heard() > kept["at"], "a new one"
+
+
+def test_a_watch_that_is_ended_while_nobody_hears_it_prolongs_nothing(host, start, watch):
+    postmaster = start("postgres", host.data_directory)
+    lead(host, postmaster)
+    first = watch(self_fence_seconds=20)
+    began = heard()
+    for _ in range(2):
+        first.terminate()
+        assert first.wait(10) == 0
+        first = watch(self_fence_seconds=20)
+        assert heard() == began
+    assert postmaster.poll() is None
+
+
+def test_a_watch_that_is_ended_late_in_the_lease_stops_the_server_in_time(host, start, watch):
+    postmaster = start("postgres", host.data_directory)
+    lead(host, postmaster)
+    first = watch(self_fence_seconds=8)
+    began = heard()
+    first.terminate()
+    postmaster.wait(10)
+    assert guard.boottime() - began < 8
+    assert guard.read_mark(guard.FENCE)["class"] == "self"
+    assert first.wait(10) == 0
+
+
+@pytest.mark.parametrize(
+    ("left", "kept"),
+    [
+        ({}, True),
+        ({"heard": 100.0}, True),
+        ({"stopped": True, "told": False}, True),
+        ({"stopped": True, "told": True}, False),
+        ({"stopped": True, "told": False, "heard": 100.0}, False),
+        ({"postmaster": 8}, False),
+    ],
+    ids=["killed", "killed, and over", "stopped unheard", "stopped and known", "stopped for longer than it", "of another server"],
+)
+def test_a_lease_that_was_left_is_gone_on_with(host, monkeypatch, left, kept):
+    now = 1000.0
+    monkeypatch.setattr(guard, "boottime", lambda: now)
+    guard.write_running(guard.WATCHED, {**guard.watched(host, guard.Lease(7, now - 5, "wit1"), now), **left})
+    assert (guard.resumed((7, "ready"), T) is not None) == kept
+
+
+def test_what_was_given_is_remembered_by_a_watch_that_is_started_anew(host):
+    """Who forgets that a write was on its way proves that nobody can have renewed a lease which is renewed."""
+    before = guard.Watch(host)
+    before.sent["a-db1"], before.accepted["a-db1"] = 60.0, {"at": 59.0, "self_fence_seconds": 20, "heard_by": "1f2e3d4c"}
+    guard.write_given(before)
+    after = guard.Watch(host)
+    after.sent["c-db1"] = 62.0
+    guard.write_given(after)
+    found = guard.read_running(guard.GIVEN)
+    assert found["sent"] == {"a-db1": 60.0, "c-db1": 62.0}
+    assert found["accepted"]["a-db1"]["at"] == 59.0
 
 
 def test_a_watch_that_was_frozen_longer_than_the_lease_stops_before_it_listens(host, start, watch):
