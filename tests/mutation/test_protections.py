@@ -853,6 +853,20 @@ FAST = [
         "tests/unit/dr/test_guard_lift.py",
     ),
     Protection(
+        "a fence lifted by hand while a run is at work",
+        "roles/dr_guard/files/relevo_guard.py",
+        "    if locked is not None:\n        return False, locked\n",
+        "",
+        "tests/unit/dr/test_guard_lift.py",
+    ),
+    Protection(
+        "a host started by hand while a run is at work",
+        "roles/dr_guard/files/relevo_guard.py",
+        "    if locked is not None:\n        say(",
+        "    if False:\n        say(",
+        "tests/unit/dr/test_guard_lift.py",
+    ),
+    Protection(
         "a host that answers is named as lost",
         "roles/dr_guard/files/relevo_guard.py",
         "        if wrong:\n",

@@ -43,6 +43,7 @@ STATE = Path("/var/lib/relevo")
 RUN = Path("/run/relevo-guard")
 FENCE, HOLD, PERMIT, JOURNAL = "fence.json", "guard-held.json", "guard-permit.json", "journal.jsonl"
 RESERVE = "fence-reserve"
+LOCK = "lock.json"
 WATCHED, GIVEN = "watch.json", "given.json"
 PERMIT_SECONDS = 120.0
 
@@ -779,12 +780,35 @@ def check(settings: Settings) -> int:
     return 0
 
 
-def start(settings: Settings, reason: str) -> int:
+def locked_by_another(lock: Optional[dict[str, Any]], run_id: str) -> Optional[Decision]:
+    """A refusal while a run may be at work that is not this one: what it has proven of this host must stay true until it has promoted another."""
+    if lock is None or (run_id and lock.get("run_id") == run_id):
+        return None
+    if "run_id" not in lock:
+        reason = "%s cannot be read: a run may be at work" % (STATE / LOCK)
+        return Decision(REFUSE, reason, "make sure that no run is at work (relevo status), then remove that file on this host")
+    left = float(lock.get("lease_until_boottime") or 0) - boottime()
+    if lock.get("boot_id") != boot_id() or left < 0:
+        return None
+    who = "run %s of %s on %s holds the lock of this cluster since %s" % tuple(
+        lock.get(name, "?") for name in ("run_id", "owner", "controller", "since")
+    )
+    reason = "%s; its lease ends in %.0f s" % (who, left)
+    return Decision(
+        REFUSE, reason, "wait for that run; when it is dead, start the same runbook again, or wait until its lease has ended"
+    )
+
+
+def start(settings: Settings, reason: str, run_id: str = "") -> int:
     """End a hold that the guard itself put in place. A fence is never lifted here."""
     if read_mark(FENCE) is None and read_mark(HOLD) is None:
         say("relevo-guard: nothing is held on this host. Use systemctl start %s." % settings.unit)
         return 0
-    by = os.environ.get("SUDO_USER") or pwd.getpwuid(os.getuid()).pw_name
+    locked = locked_by_another(read_mark(LOCK), run_id)
+    if locked is not None:
+        say(sentence(locked))
+        return 1
+    by = run_id or os.environ.get("SUDO_USER") or pwd.getpwuid(os.getuid()).pw_name
     permit = {
         "by": by,
         "reason": reason,
@@ -840,6 +864,9 @@ def lift(
     """Lift the fence mark of this host, where what is seen allows it. True when there was one and it is lifted (would be, when dry)."""
     if read_mark(FENCE) is None:
         return False, Decision(WRITABLE, "this host is not fenced")
+    locked = locked_by_another(read_mark(LOCK), run_id)
+    if locked is not None:
+        return False, locked
     control = controldata(settings)
     evidence = replace(own_files(settings, control), hold=None, permit=None)
     if evidence.cluster:
@@ -1329,9 +1356,9 @@ def main() -> int:
     verbs = parser.add_subparsers(dest="verb", required=True)
     verbs.add_parser("boot", help="decide before PostgreSQL starts")
     verbs.add_parser("check", help="show what the next start would be")
-    verbs.add_parser("start", help="end a read-only hold").add_argument(
-        "--reason", required=True, help="why it is safe; kept in the journal"
-    )
+    starting = verbs.add_parser("start", help="end a read-only hold")
+    starting.add_argument("--reason", required=True, help="why it is safe; kept in the journal")
+    starting.add_argument("--run-id", default="", help=argparse.SUPPRESS)
     verbs.add_parser("watch", help="the self-fence, as a service")
     lifting = verbs.add_parser("lift", help="lift a fence where what is seen allows it")
     lifting.add_argument("--reason", required=True, help="why; kept in the journal")
@@ -1346,7 +1373,7 @@ def main() -> int:
     try:
         settings = read_settings()
         if arguments.verb == "start":
-            return start(settings, arguments.reason)
+            return start(settings, arguments.reason, arguments.run_id)
         if arguments.verb == "lift":
             return say_lift(settings, arguments)
         if arguments.verb == "watch":

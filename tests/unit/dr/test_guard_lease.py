@@ -358,12 +358,12 @@ def test_a_planned_stop_of_the_watch_is_no_fence_and_ends_the_lease_once_that_is
 def test_a_watch_that_is_ended_while_nobody_hears_it_prolongs_nothing(host, start, watch):
     postmaster = start("postgres", host.data_directory)
     lead(host, postmaster)
-    first = watch(self_fence_seconds=20)
+    first = watch(self_fence_seconds=60)
     began = heard()
     for _ in range(2):
         first.terminate()
         assert first.wait(10) == 0
-        first = watch(self_fence_seconds=20)
+        first = watch(self_fence_seconds=60)
         assert heard() == began
     assert postmaster.poll() is None
 

@@ -79,7 +79,12 @@ def fenced_host(host, monkeypatch):  # noqa: F811 - the fixture
     """A fenced host; what its peers say is given, systemd is told nothing."""
     told = []
     monkeypatch.setattr(guard, "controldata", lambda _: {"Latest checkpoint's TimeLineID": "3"})
-    monkeypatch.setattr(guard.subprocess, "run", lambda words, **_: told.append(words))
+
+    def run(words, **_):
+        told.append(words)
+        return guard.subprocess.CompletedProcess(words, 0)
+
+    monkeypatch.setattr(guard.subprocess, "run", run)
     monkeypatch.setattr(guard, "masked", lambda _: True)
     guard.write_mark(guard.FENCE, FENCE)
     guard.put_signal(host)
@@ -124,3 +129,47 @@ def test_only_a_silent_host_can_be_named_as_lost(fenced_host):
     peers(SILENT)
     assert guard.lift(settings, "site b burned down", gone=["b-db1"])[0] is True
     assert marks() == {guard.HOLD}
+
+
+# -- while a run is at work --
+
+RUN = "20261124T121530Z-failover-1f3a"
+
+
+def lock(seconds=60.0, **changes):
+    words = {"run_id": RUN, "owner": "ana", "controller": "ops1", "since": "2026-11-24T12:15:30Z", "boot_id": guard.boot_id()}
+    return {**words, "lease_until_boottime": guard.boottime() + seconds, **changes}
+
+
+@pytest.mark.parametrize(
+    ("found", "run_id", "goes_on"),
+    [
+        (None, "", True),
+        (lock(), "", False),
+        (lock(), "another", False),
+        (lock(), RUN, True),
+        (lock(-1.0), "", True),
+        (lock(boot_id="another"), "", True),
+        ({"reason": "the mark cannot be read"}, "", False),
+    ],
+    ids=["no lock", "by hand", "another run", "the run itself", "its lease is over", "of an earlier boot", "cannot be read"],
+)
+def test_nothing_is_lifted_or_started_by_hand_while_a_run_may_be_at_work(fenced_host, capsys, found, run_id, goes_on):
+    settings, _, told = fenced_host
+    if found is not None:
+        guard.write_mark(guard.LOCK, found)
+    lifted, decision = guard.lift(settings, "a false alarm", run_id=run_id)
+    assert lifted == goes_on
+    assert (guard.FENCE in marks()) != goes_on
+    if not goes_on:
+        assert ("ana on ops1" in decision.reason and RUN in decision.reason) or "cannot be read" in decision.reason
+        assert decision.next_action
+
+    guard.remove_mark(guard.FENCE)
+    guard.write_mark(guard.HOLD, {"by": "relevo-guard", "timeline": 3})
+    told.clear()
+    guard.start(settings, "I know it", run_id)
+    assert (["systemctl", "restart", settings.unit] in told) == goes_on
+    assert (guard.PERMIT in marks()) == goes_on
+    if not goes_on:
+        assert "Next:" in capsys.readouterr().out

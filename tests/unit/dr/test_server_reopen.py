@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.relevo.dr.plugins.module_utils import host_files
+from ansible_collections.relevo.dr.plugins.module_utils import host_files, server_start
 from ansible_collections.relevo.dr.plugins.module_utils.server_start import StartError
+from ansible_collections.relevo.dr.plugins.module_utils.server_stop import Server
 from ansible_collections.relevo.dr.plugins.modules.server_reopen import check_fence
 
 
@@ -29,6 +30,18 @@ def test_no_other_fence_is_touched(mark):
     host_files.write_fence(mark)
     with pytest.raises(StartError, match="not of this run"):
         check_fence("run")
+
+
+def test_the_guard_is_told_which_run_starts_a_held_host(tmp_path, monkeypatch):
+    """It lets nobody start by hand while a run holds the lock; the run itself is not nobody."""
+    said = []
+    for name, answer in (("postmaster_pid", None), ("cluster_processes", []), ("was_standby", False), ("masked", False)):
+        monkeypatch.setattr(server_start, name, lambda *_, answer=answer: answer)
+    monkeypatch.setattr(server_start, "_wait_until_writable", lambda *_: None)
+    monkeypatch.setattr(server_start, "_run", lambda words, _seconds: said.append(words))
+    host_files.write_atomically(str(tmp_path / "relevo" / server_start.HOLD), "{}")
+    server_start.reopen(Server("u.service", str(tmp_path), "/nowhere", 5432), "run-1", 5.0)
+    assert said[-1][:4] == [server_start.GUARD, "start", "--run-id", "run-1"]
 
 
 def test_a_lifted_fence_is_gone():

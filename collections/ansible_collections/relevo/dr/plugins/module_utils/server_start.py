@@ -39,7 +39,7 @@ def was_standby(server: Server) -> bool:
     return "recovery" in state and state != "in crash recovery"
 
 
-def reopen(server: Server, reason: str, seconds: float) -> None:
+def reopen(server: Server, run_id: str, seconds: float) -> None:
     """Take the fence away and start the unit, as what the server was. Raises StartError.
 
     The mark goes last before the start: whatever ends this half way leaves a host that does not start.
@@ -59,7 +59,8 @@ def reopen(server: Server, reason: str, seconds: float) -> None:
     if not standby:
         if os.path.exists(os.path.join(host_files.STATE_DIRECTORY, HOLD)):
             # The guard saw nobody who could tell; this run knows, and the guard keeps its own rules about others that it does see.
-            _run([GUARD, "start", "--reason", reason], seconds)
+            reason = "run %s ended before anything was promoted" % run_id
+            _run([GUARD, "start", "--run-id", run_id, "--reason", reason], seconds)
         _wait_until_writable(server, deadline)
 
 

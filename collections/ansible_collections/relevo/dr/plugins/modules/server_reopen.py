@@ -82,7 +82,7 @@ def main() -> None:
             stopped = check_fence(p["run_id"]) or postmaster_pid(server.data_directory) is None
             if stopped:
                 host_files.write_journal(p["run_id"], "REOPEN", "intent")
-                server_start.reopen(server, "run %s ended before anything was promoted" % p["run_id"], p["timeout_seconds"])
+                server_start.reopen(server, p["run_id"], p["timeout_seconds"])
                 host_files.write_journal(p["run_id"], "REOPEN", "result", outcome="ok")
     except (StartError, PostgresqlError, host_files.LockError) as error:
         module.fail_json(msg="REOPEN on %s: %s" % (p["host"], error), phase=phase.ended("failed", str(error)))
