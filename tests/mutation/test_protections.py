@@ -841,8 +841,8 @@ FAST = [
     Protection(
         "a fence lifted beside a primary that took another way",
         "roles/dr_guard/files/relevo_guard.py",
-        "if lineage.clean and lineage.location < fork:",
-        "if True:",
+        'return lineage.state == "shut down" and lineage.location < fork',
+        "return True",
         "tests/unit/dr/test_guard_lift.py",
     ),
     Protection(
@@ -850,6 +850,27 @@ FAST = [
         "roles/dr_guard/files/relevo_guard.py",
         "    if seen.action == WRITABLE:\n        return seen\n",
         "    if seen.action in (WRITABLE, HOLD_READ_ONLY):\n        return replace(seen, action=WRITABLE)\n",
+        "tests/unit/dr/test_guard_lift.py",
+    ),
+    Protection(
+        "a timeline of one's own is taken for the primary's by its number",
+        "roles/dr_guard/files/relevo_guard.py",
+        "if lineage.own == shared and _followed(",
+        "if _followed(",
+        "tests/unit/dr/test_guard_lift.py",
+    ),
+    Protection(
+        "a primary that forked at the same place is taken for a standby",
+        "roles/dr_guard/files/relevo_guard.py",
+        'return lineage.state in ("shut down in recovery", "in archive recovery")',
+        "return True",
+        "tests/unit/dr/test_guard_lift.py",
+    ),
+    Protection(
+        "a standby that replayed beyond the fork follows",
+        "roles/dr_guard/files/relevo_guard.py",
+        'label = "Minimum recovery ending location" if state == "shut down in recovery" else "Latest checkpoint location"',
+        'label = "Latest checkpoint location"',
         "tests/unit/dr/test_guard_lift.py",
     ),
     Protection(

@@ -239,11 +239,13 @@ def _who(mark: dict[str, Any]) -> str:
 class Lineage:
     """How this host's data relate to a primary's timeline.
 
-    clean: shut down cleanly, or a standby's. location: its last checkpoint. forks: by timeline where the primary's history leaves it, None when unknown.
+    state: in pg_control. location: where its data end; of a primary that was shut down where its last checkpoint begins.
+    own, forks: by timeline where this host's, and the primary's, history leaves it; None when unknown.
     """
 
-    clean: bool = False
+    state: str = ""
     location: int = 0
+    own: Optional[dict[int, int]] = None
     forks: Optional[dict[int, int]] = None
 
 
@@ -258,7 +260,7 @@ def decide_lift(evidence: Evidence, lineage: Lineage, *, running: str = "") -> D
         return Decision(REFUSE, "PostgreSQL runs here (%s)" % running, "stop it, then lift the fence")
     primaries = [peer for peer in evidence.peers if peer.role == "primary" and peer.timeline >= evidence.timeline]
     if primaries:
-        return _lift_beside(primaries[0], evidence, lineage)
+        return _lift_beside(max(primaries, key=lambda peer: peer.timeline), evidence, lineage)
     seen = decide(replace(evidence, fence=None, hold=None, permit=None, signal=False))
     if seen.action == WRITABLE:
         return seen
@@ -274,18 +276,26 @@ def _lift_beside(primary: Peer, evidence: Evidence, lineage: Lineage) -> Decisio
     where = "%s is the primary, on timeline %d" % (primary.name, primary.timeline)
     if not evidence.signal:
         return Decision(REFUSE, "%s, and standby.signal is gone here: the next start would be writable" % where, BRING_BACK)
-    if evidence.timeline == primary.timeline:
-        return Decision(STANDBY, "%s, and this host's data are of it" % where)
     if lineage.forks is None:
         return Decision(
             REFUSE,
-            "%s; the archive does not tell where it left timeline %d" % (where, evidence.timeline),
-            "let a repository answer, then lift it",
+            "%s; the archive does not tell, or not with one voice, how it came there" % where,
+            "let every repository answer, then lift it",
         )
-    fork = lineage.forks.get(evidence.timeline, 0)
-    if lineage.clean and lineage.location < fork:
-        return Decision(STANDBY, "%s, which holds all that this host has" % where)
+    # The number of a timeline is no name: two hosts that were promoted apart have the same.
+    shared = {timeline: left for timeline, left in lineage.forks.items() if timeline < evidence.timeline}
+    if lineage.own == shared and _followed(evidence.timeline == primary.timeline, lineage, lineage.forks.get(evidence.timeline, 0)):
+        return Decision(STANDBY, "%s, and holds all that this host has" % where)
     return Decision(REFUSE, "%s; this host's data went another way" % where, BRING_BACK)
+
+
+def _followed(same_timeline: bool, lineage: Lineage, fork: int) -> bool:
+    """Whether this host's data are an earlier state of the primary's. On its own timeline only who was in recovery has them from it."""
+    if same_timeline:
+        return lineage.state in ("shut down in recovery", "in archive recovery")
+    if lineage.state == "shut down in recovery":
+        return 0 < lineage.location <= fork
+    return lineage.state == "shut down" and lineage.location < fork
 
 
 def history_forks(text: str) -> dict[int, int]:
@@ -836,26 +846,40 @@ def start(settings: Settings, reason: str, run_id: str = "") -> int:
 
 
 def lineage(settings: Settings, evidence: Evidence) -> Lineage:
-    """Where the newest primary's timeline left ours, from this host's pg_control and the archive's history file."""
+    """Where the newest primary's timeline left ours, from this host's pg_control and pg_wal and the archive's history file."""
     control = controldata(settings)
-    high, _, low = control.get("Latest checkpoint location", "0/0").partition("/")
-    clean = control.get("Database cluster state", "") in ("shut down", "shut down in recovery")
+    state = control.get("Database cluster state", "")
+    label = "Minimum recovery ending location" if state == "shut down in recovery" else "Latest checkpoint location"
+    high, _, low = control.get(label, "0/0").partition("/")
     newest = max((peer.timeline for peer in evidence.peers if peer.role == "primary"), default=0)
-    text = archived_history(settings, newest) if newest > evidence.timeline else None
-    return Lineage(clean, (int(high, 16) << 32) + int(low, 16), None if text is None else history_forks(text))
+    forks = archived_forks(settings, newest) if newest >= evidence.timeline else None
+    return Lineage(state, (int(high, 16) << 32) + int(low, 16), own_forks(settings, evidence.timeline), forks)
 
 
-def archived_history(settings: Settings, timeline: int) -> Optional[str]:
-    """The history file of a timeline, from any repository; None when none of them gave it."""
-    deadline = time.monotonic() + settings.archive_seconds
+def own_forks(settings: Settings, timeline: int) -> Optional[dict[int, int]]:
+    """By timeline where this host's own history leaves it; None when its file is not there."""
+    if timeline == 1:
+        return {}
+    try:
+        return history_forks(settings.file("pg_wal/%08X.history" % timeline).read_text(encoding="utf-8", errors="replace"))
+    except OSError:
+        return None
+
+
+def archived_forks(settings: Settings, timeline: int) -> Optional[dict[int, int]]:
+    """By timeline where the history of this one leaves it; None when no repository tells, or two of them tell it differently."""
+    if timeline == 1:
+        return {}
+    told = []
     for repository in settings.repositories if settings.stanza else []:
+        deadline = time.monotonic() + settings.archive_seconds
         place = "archive/%s" % settings.stanza
         for cluster in list_archive(settings, repository, place, deadline) or []:
             if re.fullmatch(r"\d+(\.\d+)?-\d+", cluster):
                 text = ask_archive(settings, repository, ["repo-get", "%s/%s/%08X.history" % (place, cluster, timeline)], deadline)
                 if text:
-                    return text
-    return None
+                    told.append(history_forks(text))
+    return told[0] if told and all(one == told[0] for one in told) else None
 
 
 def lift(

@@ -12,8 +12,13 @@ from .test_guard import AWAY, EVIDENCE, FENCE, SILENT, STANDBY_PEER, Peer, guard
 
 PRIMARY = Peer("b-db1", "primary", 4)
 FORKS = {1: 100, 2: 200, 3: 300}
-BEHIND = guard.Lineage(clean=True, location=299, forks=FORKS)
-DIVERGED = guard.Lineage(clean=True, location=300, forks=FORKS)
+OWN = {1: 100, 2: 200}
+BEHIND = guard.Lineage("shut down", 299, OWN, FORKS)
+DIVERGED = guard.Lineage("shut down", 300, OWN, FORKS)
+
+
+def standby(location, own=OWN, forks=FORKS, state="shut down in recovery"):
+    return guard.Lineage(state, location, own, forks)
 
 
 def fenced(**changes):
@@ -34,13 +39,51 @@ TABLE = [
     (
         "a crash before the other was promoted",
         fenced(peers=(PRIMARY,)),
-        {"lineage": guard.Lineage(clean=False, location=1, forks=FORKS)},
+        {"lineage": guard.Lineage("in production", 1, OWN, FORKS)},
         guard.REFUSE,
     ),
-    ("a primary whose history nobody tells", fenced(peers=(PRIMARY,)), {"lineage": guard.Lineage(clean=True)}, guard.REFUSE),
-    ("rewound onto the primary's timeline", fenced(timeline=4, peers=(PRIMARY,)), {}, guard.STANDBY),
-    ("the same, without its signal", fenced(timeline=4, signal=False, peers=(PRIMARY,)), {}, guard.REFUSE),
-    ("it runs as a standby", fenced(timeline=4, peers=(PRIMARY,)), {"running": "standby"}, guard.STANDBY),
+    ("a primary whose history nobody tells", fenced(peers=(PRIMARY,)), {"lineage": standby(1, forks=None)}, guard.REFUSE),
+    ("a standby that replayed up to the fork", fenced(peers=(PRIMARY,)), {"lineage": standby(300)}, guard.STANDBY),
+    ("a standby that replayed beyond the fork", fenced(peers=(PRIMARY,)), {"lineage": standby(301)}, guard.REFUSE),
+    ("a standby whose end is unknown", fenced(peers=(PRIMARY,)), {"lineage": standby(0)}, guard.REFUSE),
+    ("a timeline that the primary's is not of", fenced(peers=(PRIMARY,)), {"lineage": standby(1, forks=OWN)}, guard.REFUSE),
+    (
+        "both left the same timeline, at different places",
+        fenced(peers=(PRIMARY,)),
+        {"lineage": guard.Lineage("shut down", 250, {1: 100, 2: 150}, FORKS)},
+        guard.REFUSE,
+    ),
+    (
+        "rewound onto the primary's timeline",
+        fenced(timeline=4, peers=(PRIMARY,)),
+        {"lineage": standby(400, FORKS, FORKS, "in archive recovery")},
+        guard.STANDBY,
+    ),
+    (
+        "a timeline of its own with the same number",
+        fenced(timeline=4, peers=(PRIMARY,)),
+        {"lineage": standby(400, {**FORKS, 3: 299})},
+        guard.REFUSE,
+    ),
+    (
+        "the same, from the same place",
+        fenced(timeline=4, peers=(PRIMARY,)),
+        {"lineage": guard.Lineage("shut down", 400, FORKS, FORKS)},
+        guard.REFUSE,
+    ),
+    ("the same, without a history", fenced(timeline=4, peers=(PRIMARY,)), {"lineage": standby(400, None)}, guard.REFUSE),
+    (
+        "rewound, without its signal",
+        fenced(timeline=4, signal=False, peers=(PRIMARY,)),
+        {"lineage": standby(400, FORKS)},
+        guard.REFUSE,
+    ),
+    (
+        "it runs as a standby",
+        fenced(timeline=4, peers=(PRIMARY,)),
+        {"running": "standby", "lineage": standby(400, FORKS, FORKS, "in archive recovery")},
+        guard.STANDBY,
+    ),
     ("it runs writable", fenced(peers=(STANDBY_PEER,)), {"running": "ready"}, guard.REFUSE),
 ]
 
@@ -53,13 +96,18 @@ def test_the_table(evidence, more, action):
     assert bool(decision.next_action) == (action == guard.REFUSE)
 
 
-@given(EVIDENCE, st.builds(guard.Lineage, st.booleans(), st.integers(0, 400), st.none() | st.just(FORKS)))
+STATES = st.sampled_from(["shut down", "shut down in recovery", "in archive recovery", "in production"])
+LINEAGE = st.builds(guard.Lineage, STATES, st.integers(0, 400), st.sampled_from([None, {}, OWN, FORKS]), st.none() | st.just(FORKS))
+
+
+@given(EVIDENCE, LINEAGE)
 def test_a_host_beside_a_primary_or_behind_a_served_timeline_comes_back_read_only_or_not_at_all(evidence, lineage):
     action = guard.decide_lift(evidence, lineage).action
     if any(peer.role == "primary" for peer in evidence.peers):
         assert action != guard.WRITABLE
     if action == guard.STANDBY:
         assert evidence.signal
+        assert lineage.own == {timeline: fork for timeline, fork in FORKS.items() if timeline < evidence.timeline}
     if any(peer.role == "standby" and peer.timeline > evidence.timeline for peer in evidence.peers):
         assert action != guard.WRITABLE
 
@@ -72,6 +120,42 @@ def test_a_refusal_names_who_is_silent_and_how_to_name_what_is_lost():
 def test_where_a_timeline_is_left_is_read_from_the_history_file():
     text = "1\t0/5000148\tno recovery target specified\n\n2\t1/A0\tno recovery target specified\n"
     assert guard.history_forks(text) == {1: 0x5000148, 2: (1 << 32) + 0xA0}
+
+
+ARCHIVED = "1\t0/64\tno recovery target specified\n\n2\t0/C8\tno recovery target specified\n"
+
+
+@pytest.mark.parametrize(
+    ("answers", "forks"),
+    [
+        ({1: ARCHIVED, 2: ARCHIVED}, {1: 100, 2: 200}),
+        ({1: None, 2: ARCHIVED}, {1: 100, 2: 200}),
+        ({1: ARCHIVED, 2: ARCHIVED.replace("C8", "C9")}, None),
+        ({1: None, 2: None}, None),
+    ],
+    ids=["both", "one is silent", "they differ", "nobody"],
+)
+def test_the_primarys_history_is_what_the_repositories_tell_with_one_voice(host, monkeypatch, answers, forks):  # noqa: F811
+    settings = guard.Settings(**{**vars(host), "stanza": "minimarket", "repositories": list(answers)})
+
+    def ask(_settings, repository, words, _deadline):
+        return "17-1\n" if words[0] == "repo-ls" else answers[repository] if words[1].endswith("00000003.history") else None
+
+    monkeypatch.setattr(guard, "ask_archive", ask)
+    assert guard.archived_forks(settings, 3) == forks
+    assert guard.archived_forks(settings, 1) == {}
+
+
+@pytest.mark.parametrize(("state", "location"), [("shut down", 0x30), ("shut down in recovery", 0x40)])
+def test_where_the_data_of_a_standby_end_is_where_it_has_replayed_to(host, monkeypatch, state, location):  # noqa: F811
+    control = {"Latest checkpoint location": "0/30", "Minimum recovery ending location": "0/40", "Database cluster state": state}
+    monkeypatch.setattr(guard, "controldata", lambda _: control)
+    host.file("pg_wal").mkdir()
+    host.file("pg_wal/00000003.history").write_text(ARCHIVED)
+    found = guard.lineage(host, fenced())
+    assert (found.state, found.location, found.own) == (state, location, {1: 100, 2: 200})
+    assert guard.own_forks(host, 4) is None
+    assert guard.own_forks(host, 1) == {}
 
 
 @pytest.fixture
