@@ -624,8 +624,29 @@ FAST = [
     Protection(
         "the lock of a living run",
         f"{DR}/modules/run_lock.py",
-        "if not dead and not before.expired(clock.boottime_seconds(), clock.boot_id()):",
+        "if not held.expired(now, clock.boot_id()):",
         "if False:",
+        "tests/unit/dr/test_run_lock.py",
+    ),
+    Protection(
+        "the lock of a living run whose lease has ended",
+        f"{DR}/modules/run_lock.py",
+        "if held.run_id == living_run_id:",
+        "if False:",
+        "tests/unit/dr/test_run_lock.py",
+    ),
+    Protection(
+        "a run that is at work on another host is passed for dead",
+        f"{DR}/module_utils/gates.py",
+        'stale_lock.sign_of_life(lock["run_id"], everybody)',
+        'stale_lock.sign_of_life(lock["run_id"], [(host, entry)])',
+        "tests/unit/dr/test_gates.py",
+    ),
+    Protection(
+        "a lock is taken over beside a task that is at work",
+        f"{DR}/module_utils/host_files.py",
+        "fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)",
+        "pass",
         "tests/unit/dr/test_run_lock.py",
     ),
     Protection(
@@ -1306,7 +1327,7 @@ ON_THE_LABORATORY = [
     Protection(
         "two operators at once",
         f"{DR}/modules/run_lock.py",
-        "if not dead and not before.expired(clock.boottime_seconds(), clock.boot_id()):",
+        "if not held.expired(now, clock.boot_id()):",
         "if False:",
         "tests/integration/test_refusals.py::test_of_two_operators_at_once_exactly_one_goes_on",
     ),

@@ -28,13 +28,16 @@ def lock(**changes):
 
 
 def test_a_living_owner_keeps_its_lock():
+    assert controller.owner_alive(lock())
     assert not controller.owner_dead(lock())
     assert not controller.owner_dead(None)
+    assert not controller.owner_alive(None)
 
 
 def test_a_process_that_is_gone_or_another_one_by_now_is_dead():
     assert controller.owner_dead(lock(controller_pid_started="1"))
     assert controller.owner_dead(lock(controller_pid=2**22 + 1))
+    assert not controller.owner_alive(lock(controller_pid=2**22 + 1))
 
 
 @pytest.mark.parametrize(
@@ -49,6 +52,7 @@ def test_a_process_that_is_gone_or_another_one_by_now_is_dead():
 )
 def test_of_a_process_that_cannot_be_seen_from_here_nothing_is_known(elsewhere):
     assert not controller.owner_dead(lock(controller_pid=2**22 + 1, **elsewhere))
+    assert not controller.owner_alive(lock(**elsewhere))
 
 
 def test_a_lock_of_an_earlier_version_is_read_and_left_to_its_lease():

@@ -91,12 +91,31 @@ def test_one_bent_fact_fails_its_gate(landscape, gate, host, path, value):
     assert found[(gate, host)].next_action
 
 
+LOCK = {"run_id": "other", "owner": "ana", "controller": "ops1", "since": "2026-11-24T03:00:00Z"}
+
+
 def test_a_living_lock_of_another_run_fails(landscape):
-    lock = {"run_id": "other", "owner": "ana", "controller": "ops1", "since": "2026-11-24T03:00:00Z"}
-    locked = bent(landscape, ("database", "b-db1", "facts", "host", "lock"), lock)
+    locked = bent(landscape, ("database", "b-db1", "facts", "host", "lock"), LOCK)
     gate = failing(locked)[("G10", "b-db1")]
     assert "ana" in gate.observed and "2026-11-24T03:00:00Z" in gate.observed
     assert failing(bent(locked, ("database", "b-db1", "lock_owner_dead"), True)) == {}
+
+
+@pytest.mark.parametrize(
+    ("host", "path", "value", "says"),
+    [
+        ("b-db1", ("lock_owner_alive",), True, "lives on this controller"),
+        ("a-db1", ("facts", "host", "lock"), LOCK, "its lease on a-db1 has not ended"),
+        ("a-db1", ("facts", "host", "actor"), "other", "at work on a-db1"),
+    ],
+    ids=["its process lives", "a lease elsewhere", "a task elsewhere"],
+)
+def test_a_lock_whose_lease_is_over_fails_while_something_shows_that_its_run_lives(landscape, host, path, value, says):
+    locked = bent(landscape, ("database", "b-db1", "facts", "host", "lock"), LOCK)
+    over = bent(locked, ("database", "b-db1", "facts", "host", "lock_expired"), True)
+    assert failing(over) == {}
+    gate = failing(bent(over, ("database", host, *path), value))[("G10", "b-db1")]
+    assert says in gate.observed
 
 
 def test_too_few_forks_would_wait_for_themselves(landscape):

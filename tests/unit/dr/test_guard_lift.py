@@ -220,7 +220,7 @@ def test_only_a_silent_host_can_be_named_as_lost(fenced_host):
 RUN = "20261124T121530Z-failover-1f3a"
 
 
-def lock(seconds=60.0, **changes):
+def lock(seconds=86400.0, **changes):
     words = {"run_id": RUN, "owner": "ana", "controller": "ops1", "since": "2026-11-24T12:15:30Z", "boot_id": guard.boot_id()}
     return {**words, "lease_until_boottime": guard.boottime() + seconds, **changes}
 

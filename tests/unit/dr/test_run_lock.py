@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 from types import SimpleNamespace
 
 import pytest
+from ansible_collections.relevo.dr.plugins.action import lock as lock_action
 from ansible_collections.relevo.dr.plugins.module_utils import clock, host_files, letter
+from ansible_collections.relevo.dr.plugins.module_utils.stale_lock import sign_of_life
 from ansible_collections.relevo.dr.plugins.modules import run_lock
 
 
@@ -15,9 +19,10 @@ def state(tmp_path, monkeypatch):
     monkeypatch.setattr(letter, "BOX", str(tmp_path / "letters"))
 
 
-def take(run_id, *, dead_run_id="", lease_seconds=60.0):
+def take(run_id, *, dead_run_id="", lease_seconds=60.0, living_run_id=""):
     words = {"owner": "ana", "controller": "ops1", "controller_boot_id": "boot", "controller_pid": 1, "controller_pid_started": "1"}
     words |= {"controller_pid_namespace": "pid:[1]", "orphan_wait_seconds": 0.0, "checkpoint": False}
+    words |= {"living_run_id": living_run_id, "sign_of_life": "its process 1 lives on this controller"}
     module = SimpleNamespace(params={"run_id": run_id, "dead_run_id": dead_run_id, "lease_seconds": lease_seconds, **words})
     return run_lock.hold(module)
 
@@ -44,6 +49,61 @@ def test_the_lock_of_a_dead_owner_is_taken_over_with_the_outage_it_began():
 def test_a_lock_whose_lease_is_over_is_taken_over():
     take("first", lease_seconds=-1.0)
     assert take("second")["taken_over"] == "first"
+
+
+def test_a_lock_whose_lease_is_over_is_not_taken_from_an_owner_that_lives():
+    take("first", lease_seconds=-1.0)
+    with pytest.raises(host_files.LockError, match=r"its lease has ended here, but its process 1 lives .* Next: wait"):
+        take("second", living_run_id="first")
+    assert host_files.read_lock().run_id == "first"
+    # Of another run than the one that holds it by now nothing was said.
+    assert take("second", living_run_id="another")["taken_over"] == "first"
+
+
+@pytest.mark.parametrize("dead_run_id", ["", "first"], ids=["its lease is over", "its process is dead"])
+def test_a_lock_is_not_taken_over_while_a_task_of_its_run_is_at_work(dead_run_id):
+    take("first", lease_seconds=-1.0)
+    with open(os.path.join(host_files.STATE_DIRECTORY, "actor.lock"), "a+", encoding="utf-8") as task:
+        task.truncate(0)
+        task.write("first")
+        task.flush()
+        fcntl.flock(task, fcntl.LOCK_EX)
+        with pytest.raises(host_files.LockError, match="a task of run first is still at work on this host"):
+            take("second", dead_run_id=dead_run_id)
+    assert host_files.read_lock().run_id == "first"
+    assert take("second", dead_run_id=dead_run_id)["taken_over"] == "first"
+
+
+def said(run_id="first", *, expired=True, alive=False, actor=None):
+    facts = {"lock": {"run_id": run_id, "controller_pid": 7}, "lock_expired": expired, "actor": actor}
+    return {"facts": {"host": facts}, "lock_owner_alive": alive}
+
+
+@pytest.mark.parametrize(
+    ("elsewhere", "says"),
+    [
+        ({}, None),
+        ({"facts": {}}, None),
+        (said(), None),
+        (said(alive=True), "its process 7 lives on this controller"),
+        (said(expired=False), "its lease on a-db1 has not ended"),
+        (said(actor="first"), "a task of it is at work on a-db1"),
+        (said("another", expired=False, alive=True, actor="another"), None),
+    ],
+    ids=["a host that is silent", "no lock there", "over there too", "its process", "a lease", "a task", "another run"],
+)
+def test_every_host_is_asked_for_a_sign_of_life_of_a_run_whose_lease_is_over(elsewhere, says):
+    assert sign_of_life("first", {"b-db1": said(), "a-db1": elsewhere}.items()) == says
+
+
+@pytest.mark.parametrize(("alive", "elsewhere", "lives"), [(False, True, False), (True, True, True), (False, False, True)])
+def test_who_takes_the_lock_has_looked_for_its_owner_and_asked_the_other_hosts(monkeypatch, alive, elsewhere, lives):
+    seen = {"database": {"b-db1": said(expired=False), "a-db1": said(expired=elsewhere)}, "application": {}}
+    action = SimpleNamespace(host="b-db1", control=SimpleNamespace(read_all=lambda kind: seen[kind]))
+    monkeypatch.setattr(lock_action.controller, "owner_alive", lambda _: alive)
+    found = lock_action.ActionModule._sign_of_life(action, {"run_id": "first", "controller_pid": 7})
+    assert bool(found) == lives
+    assert lock_action.ActionModule._sign_of_life(action, {}) is None
 
 
 def test_a_run_takes_its_own_lock_again():

@@ -41,7 +41,7 @@ class ActionModule(RunAction):
             arguments["databases"] = self._databases(every=self._task.args["ask_databases"] == "all")
         entry = {"settings": self._task.args.get("settings") or {}, **self._answer(arguments, silent)}
         lock = entry.get("facts", {}).get("host", {}).get("lock")
-        entry["lock_owner_dead"] = controller.owner_dead(lock)
+        entry["lock_owner_dead"], entry["lock_owner_alive"] = controller.owner_dead(lock), controller.owner_alive(lock)
         for kind in self._task.args["kinds"]:
             self.control.write("%s/%s" % (kind, self.host), entry)
         if self._task.args.get("restore") and entry["reachable"]:

@@ -4,10 +4,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Optional
 
 from ansible_collections.relevo.dr.plugins.module_utils.milestone import Milestone, beginning, told
 from ansible_collections.relevo.dr.plugins.module_utils.plan import read_plan
+from ansible_collections.relevo.dr.plugins.module_utils.stale_lock import sign_of_life
 from ansible_collections.relevo.dr.plugins.plugin_utils import controller
 from ansible_collections.relevo.dr.plugins.plugin_utils.control import Control, ControlError
 from ansible_collections.relevo.dr.plugins.plugin_utils.run_action import RunAction, went_wrong
@@ -35,10 +36,13 @@ class ActionModule(RunAction):
             return {"msg": "%s did not give the lock" % first}
         lock = known.get("facts", {}).get("host", {}).get("lock") or {}
         settings = known.get("settings", {})
+        dead, alive = controller.owner_dead(lock), self._sign_of_life(lock)
         arguments = {
             "state": "held",
             "run_id": self.control.run_id,
-            "dead_run_id": lock.get("run_id", "") if controller.owner_dead(lock) else "",
+            "dead_run_id": lock.get("run_id", "") if dead else "",
+            "living_run_id": lock.get("run_id", "") if alive and not dead else "",
+            "sign_of_life": alive or "",
             "lease_seconds": self._task.args["lease_seconds"],
             "orphan_wait_seconds": wait_seconds,
             "checkpoint": "bin_directory" in settings,
@@ -56,6 +60,12 @@ class ActionModule(RunAction):
             return {"msg": detail, **told(phases=[phase.ended(detail=detail)])}
         said = "G10 on %s: %s" % (self.host, wrong)
         return {"failed": True, "msg": said, **told(refused=True, phases=[phase.ended("failed", said)])}
+
+    def _sign_of_life(self, lock: dict[str, Any]) -> Optional[str]:
+        """Of the run that holds this host's part: its process as it is now, and what the other hosts said; this one will tell for itself."""
+        seen = {**self.control.read_all("database"), **self.control.read_all("application")}
+        mine = {"facts": {"host": {"lock": lock, "lock_expired": True}}, "lock_owner_alive": controller.owner_alive(lock)}
+        return sign_of_life(lock["run_id"], {**seen, self.host: mine}.items()) if lock else None
 
     def _free(self) -> dict[str, Any]:
         wrong = went_wrong(self.ask("relevo.dr.run_lock", {"state": "free", "run_id": self.control.run_id}))

@@ -10,6 +10,7 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.relevo.dr.plugins.module_utils.milestone import told
 from ansible_collections.relevo.dr.plugins.module_utils.protection import find_primary
 from ansible_collections.relevo.dr.plugins.module_utils.refusal import Refusal
+from ansible_collections.relevo.dr.plugins.plugin_utils import controller
 
 
 class ActionModule(ActionBase):
@@ -22,10 +23,11 @@ class ActionModule(ActionBase):
         result: dict[str, Any] = super().run(tmp, task_vars)
         seen = dict(self._task.args["seen"])
         clusters = {host: answer.get("cluster") or {} for host, answer in seen.items()}
+        host_facts = {host: answer.get("host") or {} for host, answer in seen.items()}
         locks = {
-            host: (answer.get("host") or {}).get("lock")
-            for host, answer in seen.items()
-            if not (answer.get("host") or {}).get("lock_expired")
+            host: facts.get("lock")
+            for host, facts in host_facts.items()
+            if not facts.get("lock_expired") or controller.owner_alive(facts.get("lock"))
         }
         try:
             host = find_primary(clusters, locks, every_host=bool(self._task.args.get("every_host", True)))

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Optional
 
-from ansible_collections.relevo.dr.plugins.module_utils import way_out
+from ansible_collections.relevo.dr.plugins.module_utils import stale_lock, way_out
 from ansible_collections.relevo.dr.plugins.module_utils.inputs import ACCEPTS_BY_NAME, Inputs
 from ansible_collections.relevo.dr.plugins.module_utils.plan import Landscape, Plan
 from ansible_collections.relevo.dr.plugins.module_utils.postgresql import lsn_bytes
@@ -211,21 +211,21 @@ def _lock(plan: Plan, landscape: Landscape, inputs: Inputs, limits: Limits) -> I
         if not entry.get("reachable"):
             continue
         lock = facts.get("lock")
-        free = lock is None or facts.get("lock_expired") or entry.get("lock_owner_dead")
-        observed = (
-            "no lock"
-            if lock is None
-            else "run %s of %s on %s since %s%s"
-            % (lock["run_id"], lock["owner"], lock["controller"], lock["since"], " (dead)" if free else "")
-        )
+        observed, free = "no lock", True
+        if lock is not None:
+            everybody = [*landscape.database.items(), *landscape.application.items()]
+            alive = None if entry.get("lock_owner_dead") else stale_lock.sign_of_life(lock["run_id"], everybody)
+            free = alive is None
+            who = (lock["run_id"], lock["owner"], lock["controller"], lock["since"])
+            observed = "run %s of %s on %s since %s (%s)" % (*who, alive or "dead")
         yield Gate(
             "G10",
             title,
             host,
             observed,
             "no lock of a living run",
-            verdict(bool(free)),
-            "wait for that run, or for its lease to end",
+            verdict(free),
+            "wait for that run, or for its lease to end; one that hangs has to be ended where it was started",
         )
 
 

@@ -15,7 +15,7 @@ def find_primary(
 ) -> str:
     """The one running primary. Raises Refusal unless every host was seen, none is locked by a run, and exactly one is primary.
 
-    clusters: by host what ``cluster_info`` saw, empty for a silent host. locks: by host the lock of a run whose lease has not expired.
+    clusters: by host what ``cluster_info`` saw, empty for a silent host. locks: by host the lock of a run that may be at work.
     every_host: false where a dead standby is no reason to stop.
     """
     for host, lock in sorted(locks.items()):

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Optional
 
-from ansible_collections.relevo.dr.plugins.module_utils import past_proofs, way_out
+from ansible_collections.relevo.dr.plugins.module_utils import past_proofs, stale_lock, way_out
 from ansible_collections.relevo.dr.plugins.module_utils.gates import Limits
 from ansible_collections.relevo.dr.plugins.module_utils.plan import Landscape
 
@@ -77,7 +77,8 @@ def _lock(landscape: Landscape) -> tuple[Optional[dict[str, Any]], Optional[str]
     entry = max(held, key=lambda one: str(_host(one)["lock"]["since"]))
     facts = _host(entry)
     lock = facts["lock"]
-    dead = entry.get("lock_owner_dead") or facts.get("lock_expired")
+    everybody = [*landscape.database.items(), *landscape.application.items()]
+    dead = entry.get("lock_owner_dead") or stale_lock.sign_of_life(lock["run_id"], everybody) is None
     seconds = max(0.0, lock["lease_until_boottime"] - facts["boottime"]) if not facts.get("lock_expired") else 0.0
     shown = {"owner": lock["owner"], "run_id": lock["run_id"], "since": lock["since"], "lease_left_seconds": round(seconds)}
     return shown, lock["run_id"] if dead and not facts.get("actor") else None

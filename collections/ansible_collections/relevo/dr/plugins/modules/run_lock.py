@@ -10,7 +10,8 @@ short_description: Take, or give back, this host's part of the lock of a run
 description:
   - The lock is a file that appears whole or not at all, and only where there is none. It names the run, its owner and controller, and carries a lease on this
     host's own CLOCK_BOOTTIME.
-  - A lock of another run is taken over only when its lease has expired, or its controller process is known to be dead, and no task of it is at work here.
+  - A lock of another run is taken over only when its controller process is known to be dead, or its lease has expired here and nothing shows that it lives;
+    and when no task of it is at work here.
   - With O(checkpoint=true) a running primary writes a checkpoint, so that the stop on the outage clock is short.
 options:
   state: {description: What is wanted., type: str, required: true, choices: [held, free]}
@@ -22,6 +23,8 @@ options:
   controller_pid_started: {description: Start time of that process., type: str, default: ''}
   controller_pid_namespace: {description: The pid namespace in which that process has this id., type: str, default: ''}
   dead_run_id: {description: A run whose process on this same controller is known to be dead., type: str, default: ''}
+  living_run_id: {description: A run that lives although its lease may have expired here., type: str, default: ''}
+  sign_of_life: {description: "What shows that O(living_run_id) lives, for the refusal.", type: str, default: ''}
   lease_seconds: {description: Length of the lease., type: float, default: 120}
   orphan_wait_seconds: {description: How long to wait for a task that a dead run left at work here., type: float, default: 30}
   checkpoint: {description: Ask a running primary for a checkpoint., type: bool, default: false}
@@ -72,13 +75,8 @@ def hold(module: AnsibleModule) -> dict[str, object]:
     with host_files.acting(parameters["run_id"], parameters["orphan_wait_seconds"]):
         before = host_files.read_lock()
         if before is not None and before.run_id != parameters["run_id"]:
-            dead = before.run_id == parameters["dead_run_id"]
-            if not dead and not before.expired(clock.boottime_seconds(), clock.boot_id()):
-                left = before.lease_until_boottime - clock.boottime_seconds()
-                raise host_files.LockError(
-                    "%s; its lease ends in %.0f s. Next: wait for that run, or, if it is dead, start again then"
-                    % (host_files.describe(before), left)
-                )
+            if before.run_id != parameters["dead_run_id"]:
+                refuse_living(before, parameters["living_run_id"], parameters["sign_of_life"])
             taken_over = before.run_id
             # The outage that the dead run began is this run's to answer for.
             wanted = replace(wanted, began_at=before.began_at or before.since)
@@ -91,6 +89,21 @@ def hold(module: AnsibleModule) -> dict[str, object]:
         if parameters["checkpoint"]:
             checkpoint(parameters["bin_directory"], parameters["port"])
     return {"before": asdict(before) if before else None, "taken_over": taken_over}
+
+
+def refuse_living(held: host_files.Lock, living_run_id: str, sign_of_life: str) -> None:
+    """Raises LockError, unless its lease is over and nothing shows that it lives."""
+    now = clock.boottime_seconds()
+    if not held.expired(now, clock.boot_id()):
+        raise host_files.LockError(
+            "%s; its lease ends in %.0f s. Next: wait for that run, or, if it is dead, start again then"
+            % (host_files.describe(held), held.lease_until_boottime - now)
+        )
+    if held.run_id == living_run_id:
+        raise host_files.LockError(
+            "%s; its lease has ended here, but %s. Next: wait for that run; one that hangs has to be ended where it was started"
+            % (host_files.describe(held), sign_of_life)
+        )
 
 
 def checkpoint(bin_directory: str, port: int) -> None:
@@ -115,6 +128,8 @@ def main() -> None:
             "controller_pid_started": {"type": "str", "default": ""},
             "controller_pid_namespace": {"type": "str", "default": ""},
             "dead_run_id": {"type": "str", "default": ""},
+            "living_run_id": {"type": "str", "default": ""},
+            "sign_of_life": {"type": "str", "default": ""},
             "lease_seconds": {"type": "float", "default": 120},
             "orphan_wait_seconds": {"type": "float", "default": 30},
             "checkpoint": {"type": "bool", "default": False},

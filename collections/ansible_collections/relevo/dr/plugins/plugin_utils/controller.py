@@ -47,18 +47,28 @@ def identity() -> dict[str, Any]:
 
 
 def owner_dead(lock: Optional[dict[str, Any]]) -> bool:
-    """Whether a lock is of a process of this very controller and boot that is no more; False when that cannot be known from here.
+    """Whether a lock is of a process of this very controller and boot that is no more; False when that cannot be known from here."""
+    return _owner_lives(lock) is False
+
+
+def owner_alive(lock: Optional[dict[str, Any]]) -> bool:
+    """Whether a lock is of a living process of this very controller; False when that cannot be known from here."""
+    return _owner_lives(lock) is True
+
+
+def _owner_lives(lock: Optional[dict[str, Any]]) -> Optional[bool]:
+    """None when nothing is known of it.
 
     Two containers on one machine may share its name and its boot, but neither sees the other's processes: there the lease decides.
     """
     if not lock:
-        return False
+        return None
     held = Lock(**lock)
     if held.controller != socket.gethostname() or held.controller_boot_id != clock.boot_id():
-        return False
+        return None
     if not held.controller_pid_namespace or held.controller_pid_namespace != pid_namespace():
-        return False
-    return process_started(held.controller_pid) != held.controller_pid_started
+        return None
+    return process_started(held.controller_pid) == held.controller_pid_started
 
 
 def command_line_hides_hosts_or_tasks() -> Optional[str]:
