@@ -17,7 +17,9 @@ from typing import Any, Self
 import pytest
 from ansible_collections.relevo.lab.plugins.module_utils import container
 
-from .conftest import DRILL, INVENTORY, ROOT, SNAPSHOT, Bench
+from .conftest import DRILL, INVENTORY, ROOT, SNAPSHOT, Bench, Run
+from .test_failback import power_on
+from .test_refusals import standing_still
 
 pytestmark = pytest.mark.full
 
@@ -73,6 +75,20 @@ def asked(bench: Bench, host: str) -> dict[str, Any]:
     answer = bench.inside(host, GUARD, "check", check=False)
     found: dict[str, Any] = json.loads(answer)["watch"] if answer.startswith("{") else {}
     return found
+
+
+def watch_pid(bench: Bench) -> str:
+    return bench.inside("a-db1", "systemctl", "show", "--value", "--property=MainPID", "relevo-guard.service")
+
+
+def kept_lease(bench: Bench) -> dict[str, Any]:
+    """What the watch keeps of its lease: read from its file, for the guard itself is slow to answer where nobody answers it."""
+    found: dict[str, Any] = json.loads(bench.inside("a-db1", "cat", "/run/relevo-guard/watch.json"))
+    return found
+
+
+def unheard_seconds(bench: Bench) -> float:
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - float(kept_lease(bench)["heard"])
 
 
 def heard(bench: Bench) -> bool:
@@ -174,6 +190,32 @@ def frozen(bench: Bench, host: str) -> Iterator[None]:
         freeze_host(bench, host, frozen=False)
 
 
+@contextlib.contextmanager
+def standing_behind_the_fence(bench: Bench, **variables: str) -> Iterator[subprocess.Popen[str]]:
+    """A failover that stands still where the old primary is proven to be out of action and nothing is promoted yet; it goes on afterwards."""
+    before = set((bench.store / "runs").glob("*"))
+    process = bench.start("failover", **DRILL, **variables)
+
+    def proven() -> bool:
+        assert process.poll() is None, (process.stdout.read() if process.stdout else "")[-3000:]
+        runs = set((bench.store / "runs").glob("*-failover-*")) - before
+        return any((run / "control/handover/proof/a-db1.json").exists() for run in runs)
+
+    bench.wait("the old primary is fenced", proven, 120, 0.001)
+    with standing_still(process):
+        assert not bench.writable("b-db1"), "it stood still too late"
+        yield process
+
+
+def assert_failed_over(bench: Bench, run: Run) -> None:
+    """At once, or by the next run: what was proven may have become too old meanwhile."""
+    assert run.record["verdict"] in ("passed", "partial", "failed"), run.output[-3000:]
+    if run.record["verdict"] == "failed":
+        again = bench.run("failover", **DRILL, **LEASE)
+        assert again.code == 0, again.output[-4000:]
+    assert bench.writable("b-db1")
+
+
 def test_an_isolated_primary_whose_application_still_writes_stops_itself_in_time(bench, record_property):
     with Writer(bench) as writer:
         bench.wait("the application writes", lambda: len(writer.acknowledged) > 3)
@@ -249,16 +291,13 @@ def test_a_crashed_server_whose_number_another_process_has_now_starts(bench):
 
 
 def test_a_watch_that_is_killed_comes_back_and_a_planned_stop_is_no_fence(bench):
-    def main_pid() -> str:
-        return bench.inside("a-db1", "systemctl", "show", "--value", "--property=MainPID", "relevo-guard.service")
-
-    before = main_pid()
+    before = watch_pid(bench)
     bench.inside("a-db1", "kill", "-9", before)
-    bench.wait("another watch", lambda: main_pid() not in ("0", before) and asked(bench, "a-db1")["alive"], 10)
+    bench.wait("another watch", lambda: watch_pid(bench) not in ("0", before) and asked(bench, "a-db1")["alive"], 10)
     # One that hangs is no better than one that is dead.
-    hanging = main_pid()
+    hanging = watch_pid(bench)
     bench.inside("a-db1", "kill", "-STOP", hanging)
-    bench.wait("a third one", lambda: main_pid() not in ("0", hanging) and asked(bench, "a-db1")["alive"], 20)
+    bench.wait("a third one", lambda: watch_pid(bench) not in ("0", hanging) and asked(bench, "a-db1")["alive"], 20)
     bench.inside("a-db1", "systemctl", "stop", "relevo-guard.service")
     isolate(bench)
     time.sleep(T + 5)
@@ -291,6 +330,74 @@ def test_a_host_that_thaws_after_its_lease_stops_before_it_writes(bench, record_
     # Nothing may be acknowledged beside the promoted one, however short the moment after the thaw.
     record_property("accepted_after_thaw", len(late))
     assert late == []
+
+
+def test_a_watch_that_is_ended_by_a_signal_gives_an_isolated_primary_no_more_time(bench, record_property):
+    isolate(bench)
+    cut_at = time.monotonic()
+    bench.wait("nobody hears it", lambda: unheard_seconds(bench) > 4, T, 0.1)
+    first, heard_at = watch_pid(bench), kept_lease(bench)["heard"]
+    bench.inside("a-db1", "kill", f"-{int(signal.SIGTERM)}", first)
+    bench.wait("another watch", lambda: watch_pid(bench) not in ("0", first) and kept_lease(bench)["self_fence_seconds"] == T, 10)
+    assert kept_lease(bench)["heard"] == heard_at, "it goes on with the same lease"
+    assert bench.writable("a-db1")
+    # Once more, shortly before the stop begins.
+    bench.wait("it is late", lambda: unheard_seconds(bench) > T - 8, T, 0.1)
+    bench.inside("a-db1", "kill", f"-{int(signal.SIGTERM)}", watch_pid(bench))
+    bench.wait("PostgreSQL is gone", lambda: not processes(bench, "a-db1"), T, 0.05)
+    record_property("stopped_after_seconds", round(time.monotonic() - cut_at, 2))
+    assert time.monotonic() - cut_at < T
+    bench.wait("it is marked", lambda: bool(fence(bench)), 10)
+    assert fence(bench)["class"] == "self"
+
+
+def test_a_host_of_the_old_primary_that_is_power_cycled_between_fence_and_promotion(bench):
+    with standing_behind_the_fence(bench) as process:
+        assert fence(bench)["class"] == "stopped"
+        bench.verb("power-off", "a-db1")
+        power_on(bench, "a-db1")
+        never_writable(bench, "a-db1", 5)
+        assert not bench.writable("b-db1"), "nothing was promoted meanwhile"
+    run = bench.finish(process)
+    never_writable(bench, "a-db1", 3)
+    assert_failed_over(bench, run)
+    # Neither by itself nor by hand, with the new primary in sight.
+    unit = "systemctl start postgresql@$(ls /etc/postgresql)-main.service"
+    bench.inside("a-db1", "sh", "-c", unit, check=False)
+    said = bench.inside("a-db1", GUARD, "start", "--reason", "it was on all the time", check=False)
+    assert "must NOT start" in said
+    never_writable(bench, "a-db1", 5)
+    assert fence(bench)
+
+
+def test_a_host_of_the_old_primary_that_thaws_between_fence_and_promotion(bench, record_property):
+    with frozen(bench, "a-db1"):
+        time.sleep(PROVEN)
+        with standing_behind_the_fence(bench, **LEASE) as process:
+            freeze_host(bench, "a-db1", frozen=False)
+            thawed = time.monotonic()
+            bench.wait("PostgreSQL is gone", lambda: not processes(bench, "a-db1"), 5, 0.02)
+            record_property("stopped_after_thaw_seconds", round(time.monotonic() - thawed, 2))
+            never_writable(bench, "a-db1", 3)
+            assert not bench.writable("b-db1"), "nothing was promoted meanwhile"
+        run = bench.finish(process)
+    never_writable(bench, "a-db1", 3)
+    assert_failed_over(bench, run)
+    never_writable(bench, "a-db1", 3)
+    assert fence(bench)["class"] in ("self", "stopped")
+
+
+def test_by_hand_nothing_is_lifted_or_started_while_a_run_is_at_work(bench):
+    with standing_behind_the_fence(bench) as process:
+        held = bench.lock_of("a-db1")
+        assert held
+        for verb in ("lift", "start"):
+            said = bench.inside("a-db1", GUARD, verb, "--reason", "I want it back", check=False)
+            assert held["run_id"] in said
+        assert fence(bench)
+        assert not bench.writable("a-db1")
+    assert_failed_over(bench, bench.finish(process))
+    assert bench.lock_of("a-db1") is None
 
 
 def test_a_partition_that_heals_in_the_middle_of_the_failover(bench):
@@ -408,6 +515,7 @@ def test_by_hand_a_primary_that_came_back_alone(bench):
 def test_by_hand_a_cut_on_purpose(bench):
     [(stop, start)] = [blocks("Cut or freeze a primary on purpose")[0]]
     walk(bench, [stop])
+    assert kept_lease(bench)["told"] is True, "a giver has seen that nobody watches any more"
     with frozen(bench, "a-db1"):
         time.sleep(T + 3)
     assert bench.writable("a-db1")
@@ -461,7 +569,8 @@ def test_by_hand_a_fence_after_a_false_alarm_and_one_without_anybody_left(bench)
 
 def test_two_signals_reach_the_watch(bench):
     """A process group that is interrupted, as by a shell that ends, stops the watch and nothing else; systemd starts it again."""
-    pid = bench.inside("a-db1", "systemctl", "show", "--value", "--property=MainPID", "relevo-guard.service")
+    pid = watch_pid(bench)
     bench.inside("a-db1", "kill", f"-{int(signal.SIGTERM)}", pid)
-    bench.wait("it is back", lambda: asked(bench, "a-db1").get("alive") is True, 15)
+    bench.wait("it is back", lambda: watch_pid(bench) not in ("0", pid) and asked(bench, "a-db1").get("alive") is True, 15)
     assert bench.writable("a-db1")
+    wait_until_heard(bench)
