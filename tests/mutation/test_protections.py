@@ -636,6 +636,20 @@ FAST = [
         "tests/unit/dr/test_run_lock.py",
     ),
     Protection(
+        "who takes the lock does not look whether its owner lives",
+        f"{DR}/action/lock.py",
+        '"living_run_id": lock.get("run_id", "") if alive and not dead else "",',
+        '"living_run_id": "",',
+        "tests/unit/dr/test_run_lock.py",
+    ),
+    Protection(
+        "hosts are protected beside a living run whose lease has ended",
+        f"{DR}/action/primary.py",
+        'if not facts.get("lock_expired") or controller.owner_alive(facts.get("lock"))',
+        'if not facts.get("lock_expired")',
+        "tests/unit/dr/test_run_lock.py",
+    ),
+    Protection(
         "a run that is at work on another host is passed for dead",
         f"{DR}/module_utils/gates.py",
         'stale_lock.sign_of_life(lock["run_id"], everybody)',

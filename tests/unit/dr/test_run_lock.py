@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 from ansible_collections.relevo.dr.plugins.action import lock as lock_action
+from ansible_collections.relevo.dr.plugins.action import primary
 from ansible_collections.relevo.dr.plugins.module_utils import clock, host_files, letter
 from ansible_collections.relevo.dr.plugins.module_utils.stale_lock import sign_of_life
 from ansible_collections.relevo.dr.plugins.modules import run_lock
@@ -96,14 +97,42 @@ def test_every_host_is_asked_for_a_sign_of_life_of_a_run_whose_lease_is_over(els
     assert sign_of_life("first", {"b-db1": said(), "a-db1": elsewhere}.items()) == says
 
 
-@pytest.mark.parametrize(("alive", "elsewhere", "lives"), [(False, True, False), (True, True, True), (False, False, True)])
-def test_who_takes_the_lock_has_looked_for_its_owner_and_asked_the_other_hosts(monkeypatch, alive, elsewhere, lives):
-    seen = {"database": {"b-db1": said(expired=False), "a-db1": said(expired=elsewhere)}, "application": {}}
-    action = SimpleNamespace(host="b-db1", control=SimpleNamespace(read_all=lambda kind: seen[kind]))
-    monkeypatch.setattr(lock_action.controller, "owner_alive", lambda _: alive)
-    found = lock_action.ActionModule._sign_of_life(action, {"run_id": "first", "controller_pid": 7})
-    assert bool(found) == lives
-    assert lock_action.ActionModule._sign_of_life(action, {}) is None
+@pytest.mark.parametrize(
+    ("alive", "over_elsewhere", "living_run_id"), [(False, True, ""), (True, True, "first"), (False, False, "first")]
+)
+def test_who_takes_the_lock_has_looked_for_its_owner_and_asked_the_other_hosts(monkeypatch, alive, over_elsewhere, living_run_id):
+    kept = {"database": {"b-db1": said(expired=False), "a-db1": said(expired=over_elsewhere)}, "application": {}}
+    asked = []
+
+    def ask(_module, arguments):
+        asked.append(arguments)
+        return {"failed": True, "msg": "no"}
+
+    control = SimpleNamespace(
+        run_id="second", read_all=kept.__getitem__, read=lambda _: {"controller": {"owner": "ben"}}, write=lambda *_: None
+    )
+    action = SimpleNamespace(
+        host="b-db1", control=control, ask=ask, _task=SimpleNamespace(args={"orphan_wait_seconds": 0, "lease_seconds": 60})
+    )
+    action._sign_of_life = lambda lock: lock_action.ActionModule._sign_of_life(action, lock)
+    monkeypatch.setattr(lock_action.controller, "owner_alive", lambda lock: alive and bool(lock))
+    monkeypatch.setattr(lock_action.controller, "owner_dead", lambda _: False)
+    monkeypatch.setattr(lock_action, "went_wrong", lambda answer: answer["msg"])
+    lock_action.ActionModule._hold(action, "b-db1", kept["database"]["b-db1"])
+    assert (asked[0]["dead_run_id"], asked[0]["living_run_id"]) == ("", living_run_id)
+    assert bool(asked[0]["sign_of_life"]) == bool(living_run_id)
+
+
+@pytest.mark.parametrize(("alive", "refused"), [(True, True), (False, False)])
+def test_hosts_are_not_protected_beside_a_living_run_whose_lease_has_ended(monkeypatch, alive, refused):
+    monkeypatch.setattr(primary.ActionBase, "run", lambda *_: {})
+    monkeypatch.setattr(primary.controller, "owner_alive", lambda lock: alive and bool(lock))
+    cluster = {"state": "running", "role": "primary", "system_identifier": "77", "settings": {}, "timeline": 1}
+    action = primary.ActionModule.__new__(primary.ActionModule)
+    action._task = SimpleNamespace(args={"seen": {"a-db1": {"cluster": cluster, **said(alive=alive)["facts"]}}})
+    found = action.run()
+    assert bool(found.get("failed")) == refused
+    assert ("run first" in found["msg"]) == refused
 
 
 def test_a_run_takes_its_own_lock_again():
