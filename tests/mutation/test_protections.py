@@ -958,6 +958,20 @@ FAST = [
         "tests/unit/dr/test_lease.py",
     ),
     Protection(
+        "the backup after a promotion begins before the first checkpoint",
+        "roles/dr_pgbackrest/files/relevo_backup.py",
+        "        settle(work.settings)\n",
+        "",
+        "tests/unit/dr/test_backup_program.py",
+    ),
+    Protection(
+        "a standby is built from whatever backup pgBackRest takes by itself",
+        f"{DR}/module_utils/standby_steps.py",
+        '        chosen = ["--repo=%d" % backup[0], "--set=%s" % backup[1]]\n',
+        "        chosen = []\n",
+        "tests/unit/dr/test_standby_steps.py",
+    ),
+    Protection(
         "a living primary is left with more loss than was accepted",
         f"{DR}/module_utils/gates.py",
         "bound is not None and behind <= bound\n        yield",

@@ -38,6 +38,9 @@ LOG, LOCK = "backups.jsonl", "lock"
 TAKEN, DAMAGED, FAILED, SKIPPED = "taken", "damaged", "failed", "skipped"
 DONE, NONE_TAKEN, SOME_TAKEN, BUSY = 0, 1, 3, 75
 
+_PROMOTED_JUST_NOW = (
+    "select timeline_id <> ('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::int from pg_control_checkpoint()"
+)
 PRIMARY, STANDBY, STOPPED, SILENT = "primary", "standby", "stopped", "silent"
 
 # How long a repository may take to say that it is there, before PostgreSQL is asked for anything.
@@ -215,25 +218,36 @@ def say(text: str) -> None:
     sys.stdout.flush()
 
 
-def role(settings: Settings) -> tuple[str, str]:
-    """What PostgreSQL on this host is, by its own word, and what it said when it gave none."""
+def ask(settings: Settings, sql: str, seconds: float = 20) -> tuple[Optional[str], str]:
+    """The answer of PostgreSQL on this host, or None and what was said instead."""
     command = [
         str(Path(settings.bin_directory, "psql")),
         "-XAtqw",
         "--port=%d" % settings.port,
         "--dbname=postgres",
-        "--command=select pg_catalog.pg_is_in_recovery()",
+        "--command=%s" % sql,
     ]
     environment = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "PGCONNECT_TIMEOUT": "10", "PGAPPNAME": "relevo-backup"}
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20, cwd="/", env=environment)
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=seconds, cwd="/", env=environment)
     except (OSError, subprocess.TimeoutExpired) as error:
-        return SILENT, str(error)
-    answer = {"f": PRIMARY, "t": STANDBY}.get(done.stdout.strip())
-    if done.returncode == 0 and answer:
-        return answer, ""
-    said = " ".join(done.stderr.split())[:300]
+        return None, str(error)
+    return (done.stdout.strip() if done.returncode == 0 else None), " ".join(done.stderr.split())[:300]
+
+
+def role(settings: Settings) -> tuple[str, str]:
+    """What PostgreSQL on this host is, by its own word, and what it said when it gave none."""
+    answer, said = ask(settings, "select pg_catalog.pg_is_in_recovery()")
+    known = {"f": PRIMARY, "t": STANDBY}.get(answer or "")
+    if known:
+        return known, ""
     return (STOPPED if re.search(r"No such file or directory|Connection refused", said) else SILENT), said
+
+
+def settle(settings: Settings) -> None:
+    """Until its first checkpoint a promoted server's pg_control names the timeline that it left, and pgBackRest refuses to begin."""
+    if ask(settings, _PROMOTED_JUST_NOW)[0] == "t":
+        ask(settings, "checkpoint", settings.timeout_seconds)
 
 
 @contextlib.contextmanager
@@ -412,6 +426,7 @@ def back_up(work: Work) -> int:
         if not work.repositories:
             say("%s: none of its repositories is in use" % work.name)
             return NONE_TAKEN
+        settle(work.settings)
         return work_through(work)
 
 

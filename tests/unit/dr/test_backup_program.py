@@ -87,9 +87,16 @@ def test_a_trimmed_log_holds_the_newest_whole_lines(lines, most, torn):
 @pytest.fixture
 def host(tmp_path, monkeypatch):
     """This host: a primary whose repositories all answer; what a test bends is in the returned dictionary."""
-    found = {"role": ["primary"], "answers": {}, "calls": [], "configured": [1, 2], "by_hand": [], "silent": {}}
+    found = {"role": ["primary"], "answers": {}, "calls": [], "configured": [1, 2], "by_hand": [], "silent": {}, "asked": []}
+    found["promoted_just_now"] = "f"
     monkeypatch.setattr(program, "STATE", tmp_path)
     monkeypatch.setattr(program, "role", lambda _: (found["role"].pop(0) if len(found["role"]) > 1 else found["role"][0], "said"))
+
+    def ask(_settings, sql, *_):
+        found["asked"].append(sql)
+        return (found["promoted_just_now"] if sql.startswith("select") else ""), ""
+
+    monkeypatch.setattr(program, "ask", ask)
 
     def call(_work, options, command, _seconds):
         found["calls"].append((command, options[0], list(options)))
@@ -143,6 +150,15 @@ def test_a_failover_while_it_waited_ends_it(host):
     host["role"] = ["primary", "standby"]
     assert run() == 0
     assert host["calls"] == []
+
+
+def test_the_backup_after_a_promotion_waits_for_the_checkpoint_that_pgbackrest_asks_for(host):
+    """pgBackRest 2.55: ERROR: [058]: WAL timeline 2 does not match pg_control timeline 1."""
+    assert run() == 0
+    assert "checkpoint" not in host["asked"]
+    host["promoted_just_now"] = "t"
+    assert run() == 0
+    assert host["asked"][-1] == "checkpoint"
 
 
 def test_a_dead_repository_does_not_keep_the_other_from_its_backup(host):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 
 import pytest
-from ansible_collections.relevo.dr.plugins.module_utils import host_files, rebuild_steps
+from ansible_collections.relevo.dr.plugins.module_utils import host_files, rebuild_steps, repositories
 from ansible_collections.relevo.dr.plugins.module_utils.pgbackrest import Pgbackrest
 from ansible_collections.relevo.dr.plugins.module_utils.rebuild_steps import Rebuild, RebuildError
 
@@ -14,7 +14,7 @@ OLD = {
     "archive": {"start": "000000010000000000000003"},
     "lsn": {"stop": "0/4000000"},
     "timestamp": {"stop": 1},
-    "database": {"repo-key": 2},
+    "database": {"id": 1, "repo-key": 2},
 }
 OURS = {**OLD, "label": "20261124-000000F", "lsn": {"stop": "0/6000000"}, "timestamp": {"stop": 2}}
 
@@ -26,7 +26,8 @@ def rebuild(tmp_path, monkeypatch):
     monkeypatch.setattr(host_files, "STATE_DIRECTORY", str(tmp_path / "relevo"))
     host_files.write_fence({"run_id": "F1"})
     monkeypatch.setattr(rebuild_steps, "postmaster_pid", lambda _: None)
-    monkeypatch.setattr(Pgbackrest, "info", lambda _: {"backup": [OLD, OURS]})
+    monkeypatch.setattr(Pgbackrest, "info", lambda *_: {"backup": [OLD, OURS]})
+    monkeypatch.setattr(repositories, "configured", lambda _: [repositories.Place(1)])
     monkeypatch.setattr(Rebuild, "_end_cleanly", lambda _: None)
     control = {
         "Latest checkpoint's TimeLineID": "1",

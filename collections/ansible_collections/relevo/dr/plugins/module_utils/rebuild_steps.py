@@ -27,7 +27,7 @@ from ansible_collections.relevo.dr.plugins.module_utils.postgresql import (
 from ansible_collections.relevo.dr.plugins.module_utils.rebuild_plan import DELTA, FULL, REWIND
 from ansible_collections.relevo.dr.plugins.module_utils.server_stop import STOPPED_STATES, Server, stop_for_good
 from ansible_collections.relevo.dr.plugins.module_utils.standby_build import without_recovery_parameters
-from ansible_collections.relevo.dr.plugins.module_utils.standby_steps import BuildError, Steps, directory_bytes
+from ansible_collections.relevo.dr.plugins.module_utils.standby_steps import BuildError, Steps, directory_bytes, leading_backup
 from ansible_collections.relevo.dr.plugins.module_utils.wal_archive import DEFAULT_SEGMENT_BYTES
 
 # A standby of nobody: it replays its own WAL to the end, and asks no other host and no archive.
@@ -144,17 +144,13 @@ class Rebuild:
             os.unlink(os.path.join(self._data, "postmaster.pid"))
 
     def _delta_obstacle(self) -> Optional[str]:
-        try:
-            return None if self._backup() else "no backup leads to the primary's timeline"
-        except PgbackrestError as error:
-            return error.observed
+        return None if self._backup() else "no backup in a repository that answers leads to the primary's timeline"
 
     def _backup(self) -> Optional[tuple[int, str]]:
-        info = Pgbackrest(self._p["config"], self._p["stanza"], self._p["owner"], io_timeout=5, timeout=30).info()
         ours = self._ours()
         left = parting.part(ours, self._theirs) if ours else None
         own = [leg.timeline for leg in left.own if leg.timeline != left.timeline] if left else []
-        return rebuild_plan.backup_of(self._theirs, own, info.get("backup") or [])
+        return leading_backup(self._p, self._theirs, own)
 
     def _full_obstacle(self) -> Optional[str]:
         free = os.statvfs(os.path.dirname(self._data))

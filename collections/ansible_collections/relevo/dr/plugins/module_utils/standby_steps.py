@@ -11,12 +11,12 @@ import re
 import shutil
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
-from ansible_collections.relevo.dr.plugins.module_utils import clock, host_files, restored_standby
+from ansible_collections.relevo.dr.plugins.module_utils import clock, host_files, parting, rebuild_plan, repositories, restored_standby
 from ansible_collections.relevo.dr.plugins.module_utils.managed_file import WantedFile, apply, observe
-from ansible_collections.relevo.dr.plugins.module_utils.pgbackrest import Pgbackrest
+from ansible_collections.relevo.dr.plugins.module_utils.pgbackrest import Pgbackrest, PgbackrestError
 from ansible_collections.relevo.dr.plugins.module_utils.postgresql import (
     PostgresqlError,
     Psql,
@@ -25,6 +25,7 @@ from ansible_collections.relevo.dr.plugins.module_utils.postgresql import (
     owner_switch,
     postmaster_pid,
 )
+from ansible_collections.relevo.dr.plugins.module_utils.stanza import current_backups
 from ansible_collections.relevo.dr.plugins.module_utils.standby_build import Site, without_recovery_parameters
 
 # What every module needs to know of the server that becomes a standby.
@@ -60,6 +61,23 @@ class BuildError(Exception):
 
 class WalGone(BuildError):
     """What the standby waits for is nowhere any more."""
+
+
+def leading_backup(parameters: Mapping[str, Any], line: parting.Line, own: Sequence[int] = ()) -> Optional[tuple[int, str]]:
+    """Repository and label of the newest backup that leads to the primary, of every repository that answers. own: see rebuild_plan.backup_of.
+
+    pgBackRest itself takes the newest of the first repository, which may lie before a hole.
+    """
+    command = Pgbackrest(parameters["config"], parameters["stanza"], parameters["owner"], io_timeout=5, timeout=30)
+
+    def ask(place: repositories.Place) -> list[Mapping[str, Any]]:
+        try:
+            return current_backups(command.info(place.id)) if repositories.takes_connections(place) else []
+        except PgbackrestError:
+            return []
+
+    answers = repositories.ask_each(repositories.configured(parameters["config"]), ask)
+    return rebuild_plan.backup_of(line, own, [backup for backups in answers.values() for backup in backups])
 
 
 class Steps:
@@ -114,7 +132,7 @@ class Steps:
         _empty(self._data)
 
     def restore(self, *, resume: bool) -> None:
-        """Restore the newest backup; nothing in it may hide the parameters of conf.d."""
+        """Restore the newest backup that leads to the primary; nothing in it may hide the parameters of conf.d."""
         restored_standby.forget(self._p["config_directory"])
         account = pwd.getpwnam(self._owner)
         os.makedirs(self._data, exist_ok=True)
@@ -125,8 +143,13 @@ class Steps:
         if resume and not delta:
             self.clean()
         command = Pgbackrest(self._p["config"], self._p["stanza"], self._owner, io_timeout=60, timeout=self._p["restore_timeout"])
+        line = parting.line(self._p["timeline"], self._p["history"])
+        backup = leading_backup(self._p, line)
+        if backup is None:
+            raise BuildError("no backup in a repository that answers leads to the primary's timeline %d" % line.timeline)
         began = time.monotonic()
-        command.run("restore", "--type=standby", *(["--delta"] if delta else []), log_file=True)
+        chosen = ["--repo=%d" % backup[0], "--set=%s" % backup[1]]
+        command.run("restore", *chosen, "--type=standby", *(["--delta"] if delta else []), log_file=True)
         self.restore_seconds = round(time.monotonic() - began, 3)
         self.restored_bytes = directory_bytes(self._data)
         path = os.path.join(self._data, "postgresql.auto.conf")

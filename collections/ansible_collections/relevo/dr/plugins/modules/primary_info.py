@@ -31,14 +31,22 @@ EXAMPLES = r"""
 RETURN = r"""
 settings: {description: "The parameters, as pg_settings has them.", returned: always, type: dict}
 access_rules: {description: The text of pg_hba.conf., returned: always, type: str}
+timeline: {description: Where it is now., returned: always, type: int}
+history: {description: "Its ancestors: timeline, lsn.", returned: always, type: list, elements: dict}
 """
 
 import os
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.relevo.dr.plugins.module_utils.access import literal
+from ansible_collections.relevo.dr.plugins.module_utils.cluster_facts import ancestors
 from ansible_collections.relevo.dr.plugins.module_utils.managed_file import observe
 from ansible_collections.relevo.dr.plugins.module_utils.postgresql import PostgresqlError, Psql
+
+_PLACE = """
+select ('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::int as timeline,
+       current_setting('data_directory') as data_directory
+"""
 
 
 def main() -> None:
@@ -58,10 +66,17 @@ def main() -> None:
     try:
         with Psql(parameters["bin_directory"], parameters["port"], "postgres", parameters["owner"]) as session:
             rows = session.query("select name, setting from pg_settings where name in (%s)" % names)
+            place = session.row(_PLACE)
     except PostgresqlError as error:
         module.fail_json(msg="PostgreSQL on %s: %s" % (parameters["host_name"], error))
     rules = observe(os.path.join(parameters["config_directory"], "pg_hba.conf")).content or ""
-    module.exit_json(changed=False, settings={row["name"]: row["setting"] for row in rows}, access_rules=rules)
+    module.exit_json(
+        changed=False,
+        settings={row["name"]: row["setting"] for row in rows},
+        access_rules=rules,
+        timeline=place["timeline"],
+        history=ancestors(place["data_directory"]),
+    )
 
 
 if __name__ == "__main__":

@@ -31,6 +31,8 @@ options:
   stanza: {description: The stanza., type: str, required: true}
   run_id: {description: The run; kept in the mark., type: str, default: ""}
   primary: {description: Connection string of the primary for a monitoring role., type: str, required: true}
+  timeline: {description: The primary's; needed where there may be something to restore., type: int}
+  history: {description: "The primary's ancestors: timeline, lsn.", type: list, elements: dict, default: []}
   restore_timeout: {description: Seconds that the restore may take., type: int, default: 86400}
   catchup_timeout: {description: Seconds until the standby must stream and have caught up., type: int, default: 3600}
 attributes:
@@ -51,6 +53,8 @@ EXAMPLES = r"""
     config: /etc/pgbackrest/pgbackrest.conf
     stanza: minimarket
     primary: host=a-db1 user=relevo_monitor dbname=postgres passfile=/etc/relevo/pgpass sslmode=verify-full sslrootcert=/etc/ssl/ca.pem
+    timeline: 2
+    history: [{timeline: 1, lsn: 0/7000110}]
 """
 
 RETURN = r"""
@@ -83,6 +87,8 @@ def main() -> None:
             "stanza": {"type": "str", "required": True},
             "run_id": {"type": "str", "default": ""},
             "primary": {"type": "str", "required": True},
+            "timeline": {"type": "int"},
+            "history": {"type": "list", "elements": "dict", "default": []},
             "restore_timeout": {"type": "int", "default": 86400},
             "catchup_timeout": {"type": "int", "default": 3600},
         },
