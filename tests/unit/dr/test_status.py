@@ -79,7 +79,7 @@ PROMOTED = {
         "timeline": 2,
         "primary": {
             "flush_lsn": "0/6000000",
-            "senders": [{"application_name": "a-db1", "state": "streaming"}],
+            "senders": [],
             "archiver": {"failing": False, "last_archived_wal": "0000000200000000000000006"},
         },
     }
@@ -143,16 +143,16 @@ TABLE = [
     (
         "a fenced host was not brought back",
         [("a-db1", {"host": FENCED, "cluster": STOPPED}), ("b-db1", PROMOTED)],
-        [f"a-db1 is fenced by {RUN} and was not brought back"],
-        "bring a-db1 back",
-        True,
+        ["no standby streams from b-db1", f"a-db1 is fenced by {RUN} and was not brought back"],
+        "bring a-db1 back as a standby with playbooks/failback.yml",
+        False,
     ),
     (
         "the old primary is back and stale",
         [("a-db1", {"cluster": {**STOPPED, "timeline": 1}}), ("b-db1", PROMOTED)],
-        ["a-db1 is stale: its data end on timeline 1, b-db1 is on 2"],
-        "bring a-db1 back",
-        True,
+        ["no standby streams from b-db1", "a-db1 is stale: its data end on timeline 1, b-db1 is on 2"],
+        "bring a-db1 back as a standby with playbooks/failback.yml",
+        False,
     ),
     ("a stopped standby", [("b-db1", {"cluster": STOPPED})], ["PostgreSQL is stopped on b-db1"], "its guard decides", True),
     (
@@ -163,6 +163,20 @@ TABLE = [
         True,
     ),
     ("a silent standby", [("b-db1", None)], ["b-db1 does not answer"], "what became of b-db1", True),
+    (
+        "a silent standby that the primary misses",
+        [("a-db1", NO_SENDER), ("b-db1", None)],
+        ["no standby streams from a-db1", "b-db1 does not answer"],
+        "what became of b-db1",
+        False,
+    ),
+    (
+        "a stopped standby that the primary misses",
+        [("a-db1", NO_SENDER), ("b-db1", {"cluster": STOPPED})],
+        ["no standby streams from a-db1", "PostgreSQL is stopped on b-db1"],
+        "start PostgreSQL on b-db1",
+        False,
+    ),
     ("no standby streams", [("a-db1", NO_SENDER)], ["no standby streams from a-db1"], "playbooks/protect.yml", False),
     ("WAL is not archived", [("a-db1", FAILING)], ["WAL of a-db1 is not archived"], "playbooks/protect.yml", False),
     ("an old backup", [("a-db1", OLD_BACKUP)], ["newest backup is 56 h old"], "playbooks/backup.yml", False),

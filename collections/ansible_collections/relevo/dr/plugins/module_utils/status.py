@@ -190,7 +190,9 @@ def _protection(landscape: Landscape, primary: Optional[str]) -> Iterator[Findin
     facts = landscape.cluster(primary)["primary"]
     if not [sender for sender in facts.get("senders", []) if sender["state"] == "streaming"]:
         said = "no standby streams from %s" % primary
-        yield Finding(said, action % said, unprotected=True)
+        # Protect refuses a host that is fenced, stale or silent: what explains the missing standby comes first.
+        why = next(_other_hosts(landscape, primary), None)
+        yield Finding(said, why.action if why else action % said, unprotected=True)
     archiver = facts["archiver"]
     if archiver["failing"] or archiver.get("last_archived_wal") is None:
         said = "WAL of %s is not archived" % primary
