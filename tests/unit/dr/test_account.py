@@ -41,9 +41,10 @@ def test_nothing_lost_passes():
         (3, 2.0, {"accept_loss_seconds": 5.0}, "pass"),
         (3, 9.0, {"accept_loss_seconds": 5.0}, "fail"),
         (3, 2.0, {"accept_loss_seconds": 5.0, "accept_loss_transactions": 2}, "fail"),
-        (3, None, {"accept_loss_transactions": 3}, "pass"),
-        # The oldest entry that is known is missing too: nobody knows since when.
+        # The oldest entry that is known is missing too: nobody knows since when, or how many.
+        (3, None, {"accept_loss_transactions": 3}, "unknown"),
         (3, None, {"accept_loss_seconds": 5.0}, "unknown"),
+        (4, None, {"accept_loss_transactions": 3}, "fail"),
     ],
 )
 def test_a_loss_is_held_against_every_bound_that_was_given(lost, rpo, bounds, verdict):
@@ -53,6 +54,10 @@ def test_a_loss_is_held_against_every_bound_that_was_given(lost, rpo, bounds, ve
 def test_what_a_restore_loses_by_wish_may_be_accepted_by_name():
     assert judged(measures(30, 600.0), {"label": "20261124-000000F"}, accept_unknown=["LOSS"])["LOSS"] == "accepted"
     assert judged(measures(30, 600.0), accept_unknown=["LOSS"])["LOSS"] == "fail"
+
+
+def test_a_loss_whose_beginning_nobody_knows_may_be_accepted_by_name():
+    assert judged(measures(2000, None), accept_loss_seconds=5.0, accept_unknown=["LOSS"])["LOSS"] == "accepted"
 
 
 def test_without_a_witness_nothing_is_known_until_it_is_accepted_by_name():

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from ansible_collections.relevo.dr.plugins.module_utils import ledger
 from ansible_collections.relevo.dr.plugins.module_utils.ledger import Entry
+from ansible_collections.relevo.dr.plugins.modules import ledger_info
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -156,6 +158,28 @@ def test_an_entry_that_nobody_looked_for_is_not_lost() -> None:
     measures = ledger.measures([entry(1, 1), entry(2, 2), entry(3, 3)], {1, 2}, {1, 2})
     assert measures["ledger"]["lost"] == 0
     assert measures["ledger"]["last_number"] == 2
+
+
+def test_a_loss_may_begin_before_what_was_compared_when_the_oldest_is_missing_too() -> None:
+    assert ledger.more_may_be_lost(7, {8, 9}) is True
+    assert ledger.more_may_be_lost(7, {7, 9}) is False
+    assert ledger.more_may_be_lost(None, set()) is False
+
+
+def test_the_oldest_is_the_one_that_was_acknowledged_first(tmp_path) -> None:
+    log = tmp_path / "ledger.jsonl"
+    begun = {"kind": "intent", "mono": 1.0}
+    lines: list[dict[str, Any]] = [{"kind": "start", "boot_id": "b"}]
+    for number, outcome in ((1, "failed"), (2, "acknowledged"), (3, "acknowledged")):
+        at = f"2026-11-24T03:00:0{number}.000000Z"
+        lines.append({**begun, "n": number, "reference": f"relevo-{number}", "at": at})
+        lines.append({"kind": "outcome", "n": number, "outcome": outcome, "at": at, "mono": 2.0})
+    log.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    about = {"path": str(log), "observer_path": str(tmp_path / "none"), "tail": 1, "count": True, "not_before": ""}
+    found = ledger_info.read(
+        {**about, "since_at": "2026-11-24T03:10:00.000000Z", "window_seconds": 900.0, "lookback_seconds": 900.0}
+    )
+    assert found["oldest"] == 2
 
 
 def test_an_attempt_that_is_still_going_on_is_not_settled() -> None:

@@ -86,6 +86,16 @@ def test_a_loss_that_nobody_accepted_stops_the_promotion(promoted):
     assert promoted == [1]
 
 
+def test_a_loss_of_the_whole_tail_is_in_no_bound(promoted):
+    """Behind the oldest entry of the tail there may be more."""
+    with pytest.raises(standby_promote.Stop, match=r"none of the newest 3 .*Next: .*dr_accept_unknown=LOSS") as stopped:
+        promote(Standby(), accept_loss_transactions=2000)
+    assert stopped.value.loss.numbers == (0, 1, 2)
+    assert promoted == intents() == []
+    assert promote(Standby(), accept_unmeasured=True)["loss"]["transactions"] == 3
+    assert promoted == [1]
+
+
 def test_a_loss_that_cannot_be_measured_stops_the_promotion(promoted):
     with pytest.raises(standby_promote.Stop, match="cannot be measured"):
         promote(ALL, ledger_tail=None)

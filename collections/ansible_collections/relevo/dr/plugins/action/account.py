@@ -55,10 +55,10 @@ def _lost(plan: dict[str, Any], inputs: dict[str, Any], measures: dict[str, Any]
     lost = ledger.get("lost")
     observed = "not compared" if lost is None else "%d of %d acknowledged are missing" % (lost, ledger["acknowledged"])
     bounds = (inputs["accept_loss_seconds"], inputs["accept_loss_transactions"])
-    by_name = bool(plan.get("restore")) and "LOSS" in inputs["accept_unknown"]
     within = None
     if lost is not None:
         within = lost == 0 or _within(lost, measures.get("rpo_seconds"), *bounds)
+    by_name = "LOSS" in inputs["accept_unknown"] and (within is None or bool(plan.get("restore")))
     accepted = ["%g s" % bounds[0]] if bounds[0] is not None else []
     accepted += ["%d transactions" % bounds[1]] if bounds[1] is not None else []
     expected = "at most %s, as accepted" % " and ".join(accepted) if accepted else "none"
@@ -68,7 +68,7 @@ def _lost(plan: dict[str, Any], inputs: dict[str, Any], measures: dict[str, Any]
         plan["promote"],
         observed,
         expected,
-        ACCEPTED if within is False and by_name else verdict(within),
+        ACCEPTED if within is not True and by_name else verdict(within),
         "see lost_numbers in the record",
         "CUTOVER",
     )
@@ -77,14 +77,17 @@ def _lost(plan: dict[str, Any], inputs: dict[str, Any], measures: dict[str, Any]
 def _within(
     lost: int, rpo_seconds: Optional[float], accept_seconds: Optional[float], accept_transactions: Optional[int]
 ) -> Optional[bool]:
-    """Whether a loss is inside every bound that was given; None when one of them cannot be judged."""
+    """Whether a loss is inside every bound that was given; None when that cannot be judged.
+
+    rpo_seconds is None when the oldest compared entry is missing too: then the number is no more than the least that is lost.
+    """
     if accept_seconds is None and accept_transactions is None:
         return False
     if accept_transactions is not None and lost > accept_transactions:
         return False
-    if accept_seconds is None:
-        return True
-    return None if rpo_seconds is None else rpo_seconds <= accept_seconds
+    if rpo_seconds is None:
+        return None
+    return accept_seconds is None or rpo_seconds <= accept_seconds
 
 
 def _overlap(measures: dict[str, Any]) -> Gate:

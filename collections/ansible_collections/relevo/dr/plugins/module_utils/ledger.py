@@ -161,6 +161,11 @@ def account(entries: Sequence[Entry], present: Collection[int], last_before: Opt
     )
 
 
+def more_may_be_lost(oldest: Optional[int], present: Collection[int]) -> bool:
+    """Whether the loss may begin before what was compared. oldest: the number of the oldest acknowledged entry of that, None when there is none."""
+    return oldest is not None and oldest not in present
+
+
 def settled(entries: Iterable[Entry], mono: float) -> list[Entry]:
     """Entries whose outcome can no longer change: ended, or begun so long ago that no end will ever be logged."""
     return [entry for entry in entries if entry.ended or mono - entry.mono > LONGEST_ATTEMPT_SECONDS or mono < entry.mono]

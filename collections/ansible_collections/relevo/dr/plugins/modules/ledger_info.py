@@ -36,7 +36,7 @@ ledger:
     prefix (references are prefix-number), last_number, acknowledged_age_seconds (by this host's clock),
     tail (newest acknowledged entries, oldest first; n, reference, at), last_position (address, at, flush_lsn, timeline, system_identifier of the last
     accepted observation), and with I(count) also since_at, lookback_at, numbers (ranges of those whose outcome is known for good), acknowledged and failed and
-    indeterminate (counts).
+    indeterminate (counts), oldest (number of the oldest acknowledged one; null when there is none).
   returned: always
   type: dict
 """
@@ -76,6 +76,8 @@ def read(p: dict[str, Any]) -> dict[str, Any]:
         counted = ledger.parse(witness_log.since(p["path"], lookback_at))
         settled = ledger.settled(counted, clock.boottime_seconds())
         outcomes = Counter(entry.outcome for entry in settled)
+        # As the account is made: in the order of the acknowledgements.
+        found["oldest"] = next((entry.number for entry in ledger.acknowledged(settled)), None)
         found["numbers"] = ledger.ranges(entry.number for entry in settled)
         found.update({outcome: outcomes[outcome] for outcome in (ledger.ACKNOWLEDGED, ledger.FAILED, ledger.INDETERMINATE)})
     return found

@@ -12,6 +12,7 @@ description:
 options:
   prefix: {description: References are I(prefix)-number., type: str, required: true}
   numbers: {description: "The numbers to look for, as [first, last] pairs.", type: list, elements: list, required: true}
+  oldest: {description: The oldest number that was acknowledged., type: int}
   query: {description: A query with one column C(reference) of all references that are present., type: str, default: select reference from shop.ledger_entries}
   bin_directory: {description: Directory of psql., type: path, required: true}
   port: {description: Port of the server., type: int, default: 5432}
@@ -34,12 +35,13 @@ EXAMPLES = r"""
 RETURN = r"""
 present: {description: "The numbers that are there, as [first, last] pairs.", returned: success, type: list, elements: list}
 in_recovery: {description: Whether a standby was asked., returned: success, type: bool}
+more_may_be_lost: {description: "Whether O(oldest) is not there, so that older ones may be missing too.", returned: success, type: bool}
 """
 
 import re
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.relevo.dr.plugins.module_utils.ledger import ranges
+from ansible_collections.relevo.dr.plugins.module_utils.ledger import more_may_be_lost, ranges
 from ansible_collections.relevo.dr.plugins.module_utils.postgresql import PostgresqlError, Psql
 
 PREFIX = re.compile(r"[A-Za-z0-9._:-]{1,100}")
@@ -61,6 +63,7 @@ def main() -> None:
         argument_spec={
             "prefix": {"type": "str", "required": True},
             "numbers": {"type": "list", "elements": "list", "required": True},
+            "oldest": {"type": "int"},
             "query": {"type": "str", "default": "select reference from shop.ledger_entries"},
             "bin_directory": {"type": "path", "required": True},
             "port": {"type": "int", "default": 5432},
@@ -76,7 +79,9 @@ def main() -> None:
             rows = session.query(statement(p["prefix"], p["numbers"], p["query"])) if p["numbers"] else []
     except (PostgresqlError, ValueError, TypeError) as error:
         module.fail_json(msg="the ledger's references cannot be looked up in database %s: %s" % (p["database"], error))
-    module.exit_json(changed=False, present=ranges(int(row["n"]) for row in rows), in_recovery=in_recovery)
+    present = {int(row["n"]) for row in rows}
+    further = more_may_be_lost(p["oldest"], present)
+    module.exit_json(changed=False, present=ranges(present), in_recovery=in_recovery, more_may_be_lost=further)
 
 
 if __name__ == "__main__":

@@ -215,9 +215,9 @@ def probe_old_hosts(p: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def check_loss(p: dict[str, Any], session: Psql, *, by_wish: bool = False) -> Optional[Loss]:
-    """Raises Stop when more is missing than was accepted, or when nothing could be measured and that was not accepted by name.
+    """Raises Stop when more is missing than was accepted, or when the loss could not be measured and that was not accepted by name.
 
-    by_wish: of a restored server, which may lack more than the tail tells of; any loss of it can be accepted by name.
+    by_wish: of a restored server, of which any loss can be accepted by name.
     """
     if not p["ledger_tail"] or not p["ledger_present_sql"]:
         if p["accept_unmeasured"]:
@@ -231,10 +231,14 @@ def check_loss(p: dict[str, Any], session: Psql, *, by_wish: bool = False) -> Op
     loss = measure(p["ledger_tail"], {row["reference"] for row in rows})
     if by_wish and p["accept_any_loss"]:
         return loss
-    if by_wish and loss.transactions == len(p["ledger_tail"]):
+    if loss.transactions == len(p["ledger_tail"]):
+        # A bound says nothing here: the tail has an end, and the loss may go on behind it.
+        if p["accept_unmeasured"]:
+            return loss
         raise Stop(
-            "none of the newest %d acknowledged ledger transactions is in what was restored, so that more may be missing than the %.3f s that they span."
-            " Next: start again with -e dr_accept_unknown=LOSS and -e dr_reason=..." % (loss.transactions, loss.seconds),
+            "none of the newest %d acknowledged ledger transactions is on this server, so that more may be missing than the %.3f s that they span."
+            " Next: bring the old primary's WAL here, or start again with -e dr_accept_unknown=LOSS and -e dr_reason=..."
+            % (loss.transactions, loss.seconds),
             loss,
         )
     if not within(loss, p["accept_loss_seconds"], p["accept_loss_transactions"]):
