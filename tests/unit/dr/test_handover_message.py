@@ -56,9 +56,16 @@ def test_whatever_else_is_none(printed, said):
 def test_the_newest_message_counts_until_the_server_was_opened_again():
     first = {"phase": "HANDOVER", "kind": "result", "handover": {"run_id": "one"}}
     second = {"phase": "HANDOVER", "kind": "result", "handover": {"run_id": "two"}}
-    assert last_written([first, second]) == {"run_id": "two"}
-    assert last_written([first, {"phase": "REOPEN", "kind": "intent"}]) is None
-    assert last_written([]) is None
+    taken = {"run_id": "two", "taken_over": "one"}
+    assert last_written([first, taken, second], "two") == {"run_id": "two"}
+    assert last_written([first, taken], "two") == {"run_id": "one"}
+    assert last_written([first, {"phase": "REOPEN", "kind": "intent"}], "one") is None
+    assert last_written([], "one") is None
+
+
+def test_a_standby_that_handed_over_long_ago_hands_nothing_over_now():
+    long_ago = {"phase": "HANDOVER", "kind": "result", "handover": {"run_id": "long ago"}}
+    assert last_written([long_ago], "now") is None
 
 
 def test_a_run_speaks_for_the_dead_ones_before_it_and_for_no_other():

@@ -9,6 +9,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+from ansible.errors import AnsibleError
 from ansible_collections.relevo.dr.plugins.action import handover
 from ansible_collections.relevo.dr.plugins.module_utils import clock
 from ansible_collections.relevo.dr.plugins.module_utils.inputs import Inputs
@@ -43,7 +44,7 @@ RESTORED = {"set": "20261124-000000F", "bytes": 3, "seconds": 1.0}
 
 
 class Stage:
-    """The hosts. broken: what one of them answers instead, by (host, module, step); asked: what was asked for."""
+    """The hosts. broken: what one of them answers, or raises, instead, by (host, module, step); asked: what was asked for."""
 
     def __init__(self, broken=None):
         self.broken, self.asked, self.lock = broken or {}, [], threading.Lock()
@@ -55,7 +56,10 @@ class Stage:
             self.asked.append((host, name, step))
         good = {"changed": True, "phase": Milestone(name, host).ended()}
         good.update(getattr(self, f"_{name}", lambda *_: {})(host, step))
-        return {**good, **self.broken.get((host, name, step), {})}
+        wrong = self.broken.get((host, name, step), {})
+        if isinstance(wrong, Exception):
+            raise wrong
+        return {**good, **wrong}
 
     def _server_fence(self, host, _step):
         proof = {"host": host, "class": "stopped", "at": clock.utc_now(), "shutdown_lsn": "0/3", "timeline": 1, "probes": []}
@@ -191,8 +195,10 @@ def test_it_ends_on_the_new_side(run):
         {("b-db1", "standby_promote", "drain"): {"failed": True, "msg": "paused"}},
         {("b-db1", "standby_promote", "promote"): {"failed": True, "msg": "the token is stale", "begun": False}},
         {("a-app1", "application_unit", "stop"): {"failed": True, "msg": "it does not stop"}},
+        {("b-db1", "standby_promote", "drain"): AnsibleError("the password for sudo is wrong")},
+        {("a-db1", "server_fence", ""): OSError("no space left")},
     ],
-    ids=["no message", "not replayed", "paused", "refused", "not quiesced"],
+    ids=["no message", "not replayed", "paused", "refused", "not quiesced", "nobody foresaw it there", "nobody foresaw it here"],
 )
 def test_what_fails_before_the_promotion_opens_the_old_side_again(run, broken):
     stage = Stage(broken)
@@ -224,6 +230,28 @@ def test_a_promotion_that_fell_silent_opens_nothing(run):
     results = run(stage)
     assert not (OPENED | UNLOCKED) & set(stage.asked)
     assert "NOT open" in results["a-db1"]["msg"]
+
+
+def test_a_promotion_that_ended_in_an_error_nobody_foresaw_opens_nothing(run):
+    stage = Stage({("b-db1", "standby_promote", "promote"): OSError("no space left")})
+    results = run(stage)
+    assert not (OPENED | UNLOCKED) & set(stage.asked)
+    assert "HANDOVER on b-db1: OSError: no space left. Next:" in results["b-db1"]["msg"]
+    assert "NOT open" in results["a-db1"]["msg"]
+
+
+def test_a_way_back_that_ends_in_an_error_nobody_foresaw_is_told_at_once(run):
+    stage = Stage(
+        {
+            ("b-db1", "standby_promote", "drain"): {"failed": True, "msg": "paused"},
+            ("a-db1", "server_reopen", ""): AnsibleError("the password for sudo is wrong"),
+        }
+    )
+    results = run(stage)
+    assert ("a-app1", "application_unit", "start") not in stage.asked
+    for host in ("a-db1", "a-app1"):
+        assert "NOT open" in results[host]["msg"]
+        assert "the password for sudo is wrong" in results[host]["msg"]
 
 
 def test_after_the_promotion_there_is_no_way_back(run):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
-from ansible_collections.relevo.dr.plugins.module_utils import host_files, server_start
+from ansible_collections.relevo.dr.plugins.module_utils import clock, host_files, server_start
 from ansible_collections.relevo.dr.plugins.module_utils.server_start import StartError
 from ansible_collections.relevo.dr.plugins.module_utils.server_stop import Server
+from ansible_collections.relevo.dr.plugins.modules import server_reopen
 from ansible_collections.relevo.dr.plugins.modules.server_reopen import check_fence
 
 
@@ -42,6 +45,35 @@ def test_the_guard_is_told_which_run_starts_a_held_host(tmp_path, monkeypatch):
     host_files.write_atomically(str(tmp_path / "relevo" / server_start.HOLD), "{}")
     server_start.reopen(Server("u.service", str(tmp_path), "/nowhere", 5432), "run-1", 5.0)
     assert said[-1][:4] == [server_start.GUARD, "start", "--run-id", "run-1"]
+
+
+class AnsweredError(Exception):
+    """Stands for the exit of a module."""
+
+
+@pytest.mark.parametrize(("required", "failed"), [(False, False), (True, True)], ids=["a standby", "who served"])
+def test_a_host_that_was_fenced_before_stays_so_and_keeps_only_a_side_closed_that_needs_it(monkeypatch, required, failed):
+    host_files.write_fence({"run_id": "another"})
+    lease = clock.boottime_seconds() + 60
+    host_files.acquire_lock(host_files.Lock("run", "ana", "c", "b", 1, "1", clock.utc_now(), lease, clock.boot_id()))
+    params = {"run_id": "run", "host": "a-db2", "unit": "u", "data_directory": "/nowhere", "bin_directory": "/b", "port": 1}
+    answers = []
+
+    def leave(**words):
+        answers.append(words)
+        raise AnsweredError
+
+    module = SimpleNamespace(
+        params={**params, "timeout_seconds": 1.0, "required": required},
+        exit_json=leave,
+        fail_json=lambda **words: leave(failed=True, **words),
+    )
+    monkeypatch.setattr(server_reopen, "AnsibleModule", lambda **_: module)
+    with pytest.raises(AnsweredError):
+        server_reopen.main()
+    assert bool(answers[0].get("failed")) is failed
+    assert answers[0]["phase"]["outcome"] == ("failed" if failed else "skipped")
+    assert host_files.read_fence() == {"run_id": "another"}
 
 
 def test_a_lifted_fence_is_gone():

@@ -7,6 +7,7 @@ Each host plays its parts of the plan and waits for what the others have proven.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +23,7 @@ from ansible_collections.relevo.dr.plugins.module_utils.way_out import RESTORE
 from ansible_collections.relevo.dr.plugins.plugin_utils.control import Aborted
 from ansible_collections.relevo.dr.plugins.plugin_utils.fencing import Fencing, LockLost, NotFenced, fence
 from ansible_collections.relevo.dr.plugins.plugin_utils.lineage import promoted_at
-from ansible_collections.relevo.dr.plugins.plugin_utils.reopening import NotReopened, Reopening, claim_promotion
+from ansible_collections.relevo.dr.plugins.plugin_utils.reopening import Reopening, claim_promotion
 from ansible_collections.relevo.dr.plugins.plugin_utils.run_action import RunAction, went_wrong
 from ansible_collections.relevo.dr.plugins.plugin_utils.staged_module import StagedModule
 
@@ -68,11 +69,16 @@ class ActionModule(RunAction):
             self._stage()
             for part in self._parts():
                 part()
-        except (PartFailed, Aborted, promotion_token.TokenError) as error:
-            self.control.write("handover/failed/%s" % self.host, {"msg": str(error)})
+        except Exception as error:  # noqa: BLE001 - whatever it was, the others wait for this part, and the old side may have to be opened
+            wrong = str(error)
+            if not isinstance(error, (PartFailed, Aborted, promotion_token.TokenError)):
+                unforeseen = "HANDOVER on %s: %s: %s. Next: mend that, see relevo status, then start this runbook again"
+                wrong = unforeseen % (self.host, type(error).__name__, error)
+            with contextlib.suppress(OSError):
+                self.control.write("handover/failed/%s" % self.host, {"msg": wrong})
             for key, value in getattr(error, "material", {}).items():
                 self._material[key] = self._material.get(key, []) + value if isinstance(value, list) else value
-            said = str(error) + self._way_back()
+            said = wrong + self._way_back()
             return {"failed": True, "changed": self._changed, "msg": said, **told(**self._material)}
         finally:
             for staged in self._staged.values():
@@ -145,7 +151,9 @@ class ActionModule(RunAction):
         database: dict[str, Any] = {}
         application: dict[str, Any] = {}
         if host in plan.fence:
-            database = {**self._server(), "timeout_seconds": self._seconds("promote_seconds", 60)}
+            # Where it is not known who served, no host may stay closed.
+            required = plan.primary in (None, host)
+            database = {**self._server(), "required": required, "timeout_seconds": self._seconds("promote_seconds", 60)}
         elif host == plan.promote:
             entry = self.control.read("database/%s" % host)["settings"]
             database = {name: entry[name] for name in ("data_directory", "bin_directory", "port", "database")}
@@ -161,7 +169,7 @@ class ActionModule(RunAction):
             phases = Reopening(self.control, plan, host, self.ask, seconds).go(
                 database, application, refused=self._refused, served=served
             )
-        except NotReopened as error:
+        except Exception as error:  # noqa: BLE001 - only a side that is known to be open may be called so
             return ". The old side is NOT open: %s. Next: relevo status, then start this runbook again" % error
         for phase in phases:
             self._told(phase)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import secrets
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Optional
 
 from ansible_collections.relevo.dr.plugins.module_utils import clock, waldump
@@ -39,11 +39,13 @@ def write(session: Psql, run_id: str) -> dict[str, Any]:
     return {"run_id": run_id, "nonce": nonce, "from_lsn": before, "message_lsn": end, "at": clock.utc_now()}
 
 
-def last_written(entries: Iterable[Mapping[str, Any]]) -> Optional[dict[str, Any]]:
-    """The newest message in a host's journal; what was opened again since is over."""
+def last_written(entries: Sequence[Mapping[str, Any]], run_id: str) -> Optional[dict[str, Any]]:
+    """The newest message in a host's journal of this run, or of the dead ones for which it goes on; what was opened again since is over."""
     found: Optional[dict[str, Any]] = None
+    runs = chain(entries, run_id)
     for entry in entries:
-        if entry.get("phase") == "HANDOVER" and entry.get("kind") == "result":
+        # A standby may have been the primary of a change of site long ago.
+        if entry.get("phase") == "HANDOVER" and entry.get("kind") == "result" and entry["handover"].get("run_id") in runs:
             found = entry["handover"]
         elif entry.get("phase") == "REOPEN":
             found = None

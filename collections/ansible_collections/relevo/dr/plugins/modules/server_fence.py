@@ -109,7 +109,7 @@ def main() -> None:
                 stop_for_good(server, p["run_id"], p["fast_seconds"], p["immediate_seconds"])
             evidence = proof(server, p["host"])
             if p["handover"]:
-                said = handover_message.last_written(host_files.read_journal(1 << 20))
+                said = handover_message.last_written(host_files.read_journal(1 << 20), p["run_id"])
                 evidence["handover"] = (
                     {**said, "shutdown_lsn": evidence["shutdown_lsn"], "timeline": evidence["timeline"]} if said else None
                 )

@@ -9,7 +9,8 @@ module: server_reopen
 short_description: Start a server again that this run has stopped
 description:
   - Takes back what M(relevo.dr.server_fence) did, when a planned run ended before anything was promoted. What was a standby starts as one.
-  - Acts only while this host's lock is held by the run, and only on a fence of this run or of the dead runs for which it goes on.
+  - Acts only while this host's lock is held by the run, and only on a fence of this run or of the dead runs for which it goes on. A host that was
+    fenced before stays so; with O(required) that is an error.
   - The boot guard has its say at the start.
   - Whoever calls it knows that nothing was promoted and that nothing can be any more.
 options:
@@ -19,6 +20,7 @@ options:
   data_directory: {description: PGDATA., type: path, required: true}
   bin_directory: {description: Directory of psql and pg_controldata., type: path, required: true}
   port: {description: Port of the server., type: int, default: 5432}
+  required: {description: Whether the old side does not serve without this host., type: bool, default: true}
   timeout_seconds: {description: How long it may take., type: float, default: 60}
 attributes:
   check_mode: {support: none, description: It belongs to a run that failed.}
@@ -48,14 +50,18 @@ from ansible_collections.relevo.dr.plugins.module_utils.server_start import Star
 from ansible_collections.relevo.dr.plugins.module_utils.server_stop import Server
 
 
+class NotOurs(StartError):
+    """Somebody else fenced this host; the message says who."""
+
+
 def check_fence(run_id: str) -> bool:
-    """Whether there is a fence, and it is ours to take away. Raises StartError."""
+    """Whether there is a fence, and it is ours to take away. Raises NotOurs."""
     fence = host_files.read_fence()
     if fence is None:
         return False
     ours = chain(host_files.read_journal(1 << 20), run_id)
     if fence.get("run_id") not in ours:
-        raise StartError("the fence is of %s and not of this run" % (fence.get("run_id") or fence.get("by") or "an unknown hand"))
+        raise NotOurs("the fence is of %s and not of this run" % (fence.get("run_id") or fence.get("by") or "an unknown hand"))
     return True
 
 
@@ -68,6 +74,7 @@ def main() -> None:
             "data_directory": {"type": "path", "required": True},
             "bin_directory": {"type": "path", "required": True},
             "port": {"type": "int", "default": 5432},
+            "required": {"type": "bool", "default": True},
             "timeout_seconds": {"type": "float", "default": 60},
         },
         supports_check_mode=False,
@@ -84,6 +91,10 @@ def main() -> None:
                 host_files.write_journal(p["run_id"], "REOPEN", "intent")
                 server_start.reopen(server, p["run_id"], p["timeout_seconds"])
                 host_files.write_journal(p["run_id"], "REOPEN", "result", outcome="ok")
+    except NotOurs as error:
+        if not p["required"]:
+            module.exit_json(changed=False, phase=phase.ended("skipped", "stays as it was: %s" % error))
+        module.fail_json(msg="REOPEN on %s: %s" % (p["host"], error), phase=phase.ended("failed", str(error)))
     except (StartError, PostgresqlError, host_files.LockError) as error:
         module.fail_json(msg="REOPEN on %s: %s" % (p["host"], error), phase=phase.ended("failed", str(error)))
     detail = "%s runs again" % p["unit"] if stopped else "was never stopped"

@@ -35,7 +35,8 @@ class Reopening:
     """One host's part in the way back. seconds: how long the others' parts may take."""
 
     def __init__(self, control: Control, plan: Plan, host: str, ask: Ask, seconds: float) -> None:
-        self._control, self._plan, self._host, self._ask, self._seconds = control, plan, host, ask, seconds
+        self._control, self._plan, self._host, self._seconds = control, plan, host, seconds
+        self._ask_host = ask
 
     def go(self, database: dict[str, Any], application: dict[str, Any], *, refused: bool, served: bool) -> list[dict[str, Any]]:
         """The phases of this host's part. Raises NotReopened.
@@ -79,6 +80,15 @@ class Reopening:
         wrong = went_wrong(answer)
         self._control.write("handover/reopened/%s" % self._host, {"ok": wrong is None, "said": wrong})
         return self._started(answer)
+
+    def _ask(self, module: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        """An answer in any case: the others wait for what came of it."""
+        try:
+            return self._ask_host(module, arguments)
+        except Aborted:
+            raise
+        except Exception as error:  # noqa: BLE001 - see above
+            return {"failed": True, "msg": "%s: %s" % (type(error).__name__, error)}
 
     def _started(self, answer: dict[str, Any]) -> dict[str, Any]:
         wrong = went_wrong(answer)
