@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.text import Text
 
 import relevo
-from relevo import approve, closing, drill, inventory, notify, paths, report, settlement, signature, status, summary, targets
+from relevo import approve, asked, closing, drill, inventory, notify, paths, report, settlement, signature, status, summary, targets
 from relevo.errors import Exit, RelevoError, UsageError
 from relevo.progress import Progress
 from relevo.record import parse
@@ -120,8 +120,8 @@ def run(
     ] = False,
     notify_file: NotifyFile = None,
     notify_when: Annotated[
-        notify.When, typer.Option(help="Of which runs: not-passed (and the first that passes after it), or always.")
-    ] = notify.When.NOT_PASSED,
+        asked.When, typer.Option(help="Of which runs: not-passed (and the first that passes after it), or always.")
+    ] = asked.When.NOT_PASSED,
     as_json: AsJson = False,
 ) -> Exit:
     """Run a runbook, show its progress, and record it.
@@ -145,7 +145,7 @@ def run_drill(
     ] = False,
     approver: Annotated[str | None, typer.Option(help="The second person who agreed to this run.")] = None,
     notify_file: NotifyFile = None,
-    notify_when: Annotated[notify.When, typer.Option(help="Of which runs; see relevo run.")] = notify.When.NOT_PASSED,
+    notify_when: Annotated[asked.When, typer.Option(help="Of which runs; see relevo run.")] = asked.When.NOT_PASSED,
     as_json: AsJson = False,
 ) -> Exit:
     """Rehearse on a restored copy in the sandbox, which harms nobody; with --production move production, as a drill."""
@@ -161,7 +161,7 @@ class _Asked:
     sources: list[str] | None
     approver: str | None
     check: bool
-    request: notify.Request | None
+    request: asked.Request | None
     as_json: bool
 
 
@@ -203,7 +203,7 @@ def _conduct(
     approver: str | None = None,
     check_mode: bool = False,
     kept: bool = True,
-    request: notify.Request | None = None,
+    request: asked.Request | None = None,
     after: drill.After = drill.STAYS,
 ) -> closing.Finished:
     project = paths.find_project(Path.cwd(), os.environ)
@@ -224,13 +224,13 @@ def _conduct(
     return conduct(session, Progress(errors, f"relevo {runbook}", lasting=kept))
 
 
-def _request(file: Path | None, when: notify.When) -> notify.Request | None:
+def _request(file: Path | None, when: asked.When) -> asked.Request | None:
     """Judged before anything starts: a run that nobody would hear of is no run of the night."""
     if file is None:
         return None
     path = file.expanduser().absolute()
     targets.read(path)
-    return notify.Request(str(path), when)
+    return asked.Request(str(path), when)
 
 
 def _tell_people() -> notify.Delivery:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from relevo import wording
 from relevo.notice import Notice, environment
@@ -14,11 +14,15 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from relevo.feed import Event
-    from relevo.targets import Target
 
 BEGUN, NO_RETURN = "BEGUN", "NO WAY BACK"
 # The phase whose first good end brings the word.
-_WORDS = {"LOCK": BEGUN, "PROMOTE": NO_RETURN}
+_WORDS = {"LOCK": BEGUN, "PROMOTE": NO_RETURN, "REBUILD": NO_RETURN}
+_LEADS = {
+    "LOCK": "All gates have passed and the locks are held: from here on hosts are changed.",
+    "PROMOTE": "{host} is the primary now. The old side does not come back by itself; what is next is said at the end of the run.",
+    "REBUILD": "The data of {host} are of the new primary's lineage now. What only it had is sealed on it; the record says where.",
+}
 _LAST_WORDS_SECONDS = 15.0
 
 
@@ -33,12 +37,19 @@ class About:
     inputs: Mapping[str, str]
 
 
+class Listener(Protocol):
+    """Somebody to tell."""
+
+    def send(self, notice: Notice) -> str | None:
+        """Send; the reason when it was not taken."""
+
+
 @dataclass
 class Herald:
     """Sends in a thread of its own; :meth:`close` says who has not heard."""
 
     about: About
-    targets: Sequence[Target]
+    targets: Sequence[Listener]
     _said: set[str] = field(default_factory=set)
     _waiting: queue.Queue[Notice | None] = field(default_factory=queue.Queue)
     _problems: list[str] = field(default_factory=list)
@@ -50,7 +61,7 @@ class Herald:
             word = _WORDS.get(str(phase.get("name")))
             if word and phase.get("outcome") == "ok" and word not in self._said:
                 self._said.add(word)
-                self._send(compose(self.about, word, str(phase.get("host")), event.at))
+                self._send(compose(self.about, word, _LEADS[str(phase["name"])].format(host=phase.get("host")), event.at))
 
     def close(self) -> list[str]:
         """Wait a little for what is still on its way; a sentence for each word that did not arrive."""
@@ -72,16 +83,13 @@ class Herald:
             self._problems += [reason for target in self.targets if (reason := target.send(notice))]
 
 
-def compose(about: About, word: str, host: str, at: str) -> Notice:
-    """One of the two words about a run. host: of the phase that brought it."""
+def compose(about: About, word: str, lead: str, at: str) -> Notice:
+    """One of the two words about a run. lead: what it means."""
     what = " ".join([about.runbook.replace("_", " "), *([f"of {about.cluster}"] if about.cluster else [])])
     mode = about.inputs.get("mode", "planned")
     view = {
         "word": word,
-        "lead": {
-            BEGUN: "All gates have passed and the locks are held: from here on hosts are changed.",
-            NO_RETURN: f"{host} is the primary now. The old side does not come back by itself; what is next is said at the end of the run.",
-        }[word],
+        "lead": lead,
         "facts": [
             ("What", f"{what} ({mode})"),
             ("To site", about.inputs.get("target_site")),

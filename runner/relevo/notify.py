@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import fcntl
 import json
-import os
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from relevo import closing, targets
+from relevo.asked import REQUEST, Request, When, ask
 from relevo.clock import parse_utc
 from relevo.errors import RelevoError, StoreError
 from relevo.notice import History, Notice, compose
@@ -29,26 +28,9 @@ if TYPE_CHECKING:
 
     from relevo.paths import Place
 
-REQUEST = "notify.json"
 LOCK = ".notifying"
 # Older news is no news: whoever fixed the mail server has read the records.
 KEPT_FOR = timedelta(days=7)
-
-
-class When(StrEnum):
-    """Which runs are told of."""
-
-    NOT_PASSED = "not-passed"
-    ALWAYS = "always"
-
-
-@dataclass(frozen=True)
-class Request:
-    """Whom to tell (a file of apprise URLs), when, and who has heard already (digests of targets)."""
-
-    file: str
-    when: When = When.NOT_PASSED
-    told: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -57,17 +39,6 @@ class Delivery:
 
     told: tuple[str, ...] = ()
     waiting: tuple[str, ...] = ()
-
-
-def ask(directory: Path, request: Request) -> None:
-    """Keep the request in the run's directory, before its first task. OSError when it cannot be kept."""
-    draft = directory / f".{REQUEST}.{os.getpid()}"
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as target:
-        json.dump(asdict(request), target)
-        target.flush()
-        os.fsync(target.fileno())
-    draft.rename(directory / REQUEST)
 
 
 def deliver(place: Place) -> Delivery:

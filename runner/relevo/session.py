@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from relevo import closing, drill, execute, herald, identity, inventory, notify, recording, request, settlement, targets
+from relevo import asked, audience, closing, drill, execute, inventory, recording, request, settlement, targets
 from relevo.errors import InputRefusedError, RelevoError
 from relevo.verdict import Ending
 
@@ -37,7 +37,7 @@ class Session:
     check_mode: bool = False
     kept: bool = True
     ask: Callable[[str], str] | None = None
-    notify: notify.Request | None = None
+    notify: asked.Request | None = None
     after: drill.After = drill.STAYS
 
     @property
@@ -69,7 +69,7 @@ def conduct(session: Session, progress: Progress) -> closing.Finished:
         session.environment,
     )
     refusal = refusal or _ask_to_notify(session, recorder)
-    ending = Ending(refusal=refusal, started=False) if refusal else _run(session, recorder, inputs, cluster, progress)
+    ending = Ending(refusal=refusal, started=False) if refusal else _run(session, recorder, inputs, progress)
     finished = recorder.close(ending)
     if finished is None:
         message = f"{session.playbook.name} is no runbook: it has no opening task, so nothing was recorded."
@@ -84,7 +84,7 @@ def _ask_to_notify(session: Session, recorder: recording.Recorder) -> str | None
     if session.notify is None:
         return None
     try:
-        notify.ask(recorder.directory, session.notify)
+        asked.ask(recorder.directory, session.notify)
     except OSError as error:
         return f"Whom to notify cannot be kept in {recorder.directory}: {error.strerror}. Nothing was started."
     return None
@@ -128,7 +128,7 @@ def _confirm(session: Session, inputs: request.Inputs, cluster: str | None) -> r
     return inputs.joined("dr_confirm", words)
 
 
-def _run(session: Session, recorder: recording.Recorder, inputs: request.Inputs, cluster: str | None, progress: Progress) -> Ending:
+def _run(session: Session, recorder: recording.Recorder, inputs: request.Inputs, progress: Progress) -> Ending:
     job = execute.Job(
         playbook=session.playbook,
         project=session.project,
@@ -139,7 +139,8 @@ def _run(session: Session, recorder: recording.Recorder, inputs: request.Inputs,
         check_mode=session.check_mode,
     )
 
-    told = _herald(session, recorder, inputs, cluster)
+    # The operator's own file, or the contacts of the inventory.
+    told = audience.Audience(recorder, targets.read, Path(session.notify.file) if session.notify else None)
 
     def take(raw: Mapping[str, object]) -> None:
         event = recorder.take(raw)
@@ -161,17 +162,3 @@ def _run(session: Session, recorder: recording.Recorder, inputs: request.Inputs,
         return Ending(started=True, reason="The operator, or a signal, stopped the run.")
     reason = f"ansible-playbook ended with code {outcome.code}: {outcome.last_words}"
     return Ending(started=started, reason=reason)
-
-
-def _herald(session: Session, recorder: recording.Recorder, inputs: request.Inputs, cluster: str | None) -> herald.Herald:
-    """Who hears of this run while it goes on: nobody, unless it changes production."""
-    about = herald.About(
-        run_id=recorder.directory.name,
-        runbook=session.runbook,
-        cluster=cluster,
-        operator=identity.operator(session.environment),
-        inputs=inputs.shown(),
-    )
-    if session.notify is None or session.runbook not in request.CONFIRMED:
-        return herald.Herald(about, [])
-    return herald.Herald(about, targets.read(Path(session.notify.file)))

@@ -8,7 +8,10 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -394,3 +397,85 @@ def test_status_observes_and_leaves_no_result(state: Path) -> None:
     assert "toy-a" in done.stdout
     assert json.loads(relevo(state, "results", "list", "--json").stdout) == []
     assert directories(state) == []
+
+
+# What is told while it goes on is known by its phases.
+FAILOVER = """
+- name: "Toy 1/1: Move"
+  hosts: toy-b
+  gather_facts: false
+  tasks:
+    - name: Open | Open the run
+      relevo.dr.open:
+        runbook: toy
+        cluster: "{{ dr_cluster }}"
+        contacts: %s
+    - name: Move | Say what has happened
+      say:
+        relevo:
+          run: {runbook: failover}
+          phases:
+            - {name: "{{ item }}", host: toy-b, started_at: "2026-11-24T12:00:00.000000Z", ended_at: "2026-11-24T12:00:01.000000Z", outcome: ok}
+      loop: [LOCK, PROMOTE]
+"""
+
+
+class Hearer(ThreadingHTTPServer):
+    """A chat service that takes what it is told."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Ear)
+        self.heard: list[str] = []
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+
+class Ear(BaseHTTPRequestHandler):
+    server: Hearer
+
+    def do_POST(self) -> None:
+        self.server.heard.append(json.loads(self.rfile.read(int(self.headers["Content-Length"])))["title"])
+        self.send_response(200)
+        self.end_headers()
+
+    def log_message(self, *_: object) -> None:
+        return
+
+
+@pytest.fixture
+def project_with_contacts(tmp_path: Path) -> Iterator[tuple[Path, Hearer]]:
+    """A project whose toy is called failover, and whose inventory names who hears of it."""
+    hearer = Hearer()
+    project = tmp_path / "project"
+    shutil.copytree(PROJECT, project)
+    configuration = (project / "ansible.cfg").read_text().replace("../../../collections", str(PROJECT.parents[2] / "collections"))
+    (project / "ansible.cfg").write_text(configuration)
+    urls = tmp_path / "urls"
+    urls.write_text(f"json://127.0.0.1:{hearer.server_address[1]}/\n")
+    urls.chmod(0o600)
+    (project / "playbooks/failover.yml").write_text(FAILOVER % urls)
+    yield project, hearer
+    hearer.shutdown()
+
+
+GIVEN = ("dr_mode=drill", "dr_scope=site", "dr_target_site=b", "dr_confirm=drill production toy to b")
+
+
+@pytest.mark.parametrize("led", ["by relevo run", "by nobody"])
+def test_the_contacts_of_the_inventory_hear_three_times_whoever_leads(
+    state: Path, project_with_contacts: tuple[Path, Hearer], led: str
+) -> None:
+    project, hearer = project_with_contacts
+    words = [BIN / "relevo", "run", "failover"] if led == "by relevo run" else [BIN / "ansible-playbook", "playbooks/failover.yml"]
+    command = [
+        *words,
+        "-i",
+        "inventory",
+        *(word for pair in GIVEN for word in ("-e", json.dumps(dict([pair.split("=")])) if led == "by nobody" else pair)),
+    ]
+    about = environment(state, RELEVO_PROJECT=str(project))
+    done = subprocess.run(
+        command, cwd=project, env=about, capture_output=True, text=True, timeout=120, check=False, stdin=subprocess.DEVNULL
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert [title.partition(":")[0] for title in hearer.heard] == ["BEGUN", "NO WAY BACK", "PASSED"], done.stdout + done.stderr
+    assert not list(state.glob("runs/*/notify.json"))

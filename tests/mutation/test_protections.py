@@ -125,6 +125,27 @@ FAST = [
         "tests/unit/dr/test_server_reopen.py",
     ),
     Protection(
+        "contacts that hear of a run beside those whom the operator named",
+        "runner/relevo/audience.py",
+        "self._named or asked.contacts(self._recorder.directory)",
+        "asked.contacts(self._recorder.directory) or self._named",
+        "tests/unit/runner/test_audience.py",
+    ),
+    Protection(
+        "a word to people that ends the run",
+        "runner/relevo/audience.py",
+        "except Exception as error:  # noqa: BLE001 - whatever",
+        "except MemoryError as error:  # whatever",
+        "tests/unit/runner/test_audience.py",
+    ),
+    Protection(
+        "a change of site that waits for contacts",
+        f"{DR}/module_utils/contacts.py",
+        "        required=False,",
+        "        required=True,",
+        "tests/unit/dr/test_contacts.py",
+    ),
+    Protection(
         "a hand-over of long ago counts beside the one of this run",
         f"{DR}/module_utils/handover_message.py",
         ' and entry["handover"].get("run_id") in runs',

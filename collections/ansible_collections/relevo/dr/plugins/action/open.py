@@ -86,6 +86,7 @@ class ActionModule(ActionBase):
                 "controller": controller.identity(),
             },
         )
+        control.write("contacts", {"file": str(self._task.args.get("contacts") or "")})
         if runbook not in CHANGES_PRODUCTION:
             return {"target_site": given.get("dr_target_site")}
         inputs = read_inputs(given, runbook)

@@ -20,7 +20,7 @@ from ansible_collections.relevo.dr.plugins.module_utils.milestone import Milesto
 from ansible_collections.relevo.dr.plugins.module_utils.plan import Landscape, Plan, make_plan
 from ansible_collections.relevo.dr.plugins.module_utils.refusal import Refusal
 from ansible_collections.relevo.dr.plugins.module_utils.status import status
-from ansible_collections.relevo.dr.plugins.plugin_utils import approvals, controller
+from ansible_collections.relevo.dr.plugins.plugin_utils import approvals, contacts, controller
 from ansible_collections.relevo.dr.plugins.plugin_utils.control import Control
 from ansible_collections.relevo.dr.plugins.plugin_utils.run_action import RunAction
 
@@ -76,6 +76,7 @@ class ActionModule(RunAction):
             gates = demanded(gates, plan, landscape, limits)
         if enforce and self._task.args["approval"]["kind"] == approval.DUAL:
             gates.append(self._approval(plan, inputs))
+        gates.append(contacts.seen(self.control))
         blocking = gate_rules.blocking(gates)
         if enforce and not blocking:
             # Without these files no later step does anything.

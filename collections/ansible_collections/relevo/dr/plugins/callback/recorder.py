@@ -12,6 +12,8 @@ version_added: 0.1.0
 author: the Relevo maintainers
 description:
   - Opens the journal of a run before its first task, and stores a signed record after its last.
+  - Tells the contacts of the inventory (C(dr_run_contacts_secret)) of a failover, switchover or failback. Another process does it, and nobody waits
+    for that while the run goes on.
   - Records nothing when E(RELEVO_FEED) is V(runner), because then C(relevo run) records; it only tells it where the secrets are
     that no record may hold (C(dr_secrets_directory)).
   - When nothing can be recorded it says why in one line and leaves E(RELEVO_RUN_ID) unset; the runbook's opening task then
@@ -33,7 +35,8 @@ from ansible.template import Templar
 from ansible.utils.vars import load_extra_vars
 
 try:
-    from relevo import paths, recording, request, settlement
+    from relevo import asked, courier, paths, recording, request, settlement
+    from relevo.audience import Audience
     from relevo.errors import RelevoError
     from relevo.verdict import Ending
 except ImportError as error:
@@ -56,6 +59,7 @@ class CallbackModule(CallbackBase):
         self._led = os.environ.get("RELEVO_FEED") == "runner"
         self._hidden = False
         self._recorder: Any = None
+        self._audience: Any = None
         self._play: str | None = None
         self._began: dict[str, datetime] = {}
 
@@ -75,6 +79,8 @@ class CallbackModule(CallbackBase):
         except (RelevoError, OSError, ValueError) as error:
             self._warn(str(error))
             return
+        directory = self._recorder.directory
+        self._audience = Audience(self._recorder, lambda file: [courier.Courier(file, directory)])
         os.environ.update(self._recorder.environment)
         atexit.register(self._abandon, os.getpid())
         self._tell("playbook_on_start", {})
@@ -182,7 +188,9 @@ class CallbackModule(CallbackBase):
         if self._recorder is None:
             return
         created = datetime.now(timezone.utc).isoformat()
-        self._recorder.take({"event": event, "created": created, "event_data": data})
+        taken = self._recorder.take({"event": event, "created": created, "event_data": data})
+        if taken is not None:
+            self._audience.take(taken)
 
     def _close(self, ending: Any) -> None:
         recorder, self._recorder = self._recorder, None
@@ -197,6 +205,15 @@ class CallbackModule(CallbackBase):
             return
         if finished is None:
             return
+        self._show(recorder, finished)
+        for problem in self._audience.close():
+            self._display.warning(f"Relevo: {problem}")
+        # Last, and after everything: the run is over, and its record is written.
+        waits = courier.deliver(recorder.directory) if (recorder.directory / asked.REQUEST).exists() else None
+        if waits:
+            self._display.warning(f"Relevo: the end of this run is not told to everybody yet ({waits}); relevo notify tries again.")
+
+    def _show(self, recorder: Any, finished: Any) -> None:
         record = finished.record
         reasons = f" {record.verdict_reasons[0]}" if record.verdict_reasons else ""
         self._display.display(f"Relevo recorded the run {record.run_id}: {record.verdict}.{reasons}")
