@@ -46,7 +46,7 @@ for words in (["systemctl", "list-units", "--all"], ["systemctl", "list-unit-fil
 found["nft"] = subprocess.run(["nft", "list", "ruleset"], capture_output=True, text=True).stdout
 print(json.dumps(found))
 """
-_CATALOG = """
+CATALOG = """
 select md5(string_agg(line, ',' order by line)) from (
   select concat('class ', oid, relname, relkind) from pg_class where relnamespace not in (select oid from pg_namespace where nspname like 'pg_temp%')
   union all select concat('role ', oid, rolname, rolpassword) from pg_authid
@@ -115,7 +115,7 @@ class Bench:
                 found |= {f"{host.name} {place}": content for place, content in held.items()}
         for host in ("a-db1", "b-db1"):
             if f"{host} nft" in found:
-                found[f"{host} catalog"] = self.sql(host, _CATALOG, check=False)
+                found[f"{host} catalog"] = self.sql(host, CATALOG, check=False)
         return found
 
     def start(self, runbook: str, *options: str, **variables: str) -> subprocess.Popen[str]:

@@ -1,6 +1,7 @@
 """A run that is ended anywhere is followed by one that finishes it.
 
-By SIGKILL or by Ctrl-C, at each task that changes something and at seeded moments; and by the loss of any host that plays a part in it.
+By SIGKILL or by Ctrl-C, at each task that changes something and at seeded moments; and by the loss of any host that plays a part in it. After a loss
+nothing is done but what `relevo status` says. It ends where a run that nobody disturbed ends, by the digest of what matters on every host.
 
 A moment that this code has passed is not tried again on the same laboratory, so that a sweep goes on where it was ended.
 """
@@ -10,20 +11,22 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import signal
 import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 from ansible_collections.relevo.lab.plugins.module_utils.laboratory import Laboratory
 
-from .conftest import DRILL, SNAPSHOT, Bench, Run, made_by, store_of_the_tests
-from .test_failback import BACK, SALVAGE, lose, power_on, sealed_references
+from .conftest import CATALOG, DRILL, SNAPSHOT, Bench, Run, made_by, store_of_the_tests
+from .test_failback import BACK, SALVAGE, assert_restorable, lose, moment_of, power_on, sealed_references
 from .test_failover import load
 from .test_kill_sweep import CLEAN, state
-from .test_switchover import assert_serves, to, unchanged
+from .test_switchover import assert_serves, timeline, to, unchanged
 
 pytestmark = pytest.mark.full
 
@@ -52,12 +55,32 @@ TASKS = {
     ),
 }
 SIGNALS = ("SIGKILL", "SIGINT")
-# Of each runbook the hosts that play a part in it.
-LOSES = {
-    "failover": ("a-db1", "b-db1", "b-app1", "wit1"),
-    "switchover": ("a-db1", "b-db1", "a-app1", "b-app1", "wit1"),
-    "failback": ("a-db1", "b-db1"),
-}
+# The hosts that play a part in a runbook, and those that stand by while the old primary comes back.
+LOSES = dict.fromkeys(TASKS, ("a-db1", "b-db1", "a-app1", "b-app1", "wit1", "a-store1", "b-store1"))
+# What `relevo status` may name as the next step, with what an operator adds to it.
+STEPS = {**VARIABLES, "protect": {"dr_allow_restart": "true"}, "backup": {}}
+# A run that goes on, one that goes through, a failback, a repair of what was left out.
+MOST_STEPS = 5
+# What a clean run is compared by: nothing of it holds a time or the name of a run.
+_END = """
+import hashlib, os, subprocess
+def said(*words):
+    return subprocess.run(words, capture_output=True, text=True).stdout.strip()
+for top in ("/etc/systemd/system", "/etc/postgresql", "/etc/pgbackrest", "/etc/relevo", "/etc/minimarket"):
+    for directory, below, files in sorted(os.walk(top)):
+        for name in sorted([*files, *(name for name in below if os.path.islink(os.path.join(directory, name)))]):
+            path = os.path.join(directory, name)
+            what = os.readlink(path) if os.path.islink(path) else hashlib.sha256(open(path, "rb").read()).hexdigest() if os.path.isfile(path) else "?"
+            print(path, what)
+for name in ("fence", "lock", "challenge", "guard-held", "standby-build", "standby-restore"):
+    print(name, os.path.exists("/var/lib/relevo/%s.json" % name))
+print("signals", said("sh", "-c", "ls /var/lib/postgresql/*/main/*.signal 2>/dev/null"))
+for unit in said("sh", "-c", "ls /etc/postgresql 2>/dev/null").split():
+    print(unit, said("systemctl", "is-active", "postgresql@%s-main" % unit), said("systemctl", "is-enabled", "postgresql@%s-main" % unit))
+for unit in ("minimarket", "relevo-guard", "relevo-ledger", "relevo-observer"):
+    print(unit, said("systemctl", "is-active", unit), said("systemctl", "is-enabled", unit))
+print("packets", hashlib.sha256(said("nft", "list", "ruleset").encode()).hexdigest())
+"""
 
 
 @dataclass(frozen=True)
@@ -143,10 +166,34 @@ def begin(bench: Bench, runbook: str) -> None:
     load(bench, 20)
 
 
+def end_state(bench: Bench) -> dict[str, str]:
+    """What matters on every host and in the catalogs, line by line where it is of a file or a unit."""
+    found = {}
+    for host in ("a-db1", "b-db1", "a-app1", "b-app1", "wit1"):
+        for line in bench.inside(host, "python3", "-", text=_END).splitlines():
+            name, _, what = line.partition(" ")
+            found[f"{host} {name}"] = what
+    for host in ("a-db1", "b-db1"):
+        found[f"{host} catalog"] = bench.sql(host, CATALOG, check=False)
+    return found
+
+
+def difference(one: dict[str, str], other: dict[str, str]) -> dict[str, tuple[str | None, str | None]]:
+    return {name: (one.get(name), other.get(name)) for name in sorted({*one, *other}) if one.get(name) != other.get(name)}
+
+
+@dataclass(frozen=True)
+class Clean:
+    """Of a run that nobody disturbed: how many events it has, and what it leaves."""
+
+    events: int
+    end: dict[str, str]
+
+
 @pytest.fixture(scope="session")
-def clean(protected: Bench) -> dict[str, int]:
-    """How many events a clean run of each runbook has. Raises when it changes something in a task that is not swept."""
-    events = {}
+def clean(protected: Bench) -> dict[str, Clean]:
+    """A clean run of each runbook. Raises when it changes something in a task that is not swept."""
+    runs = {}
     for runbook, variables in VARIABLES.items():
         begin(protected, runbook)
         run = protected.run(runbook, **variables)
@@ -155,8 +202,8 @@ def clean(protected: Bench) -> dict[str, int]:
         changed = {str(event["task"]) for event in seen if event.get("changed")}
         missing = {task for task in changed if not any(known in task for known in TASKS[runbook])}
         assert not missing, f"{runbook} changes something in {missing}: sweep it too"
-        events[runbook] = len(seen)
-    return events
+        runs[runbook] = Clean(len(seen), end_state(protected))
+    return runs
 
 
 def assert_ended(bench: Bench, runbook: str, run: Run) -> None:
@@ -210,6 +257,53 @@ def blow(bench: Bench, process: subprocess.Popen[str], moment: Moment) -> None:
     process.communicate(timeout=300)
 
 
+def status_of(bench: Bench) -> dict[str, Any]:
+    done = bench.relevo("status", "minimarket", "-i", "inventories/lab", "--json")
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def runbook_of(step: str) -> str | None:
+    """The runbook that a next step names; None where it is something else, or nothing, that a person does."""
+    found = re.search(r"start (\w+) again|(?:run|with) playbooks/(\w+)\.yml|run the (failover) to", step)
+    return next(name for name in found.groups() if name) if found else None
+
+
+def follow(bench: Bench) -> list[Run]:
+    """Do what status says, as long as it names a runbook. Each step ends well, or opens the old side again and says so."""
+    runs: list[Run] = []
+    while name := runbook_of(said := status_of(bench)["next"]):
+        assert len(runs) < MOST_STEPS, f"after {[run.record['runbook'] for run in runs]} status still says: {said}"
+        run = bench.run(name, **STEPS[name])
+        opened = name == "switchover" and "the old side serves again" in run.output
+        assert run.code == 0 or opened, f"status said: {said}\n{run.output[-4000:]}"
+        assert not (bench.writable("a-db1") and bench.writable("b-db1"))
+        runs.append(run)
+    return runs
+
+
+def assert_seen(said: dict[str, Any], host: str) -> None:
+    """Status shows that the host is gone, and says something to do about what hangs on it."""
+    assert said["next"]
+    if host in said["hosts"]:
+        assert str(said["hosts"][host]["state"]).startswith("unreachable"), said
+    if host.endswith("-db1") or host == "wit1":
+        assert said["unsafe"], said
+
+
+def assert_accounted(records: list[dict[str, Any]]) -> None:
+    """Of a run and those that went on for it: the newest account says that nothing is lost, and behind which fence somebody was promoted."""
+    account = [record for record in records if (record.get("measures") or {}).get("ledger")]
+    assert account, [record["verdict_reasons"] for record in records]
+    measures = account[-1]["measures"]
+    assert measures["ledger"]["acknowledged"] > 0
+    assert measures["ledger"]["lost"] == 0
+    # Null where an observer was the host that was lost.
+    assert measures["writable_overlap_seconds"] in (0, None)
+    fences = [record["fence"]["class"] for record in records if (record.get("fence") or {}).get("class")]
+    assert fences and fences[-1] in ("stopped", "powered_off"), fences
+
+
 @pytest.mark.parametrize("moment", left(), ids=str)
 def test_a_run_that_is_ended_anywhere_is_finished_by_the_next_one(protected, lost, clean, moment):
     bench, runbook = protected, moment.runbook
@@ -218,18 +312,19 @@ def test_a_run_that_is_ended_anywhere_is_finished_by_the_next_one(protected, los
     process = bench.start(runbook, **VARIABLES[runbook])
     bench.wait("the run has begun", lambda: bool(set((bench.store / "runs").glob(f"*-{runbook}-*")) - before), 30)
     ended = (set((bench.store / "runs").glob(f"*-{runbook}-*")) - before).pop().name
-    wait_for(bench, ended, process, moment, clean[runbook])
+    wait_for(bench, ended, process, moment, clean[runbook].events)
     blow(bench, process, moment)
 
     assert not (bench.writable("a-db1") and bench.writable("b-db1"))
     dead = bench.record(ended)
+    steps: list[Run] = []
     if moment.lost_host:
-        said = json.loads(bench.relevo("status", "minimarket", "-i", "inventories/lab", "--json").stdout)
-        assert said["next"]
+        assert_seen(status_of(bench), moment.lost_host)
         power_on(bench, moment.lost_host)
         bench.wait(
             "the host is a host again", lambda: bench.relevo("status", "minimarket", "-i", "inventories/lab").returncode == 0
         )
+        steps = follow(bench)
     else:
         assert dead["verdict"] == "interrupted", dead["verdict_reasons"]
 
@@ -238,12 +333,19 @@ def test_a_run_that_is_ended_anywhere_is_finished_by_the_next_one(protected, los
         # Before the promotion a planned run goes back; the next one goes through.
         assert "the old side serves again" in run.output, run.output[-4000:]
         run = bench.run(runbook, **VARIABLES[runbook])
-    if moment.lost_host and runbook == "failover":
+    if moment.lost_host:
         assert run.code == 0, run.output[-4000:]
-        assert [bench.writable(host) for host in ("a-db1", "b-db1")] == [False, True]
-        assert bench.health("b-app1")["server"] == "b-db1"
+        assert run.record["verdict"] == "passed", run.record["verdict_reasons"]
+        steps += follow(bench)
+        # A failover ends as the others do: status says to bring the old primary back.
+        assert_serves(bench, "b")
+        assert timeline(bench, "b-db1") == 2
+        if runbook != "failback":
+            assert_accounted([dead, *(step.record for step in steps if step.record["runbook"] == runbook), run.record])
     else:
         assert_ended(bench, runbook, run)
+    if not (moment.lost_host and runbook == "failover"):
+        assert difference(end_state(bench), clean[runbook].end) == {}
     again = bench.run(runbook, **VARIABLES[runbook])
     assert "nothing to do" in again.output, again.output[-3000:]
     assert unchanged(again)
@@ -256,3 +358,26 @@ def test_a_run_that_is_ended_anywhere_is_finished_by_the_next_one(protected, los
         assert set(lost) <= sealed
     with SWEPT.open("a") as target:
         target.write(f"{moment}\n")
+
+
+@pytest.mark.usefixtures("lost")
+@pytest.mark.parametrize("runbook", sorted(VARIABLES))
+def test_a_moment_before_and_one_after_a_run_that_was_killed_can_be_restored(protected, runbook):
+    bench = protected
+    begin(bench, runbook)
+    moments = [moment_of(bench, "b-db1" if runbook == "failback" else "a-db1")]
+    before = set((bench.store / "runs").glob("*"))
+    process = bench.start(runbook, **VARIABLES[runbook])
+    bench.wait("the run has begun", lambda: bool(set((bench.store / "runs").glob(f"*-{runbook}-*")) - before), 30)
+    ended = (set((bench.store / "runs").glob(f"*-{runbook}-*")) - before).pop().name
+    killed = Moment(runbook, "Rewind, restore or copy" if runbook == "failback" else _HANDOVER, 0, 0.5, "SIGKILL")
+    wait_for(bench, ended, process, killed, 0)
+    blow(bench, process, killed)
+    run = bench.run(runbook, **VARIABLES[runbook])
+    if run.code != 0 and runbook == "switchover":
+        assert "the old side serves again" in run.output, run.output[-4000:]
+        run = bench.run(runbook, **VARIABLES[runbook])
+    assert_ended(bench, runbook, run)
+    moments.append(moment_of(bench, "b-db1"))
+    for at in moments:
+        assert_restorable(bench, at)

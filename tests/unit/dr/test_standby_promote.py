@@ -86,6 +86,14 @@ def test_a_loss_that_nobody_accepted_stops_the_promotion(promoted):
     assert promoted == [1]
 
 
+def test_a_primary_keeps_no_challenge_that_somebody_could_answer(promoted, monkeypatch):
+    monkeypatch.setitem(SERVER, "in_recovery", False)
+    host_files.write_challenge({"nonce": "n", "run_id": "run"})
+    promote(ALL)
+    assert host_files.read_challenge() is None
+    assert promoted == []
+
+
 def test_a_loss_of_the_whole_tail_is_in_no_bound(promoted):
     """Behind the oldest entry of the tail there may be more."""
     with pytest.raises(standby_promote.Stop, match=r"none of the newest 3 .*Next: .*dr_accept_unknown=LOSS") as stopped:

@@ -276,7 +276,8 @@ def promote(p: dict[str, Any], session: Psql) -> dict[str, Any]:
         standby.promote(session, p["timeout_seconds"])
         # The first write: proves that a commit is possible, and leaves the run's id in the WAL.
         session.execute("select pg_logical_emit_message(true, 'relevo', 'promoted by %s')" % p["run_id"].replace("'", "''"))
-        host_files.drop_challenge()
+    # Also the one that a run made which met a primary already: nobody is to answer it.
+    host_files.drop_challenge()
     # Also where a run before this one died right after the promotion.
     settled = restored_standby.settle(session, p["run_id"])
     host_files.drop_build()
