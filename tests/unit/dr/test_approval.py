@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from dataclasses import replace
@@ -109,6 +110,11 @@ def test_what_the_command_signs_is_what_the_run_looks_for(tmp_path, key):
     assert approvals.found(str(tmp_path / "approvals"), known) == []
     os.unlink(f"{path}.sig")
     assert approvals.found(str(tmp_path / "approvals"), known) == []
+
+
+def test_what_a_job_shows_among_its_artifacts_can_be_signed_from_a_file(tmp_path):
+    (tmp_path / "approval.json").write_text(json.dumps({"subject": ASKED, "digest": approval.digest(ASKED)}, indent=2))
+    assert approve.read(Place(tmp_path, "sqlite://"), str(tmp_path / "approval.json")).digest == approval.digest(ASKED)
 
 
 def test_a_request_that_was_edited_is_not_signed(tmp_path):

@@ -74,8 +74,12 @@ class ActionModule(RunAction):
             gates.append(past_proofs.gate(past, limits.proof_age_seconds, required=False))
         if plan.planned:
             gates = demanded(gates, plan, landscape, limits)
+        material: dict[str, Any] = {}
         if enforce and self._task.args["approval"]["kind"] == approval.DUAL:
-            gates.append(self._approval(plan, inputs))
+            asked = approval.subject(known["runbook"], known["cluster"], plan, inputs)
+            # For who sees a job's artifacts and not this controller's files.
+            material = {"approval": {"subject": asked, "digest": approval.digest(asked)}}
+            gates.append(self._approval(asked))
         gates.append(contacts.seen(self.control))
         blocking = gate_rules.blocking(gates)
         if enforce and not blocking:
@@ -99,12 +103,12 @@ class ActionModule(RunAction):
             run=about,
             plan=plan.as_dict(),
             status=status(landscape, past, limits),
+            **material,
         )
 
-    def _approval(self, plan: Plan, inputs: Inputs) -> gate_rules.Gate:
+    def _approval(self, asked: dict[str, Any]) -> gate_rules.Gate:
         """What a second person is asked for is kept, and is looked for among the approvals on this controller."""
-        known, asks = self.control.read("landscape"), self._task.args["approval"]
-        asked = approval.subject(known["runbook"], known["cluster"], plan, inputs)
+        asks = self._task.args["approval"]
         self.control.write("approval", {"subject": asked, "digest": approval.digest(asked)})
         approvers = approval.read_approvers(asks["approvers"])
         return approval.judge(
