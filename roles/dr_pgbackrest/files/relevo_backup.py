@@ -38,9 +38,7 @@ LOG, LOCK = "backups.jsonl", "lock"
 TAKEN, DAMAGED, FAILED, SKIPPED = "taken", "damaged", "failed", "skipped"
 DONE, NONE_TAKEN, SOME_TAKEN, BUSY = 0, 1, 3, 75
 
-_PROMOTED_JUST_NOW = (
-    "select timeline_id <> ('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::int from pg_control_checkpoint()"
-)
+_PROMOTED_JUST_NOW = "select timeline_id <> ('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::int from pg_control_checkpoint()"
 PRIMARY, STANDBY, STOPPED, SILENT = "primary", "standby", "stopped", "silent"
 
 # How long a repository may take to say that it is there, before PostgreSQL is asked for anything.

@@ -22,6 +22,7 @@ def backup(label: str, repository: int, timeline: int, stop: str, at: int) -> di
 
 BEFORE = backup("20261124-000000F", 1, 1, "0/4000000", 1)
 AFTER = backup("20261124-030000F", 2, 2, "0/9000000", 2)
+SILENT = PgbackrestError("it does not answer", "wait")
 LEFT_BEHIND = backup("20261124-040000F", 2, 1, "0/8000000", 3)
 
 
@@ -34,7 +35,7 @@ def restored(tmp_path, monkeypatch):
 
         def info(_self, repository: int) -> dict:
             if held[repository] is None:
-                raise PgbackrestError("it does not answer", "wait")
+                raise SILENT
             return {"backup": held[repository]}
 
         monkeypatch.setattr(repositories, "configured", lambda _: [repositories.Place(number) for number in held])

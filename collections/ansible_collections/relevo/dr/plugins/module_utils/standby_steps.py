@@ -14,7 +14,14 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
-from ansible_collections.relevo.dr.plugins.module_utils import clock, host_files, parting, rebuild_plan, repositories, restored_standby
+from ansible_collections.relevo.dr.plugins.module_utils import (
+    clock,
+    host_files,
+    parting,
+    rebuild_plan,
+    repositories,
+    restored_standby,
+)
 from ansible_collections.relevo.dr.plugins.module_utils.managed_file import WantedFile, apply, observe
 from ansible_collections.relevo.dr.plugins.module_utils.pgbackrest import Pgbackrest, PgbackrestError
 from ansible_collections.relevo.dr.plugins.module_utils.postgresql import (
@@ -25,8 +32,8 @@ from ansible_collections.relevo.dr.plugins.module_utils.postgresql import (
     owner_switch,
     postmaster_pid,
 )
-from ansible_collections.relevo.dr.plugins.module_utils.stanza import current_backups
 from ansible_collections.relevo.dr.plugins.module_utils.standby_build import Site, without_recovery_parameters
+from ansible_collections.relevo.dr.plugins.module_utils.stanza import current_backups
 
 # What every module needs to know of the server that becomes a standby.
 OF_A_SERVER: dict[str, dict[str, Any]] = {
@@ -70,7 +77,7 @@ def leading_backup(parameters: Mapping[str, Any], line: parting.Line, own: Seque
     """
     command = Pgbackrest(parameters["config"], parameters["stanza"], parameters["owner"], io_timeout=5, timeout=30)
 
-    def ask(place: repositories.Place) -> list[Mapping[str, Any]]:
+    def ask(place: repositories.Place) -> Sequence[Mapping[str, Any]]:
         try:
             return current_backups(command.info(place.id)) if repositories.takes_connections(place) else []
         except PgbackrestError:
