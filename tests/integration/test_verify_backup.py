@@ -443,11 +443,17 @@ def both_miss(bench: Bench, files: list[str], *, host: str = PRIMARY) -> None:
     assert oracle(bench, host)["verdict"] == "OK"
 
 
+def three_segments(bench: Bench) -> None:
+    for _ in range(3):
+        bench.sql(PRIMARY, "insert into public.load values ('a segment of its own')")
+        bench.sql(PRIMARY, "select pg_switch_wal()")
+
+
 @pytest.mark.full
 def test_the_oracle_and_our_verification_say_the_same_of_the_wal(stored):
-    for _ in range(3):
-        stored.sql(PRIMARY, "insert into public.load values ('after the newest backup')")
-        stored.sql(PRIMARY, "select pg_switch_wal()")
+    three_segments(stored)
+    backup(stored)
+    three_segments(stored)
     time.sleep(CACHE_SECONDS)
     ours = continuity(verify(stored))
     theirs = oracle(stored)
