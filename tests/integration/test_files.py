@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -143,11 +144,13 @@ def test_no_secret_is_in_an_argument_a_log_or_a_readable_file(files: Files):
         ["nsenter", "--target", str(files.leader(HOST)), "--mount", "--pid", "--", "sh", "-c", "while :; do ps -eo args; done"],
         stdout=subprocess.PIPE,
         text=True,
+        start_new_session=True,
     )
     try:
         assert files.call("backup").code == 0
     finally:
-        watch.kill()
+        # nsenter has a child in the host, which holds the pipe.
+        os.killpg(watch.pid, signal.SIGKILL)
         seen, _ = watch.communicate()
     assert "--password-file" in seen, "restic was not seen at all"
     journal = files.inside(HOST, "journalctl", "-b", "-u", "relevo-files@*")
