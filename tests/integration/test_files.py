@@ -211,7 +211,11 @@ def test_one_byte_in_a_pack_turns_verify_red_until_it_is_whole(files: Files):
 
 @pytest.mark.full
 def test_a_pack_that_is_gone_is_named_and_a_restore_takes_the_other_store(files: Files):
-    pack = files.packs("b-store1")[0]
+    # One that the newest snapshot needs: the biggest that came with it.
+    before = files.packs("b-store1")
+    files.inside(HOST, "dd", "if=/dev/urandom", "of=/etc/relevo-test", "bs=1M", "count=1", "status=none")
+    assert files.call("backup", dr_files_backup_sets=["configuration"]).code == 0
+    pack = next(each for each in files.packs("b-store1") if each not in before)
     files.inside("b-store1", "mv", pack, "/srv/store/kept")
     time.sleep(6)
     try:
