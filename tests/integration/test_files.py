@@ -140,18 +140,19 @@ def test_configuration_is_kept_in_both_stores_verified_and_restored_equal(files:
 def test_no_secret_is_in_an_argument_a_log_or_a_readable_file(files: Files):
     state = files.lab.state / "secrets"
     secrets = [(state / name).read_text().strip() for name in (f"files_{HOST}_password", "store_a_key", "store_b_key")]
-    watch = subprocess.Popen(
-        ["nsenter", "--target", str(files.leader(HOST)), "--mount", "--pid", "--", "sh", "-c", "while :; do ps -eo args; done"],
-        stdout=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    try:
-        assert files.call("backup").code == 0
-    finally:
-        # nsenter has a child in the host, which holds the pipe.
-        os.killpg(watch.pid, signal.SIGKILL)
-        seen, _ = watch.communicate()
+    # Into a file: nobody reads while the backup runs. Not cut to the width of any terminal.
+    with (files.directory / "seen").open("w+") as output:
+        command = ["sh", "-c", "while :; do ps -eww -o args; done"]
+        words = ["nsenter", "--target", str(files.leader(HOST)), "--mount", "--pid", "--", *command]
+        watch = subprocess.Popen(words, stdout=output, start_new_session=True)
+        try:
+            assert files.call("backup").code == 0
+        finally:
+            # nsenter has a child in the host.
+            os.killpg(watch.pid, signal.SIGKILL)
+            watch.wait()
+        output.seek(0)
+        seen = output.read()
     assert "--password-file" in seen, "restic was not seen at all"
     journal = files.inside(HOST, "journalctl", "-b", "-u", "relevo-files@*")
     record = files.inside(HOST, "cat", "/var/lib/relevo/files.jsonl")
@@ -326,7 +327,7 @@ def test_an_old_and_an_empty_snapshot_turn_verify_red(files: Files):
 @pytest.mark.full
 def test_the_lock_of_a_killed_restic_does_not_stay(files: Files):
     files.inside(HOST, "systemctl", "start", "--no-block", "relevo-files@system.service")
-    files.wait("restic works", lambda: "backup" in files.inside(HOST, "ps", "-C", "restic", "-o", "args=", check=False), 30)
+    files.wait("restic works", lambda: "backup" in files.inside(HOST, "ps", "-ww", "-C", "restic", "-o", "args=", check=False), 30)
     locks = ["find", f"/srv/store/relevo-b/files/{HOST}/locks", "-type", "f"]
     files.wait("it has its lock", lambda: bool(files.inside("b-store1", *locks, check=False)), 30)
     files.inside(HOST, "systemctl", "kill", "--signal=SIGKILL", "--kill-whom=all", "relevo-files@system.service")
