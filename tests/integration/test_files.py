@@ -333,7 +333,8 @@ def test_the_lock_of_a_killed_restic_does_not_stay(files: Files):
     files.inside(HOST, "systemctl", "kill", "--signal=SIGKILL", "--kill-whom=all", "relevo-files@system.service")
     assert files.inside("b-store1", *locks)
     assert files.call("backup", dr_files_backup_sets=["configuration"]).code == 0
-    assert files.inside("b-store1", *locks) == ""
+    # The store drops an empty directory.
+    assert files.inside("b-store1", *locks, check=False) == ""
 
 
 @pytest.mark.full
