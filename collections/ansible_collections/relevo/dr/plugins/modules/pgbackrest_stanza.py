@@ -12,6 +12,10 @@ description:
   - Needs a running PostgreSQL on this host.
 options:
   config: {description: pgBackRest's configuration file., type: path, required: true}
+  config_differs:
+    description: Whether that file is not what it should be. Then check mode does not ask with it; its keys may be no longer valid.
+    type: bool
+    default: false
   stanza: {description: The stanza., type: str, required: true}
   system_identifier: {description: The one of the cluster., type: str, required: true}
   postgresql_version: {description: The major version., type: str, required: true}
@@ -58,6 +62,7 @@ def main() -> None:
             "system_identifier": {"type": "str", "required": True},
             "postgresql_version": {"type": "str", "required": True},
             "repositories": {"type": "list", "elements": "dict", "default": []},
+            "config_differs": {"type": "bool", "default": False},
             "owner": {"type": "str", "default": "postgres"},
             "host_name": {"type": "str", "required": True},
             "io_timeout": {"type": "float", "default": 3},
@@ -79,6 +84,9 @@ def manage(module: AnsibleModule) -> None:
     if not os.path.exists(parameters["config"]):
         # Only in check mode, before the first real run.
         module.exit_json(changed=True, backups=[], changes=shown([Change("stanza %s" % name, "absent", "made")]))
+    if module.check_mode and parameters["config_differs"]:
+        # What it should be was tried when it was compared.
+        module.exit_json(changed=False, backups=[], changes=[])
     command = Pgbackrest(
         parameters["config"], name, parameters["owner"], io_timeout=parameters["io_timeout"], timeout=parameters["timeout"]
     )
