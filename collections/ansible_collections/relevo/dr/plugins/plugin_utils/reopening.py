@@ -87,7 +87,7 @@ class Reopening:
             return self._ask_host(module, arguments)
         except Aborted:
             raise
-        except Exception as error:  # noqa: BLE001 - see above
+        except Exception as error:  # noqa: BLE001 - also what nobody foresaw is an answer, or the others wait out their limit
             return {"failed": True, "msg": "%s: %s" % (type(error).__name__, error)}
 
     def _started(self, answer: dict[str, Any]) -> dict[str, Any]:
