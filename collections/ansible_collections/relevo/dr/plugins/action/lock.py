@@ -63,9 +63,11 @@ class ActionModule(RunAction):
 
     def _sign_of_life(self, lock: dict[str, Any]) -> Optional[str]:
         """Of the run that holds this host's part: its process as it is now, and what the other hosts said; this one will tell for itself."""
+        if not lock:
+            return None
         seen = {**self.control.read_all("database"), **self.control.read_all("application")}
         mine = {"facts": {"host": {"lock": lock, "lock_expired": True}}, "lock_owner_alive": controller.owner_alive(lock)}
-        return sign_of_life(lock["run_id"], {**seen, self.host: mine}.items()) if lock else None
+        return sign_of_life(lock["run_id"], {**seen, self.host: mine}.items())
 
     def _free(self) -> dict[str, Any]:
         wrong = went_wrong(self.ask("relevo.dr.run_lock", {"state": "free", "run_id": self.control.run_id}))

@@ -15,6 +15,28 @@ UNITS = "/etc/systemd/system"
 PREFIX = "relevo-backup-"
 MARK = "# Managed by Relevo: changes are lost."
 PROGRAM = "/usr/local/lib/relevo/relevo-backup"
+# Of every service that runs pgBackRest as the cluster's owner: behind the server in priority, and with no right that it does not need.
+HARDENED = """\
+Nice=10
+IOSchedulingClass=best-effort
+IOSchedulingPriority=7
+CapabilityBoundingSet=
+LockPersonality=yes
+NoNewPrivileges=yes
+PrivateDevices=yes
+ProtectClock=yes
+ProtectControlGroups=yes
+ProtectHome=yes
+ProtectHostname=yes
+ProtectKernelLogs=yes
+ProtectKernelModules=yes
+ProtectKernelTunables=yes
+RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+SystemCallArchitectures=native
+SystemCallFilter=@system-service"""
 # Of the program: another backup was at work. It is in the log, and no reason for a red unit.
 BUSY_EXIT = 75
 
@@ -135,31 +157,12 @@ Group={owner}
 StateDirectory=relevo-backup
 StateDirectoryMode=0750
 UMask=0027
-Nice=10
-IOSchedulingClass=best-effort
-IOSchedulingPriority=7
 TimeoutStartSec={limit_seconds * max(1, len(entry.repositories)) + 3600:g}
 TimeoutStopSec=120
 KillMode=mixed
 # No PrivateTmp: pgBackRest's own lock is there, and every other of its commands must see it.
-CapabilityBoundingSet=
-LockPersonality=yes
-NoNewPrivileges=yes
-PrivateDevices=yes
-ProtectClock=yes
-ProtectControlGroups=yes
-ProtectHome=yes
-ProtectHostname=yes
-ProtectKernelLogs=yes
-ProtectKernelModules=yes
-ProtectKernelTunables=yes
+{HARDENED}
 ProtectSystem=full
-RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX
-RestrictNamespaces=yes
-RestrictRealtime=yes
-RestrictSUIDSGID=yes
-SystemCallArchitectures=native
-SystemCallFilter=@system-service
 """
     timer = f"""{MARK}
 [Unit]

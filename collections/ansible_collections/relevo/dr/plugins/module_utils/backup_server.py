@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ansible_collections.relevo.dr.plugins.module_utils.backup_schedule import MARK
+from ansible_collections.relevo.dr.plugins.module_utils.backup_schedule import HARDENED, MARK
 from ansible_collections.relevo.dr.plugins.module_utils.refusal import Refusal
 
 UNIT = "relevo-pgbackrest-server.service"
@@ -84,30 +84,11 @@ TimeoutStopSec=10
 User={owner}
 Group={owner}
 UMask=0077
-Nice=10
-IOSchedulingClass=best-effort
-IOSchedulingPriority=7
 InaccessiblePaths=-{config}
-CapabilityBoundingSet=
-LockPersonality=yes
-NoNewPrivileges=yes
-PrivateDevices=yes
-ProtectClock=yes
-ProtectControlGroups=yes
-ProtectHome=yes
-ProtectHostname=yes
-ProtectKernelLogs=yes
-ProtectKernelModules=yes
-ProtectKernelTunables=yes
+{HARDENED}
 # Nothing of the cluster can be written by who asks; pgBackRest's own lock is in /tmp.
 ProtectSystem=strict
 ReadWritePaths=/tmp
-RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX
-RestrictNamespaces=yes
-RestrictRealtime=yes
-RestrictSUIDSGID=yes
-SystemCallArchitectures=native
-SystemCallFilter=@system-service
 
 [Install]
 WantedBy=multi-user.target

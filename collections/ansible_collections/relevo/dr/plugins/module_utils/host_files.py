@@ -272,11 +272,16 @@ def write_fence(mark: dict[str, Any]) -> None:
     write_atomically(_path("fence.json"), json.dumps(mark))
 
 
+def _drop(name: str) -> None:
+    """Durable: a mark that came back with the power would speak for what is there then."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(_path(name))
+        sync_directory(STATE_DIRECTORY)
+
+
 def lift_fence() -> None:
     """Take the fence mark away: the boot guard judges this host by its own rules again."""
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(_path("fence.json"))
-        sync_directory(STATE_DIRECTORY)
+    _drop("fence.json")
 
 
 def write_restore(mark: dict[str, Any]) -> None:
@@ -291,8 +296,7 @@ def read_restore() -> Optional[dict[str, Any]]:
 
 def drop_restore() -> None:
     """What was restored here is no more."""
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(_path("standby-restore.json"))
+    _drop("standby-restore.json")
 
 
 def write_build(mark: dict[str, Any]) -> None:
@@ -306,10 +310,8 @@ def read_build() -> Optional[dict[str, Any]]:
 
 
 def drop_build() -> None:
-    """Nothing is left to go on with; durable, for what the mark says of the data ends with it."""
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(_path("standby-build.json"))
-        sync_directory(STATE_DIRECTORY)
+    """Nothing is left to go on with."""
+    _drop("standby-build.json")
 
 
 def read_peers() -> list[str]:
