@@ -139,6 +139,20 @@ class Bench:
     def run(self, runbook: str, *options: str, **variables: str) -> Run:
         return self.finish(self.start(runbook, *options, **variables))
 
+    def play(self, *words: str | Path, within: tuple[str | Path, ...] = (), **environment: str) -> Run:
+        """ansible-playbook with a playbook of the test's own. within: a command that runs it, in a view of its own."""
+        done = subprocess.run(
+            [*within, BIN / "ansible-playbook", "-i", self.inventory, *words],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=900,
+            cwd=ROOT,
+            env={**self.environment, **environment},
+            stdin=subprocess.DEVNULL,
+        )
+        return Run(done.returncode, done.stdout + done.stderr, self.record("latest"))
+
     def relevo(self, *words: str, seconds: float = 300, **environment: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             [BIN / "relevo", *words],

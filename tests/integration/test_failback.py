@@ -227,16 +227,16 @@ def test_without_the_grant_it_comes_back_another_way(bench):
     assert "permission denied" in rebuild["ways"]["rewind"]["obstacle"]
 
 
+def last_segment(bench: Bench) -> str:
+    """That of the old primary's last checkpoint: what only it has ends there."""
+    read = "/usr/lib/postgresql/*/bin/pg_controldata /var/lib/postgresql/*/main | sed -n 's/.*REDO WAL file: *//p'"
+    return bench.inside("a-db1", "sh", "-c", read)
+
+
 def test_missing_wal_stops_it_before_anything_is_rewound(bench):
     lose(bench)
     wal = "/var/lib/postgresql/*/main/pg_wal"
-    # The segment of the old primary's last checkpoint: what only it has ends there.
-    last = bench.inside(
-        "a-db1",
-        "sh",
-        "-c",
-        "/usr/lib/postgresql/*/bin/pg_controldata /var/lib/postgresql/*/main | sed -n 's/.*REDO WAL file: *//p'",
-    )
+    last = last_segment(bench)
     bench.inside("a-db1", "sh", "-c", f"rm {wal}/{last}")
     control = bench.inside("a-db1", "sh", "-c", "sha256sum /var/lib/postgresql/*/main/global/pg_control")
     run = bench.run("failback", **BACK)
@@ -256,12 +256,7 @@ def test_a_segment_that_only_the_archive_has_is_fetched_before_it_is_judged(benc
     """As an old primary leaves it that archived to its own site's store and has removed the segment since."""
     lost = lose(bench)
     wal = "/var/lib/postgresql/*/main/pg_wal"
-    last = bench.inside(
-        "a-db1",
-        "sh",
-        "-c",
-        "/usr/lib/postgresql/*/bin/pg_controldata /var/lib/postgresql/*/main | sed -n 's/.*REDO WAL file: *//p'",
-    )
+    last = last_segment(bench)
     path = bench.inside("a-db1", "sh", "-c", f"ls {wal}/{last}")
     bench.inside(
         "a-db1", "sh", "-c", f"cd / && runuser -u postgres -- pgbackrest --stanza=minimarket --no-archive-async archive-push {path}"

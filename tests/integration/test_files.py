@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.relevo.lab.plugins.module_utils import container
 
-from .conftest import BIN, ROOT, Bench, Run
+from .conftest import Bench, Run
 
 HOST = "a-app1"
 # The file that only root may read, by which the tests see that content and rights come back.
@@ -46,18 +46,7 @@ class Files(Bench):
         # Beside the playbook they are stronger than the inventory's own, which those of a second inventory are not.
         (self.directory / "group_vars").mkdir(exist_ok=True)
         (self.directory / "group_vars/all.yml").write_text(json.dumps(variables))
-        words = [BIN / "ansible-playbook", "-i", self.inventory, playbook, *options]
-        done = subprocess.run(
-            words,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=900,
-            cwd=ROOT,
-            env=self.environment,
-            stdin=subprocess.DEVNULL,
-        )
-        return Run(done.returncode, done.stdout + done.stderr, self.record("latest"))
+        return self.play(playbook, *options)
 
     def restore(self, target: str, name: str = "configuration", **more: str) -> Run:
         variables = {"dr_files_host": HOST, "dr_files_set": name, "dr_files_target": target, **more}

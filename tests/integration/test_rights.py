@@ -19,7 +19,7 @@ import yaml
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
-from .conftest import BIN, INVENTORY, ROOT, SNAPSHOT, Bench, Run
+from .conftest import INVENTORY, ROOT, SNAPSHOT, Bench, Run
 from .ministack import ROOT_KEY, serving
 from .test_files import Files
 from .test_restore import archived, enter, proven
@@ -65,19 +65,8 @@ class Locked(Bench):
         """From a controller that knows the store by its name, in a view of its own of the file of names."""
         names = self.directory / "hosts"
         names.write_text(f"{Path('/etc/hosts').read_text()}\n{self.address} {STORE}\n")
-        words = ["unshare", "--mount", "--", "sh", "-c", 'mount --bind "$0" /etc/hosts && exec "$@"', names]
-        words += [BIN / "ansible-playbook", "-i", self.inventory, ROOT / "playbooks/verify_backup.yml"]
-        done = subprocess.run(
-            words,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=300,
-            cwd=ROOT,
-            env={**self.environment, "AWS_CA_BUNDLE": self.authority},
-            stdin=subprocess.DEVNULL,
-        )
-        return Run(done.returncode, done.stdout + done.stderr, self.record("latest"))
+        view = ("unshare", "--mount", "--", "sh", "-c", 'mount --bind "$0" /etc/hosts && exec "$@"', names)
+        return self.play(ROOT / "playbooks/verify_backup.yml", within=view, AWS_CA_BUNDLE=self.authority)
 
 
 def policies(role: str) -> list[str]:
