@@ -90,6 +90,7 @@ def test_one_that_is_silent_or_broken_is_passed_over(look):
         ({1: content(PLAIN)}, {"time": "2026-11-24T00:00:00"}, "has no offset"),
         ({1: content(PLAIN, "16")}, {}, "are of PostgreSQL 16"),
         ({1: content(PLAIN, segments={})}, {}, "WAL is missing"),
+        ({1: content(replace(PLAIN, points=[(1, 2500)]), segments={})}, {"name": "before"}, "WAL is missing"),
         ({1: content(replace(PLAIN, backups=[replace(one, damaged=True) for one in PLAIN.backups]))}, {}, "is flagged"),
     ],
 )

@@ -60,7 +60,7 @@ from ansible_collections.relevo.dr.plugins.module_utils.milestone import Milesto
 from ansible_collections.relevo.dr.plugins.module_utils.pgbackrest import Pgbackrest, PgbackrestError
 from ansible_collections.relevo.dr.plugins.module_utils.refusal import Refusal
 from ansible_collections.relevo.dr.plugins.module_utils.restore_ladder import RESTORE, Ladder, RungFailed, RungSkipped
-from ansible_collections.relevo.dr.plugins.module_utils.restore_target import END, LSN
+from ansible_collections.relevo.dr.plugins.module_utils.restore_target import END, LSN, TIME
 
 # From this release on ``verify`` checks one backup.
 VERIFIES_A_SET = (2, 55)
@@ -169,7 +169,7 @@ class Copy:
             raise RungFailed(error.observed, error.next_action) from None
         if "backup.manifest" not in files:
             raise RungFailed("backup %s has no manifest" % test["label"], "take a new full backup; look who deleted it")
-        if test["missing"] and test["kind"] in (END, LSN):
+        if test["missing"] and test["kind"] != TIME:
             raise RungFailed(
                 "WAL is missing: %s" % ", ".join(test["missing"]),
                 "take a new backup: the window begins anew there; look who deleted it",

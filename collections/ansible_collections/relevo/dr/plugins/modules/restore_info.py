@@ -132,7 +132,8 @@ class Look:
         words = self._words
         [chosen] = restore_target.choose(content.archive, target, words.get("set", LATEST), words.get("timeline", ""), now)
         found = restore_choice.described(content, chosen)
-        if found["missing"] and target.kind in (END, restore_target.LSN):
+        # How far a time is on the way is not known before it is replayed.
+        if found["missing"] and target.kind != TIME:
             raise NotRestorable(
                 "WAL is missing on the way from backup %s: %s" % (found["label"], ", ".join(found["missing"])),
                 "every segment of it",
