@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -101,6 +102,29 @@ class Bench:
 
     def sql(self, host: str, statement: str, database: str = "minimarket", *, check: bool = True) -> str:
         return self.inside(host, "runuser", "-u", "postgres", "--", "psql", "-XAtq", "-d", database, "-c", statement, check=check)
+
+    def freeze(self, host: str, *, frozen: bool) -> None:
+        """The whole machine stands still, as a virtual machine that is paused."""
+        path = container.group(self.lab, self.lab.host(host))
+        (path / "cgroup.freeze").write_text("1" if frozen else "0")
+        state = f"frozen {int(frozen)}"
+        self.wait("the freezer has acted", lambda: state in (path / "cgroup.events").read_text(), 10, 0.01)
+
+    @contextlib.contextmanager
+    def frozen(self, host: str) -> Iterator[None]:
+        self.freeze(host, frozen=True)
+        try:
+            yield
+        finally:
+            self.freeze(host, frozen=False)
+
+    def fence(self, host: str) -> dict[str, Any]:
+        """The fence mark, read from the host's disk."""
+        try:
+            mark: dict[str, Any] = json.loads((self.lab.root(self.lab.host(host)) / "var/lib/relevo/fence.json").read_text())
+        except FileNotFoundError:
+            return {}
+        return mark
 
     def writable(self, host: str) -> bool:
         on = container.is_on(self.lab, self.lab.host(host))

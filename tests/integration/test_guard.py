@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, Self
 
 import pytest
-from ansible_collections.relevo.lab.plugins.module_utils import container
 
 from .conftest import DRILL, INVENTORY, ROOT, SNAPSHOT, Bench, Run
 from .test_failback import power_on
@@ -115,15 +114,6 @@ def isolate(bench: Bench) -> None:
         bench.verb("cut", "a-db1", other)
 
 
-def fence(bench: Bench, host: str = "a-db1") -> dict[str, Any]:
-    """The fence mark, read from the host's disk."""
-    try:
-        mark: dict[str, Any] = json.loads((bench.lab.root(bench.lab.host(host)) / "var/lib/relevo/fence.json").read_text())
-    except FileNotFoundError:
-        return {}
-    return mark
-
-
 def processes(bench: Bench, host: str) -> str:
     return bench.inside(host, "pgrep", "-u", "postgres", "-x", "postgres", check=False)
 
@@ -173,23 +163,6 @@ def switch_off_and_on(bench: Bench, host: str) -> None:
     bench.wait("no start is pending", lambda: bench.inside(host, *jobs, check=False) == "", 60, 0.5)
 
 
-def freeze_host(bench: Bench, host: str, *, frozen: bool) -> None:
-    """The whole machine stands still, as a virtual machine that is paused."""
-    path = container.group(bench.lab, bench.lab.host(host))
-    (path / "cgroup.freeze").write_text("1" if frozen else "0")
-    state = f"frozen {int(frozen)}"
-    bench.wait("the freezer has acted", lambda: state in (path / "cgroup.events").read_text(), 10, 0.01)
-
-
-@contextlib.contextmanager
-def frozen(bench: Bench, host: str) -> Iterator[None]:
-    freeze_host(bench, host, frozen=True)
-    try:
-        yield
-    finally:
-        freeze_host(bench, host, frozen=False)
-
-
 @contextlib.contextmanager
 def standing_behind_the_fence(bench: Bench, **variables: str) -> Iterator[subprocess.Popen[str]]:
     """A failover that stands still where the old primary is proven to be out of action and nothing is promoted yet; it goes on afterwards."""
@@ -229,7 +202,7 @@ def test_an_isolated_primary_whose_application_still_writes_stops_itself_in_time
     record_property("last_acknowledged_after_seconds", round(written_after, 2))
     assert 2 < written_after < T, "the local application went on until the stop"
     assert gone_after < T
-    assert fence(bench)["class"] == "self"
+    assert bench.fence("a-db1")["class"] == "self"
     assert bench.inside("a-db1", "systemctl", "is-enabled", "postgresql@17-main.service", check=False) in ("masked", "")
     assert bench.journal("a-db1")[-1]["decision"] == "self-fence"
     assert bench.journal("a-db1")[-1]["late_seconds"] < 0
@@ -255,21 +228,21 @@ def test_an_isolated_primary_whose_application_still_writes_stops_itself_in_time
     lifted = bench.inside("a-db1", GUARD, "lift", "--reason", "the link is back", check=False)
     assert "NOT lifted" in lifted
     assert "another way" in lifted
-    assert fence(bench)
+    assert bench.fence("a-db1")
 
 
 def test_without_the_witness_or_without_the_other_site_nothing_stops(bench):
     bench.verb("cut", "a-db1", "wit1")
     time.sleep(T + 5)
     assert bench.writable("a-db1")
-    assert not fence(bench)
+    assert not bench.fence("a-db1")
     bench.verb("heal", "a-db1", "wit1")
     bench.wait("the primary is heard", lambda: asked(bench, "a-db1").get("heard_age_seconds", 99) < 5, 30, 0.5)
     for other in ("b-db1", "b-app1"):
         bench.verb("cut", "a-db1", other)
     time.sleep(T + 5)
     assert bench.writable("a-db1")
-    assert not fence(bench)
+    assert not bench.fence("a-db1")
     # The proof by lease knows it as well: the controller alone has lost the primary.
     bench.verb("cut", "a-db1", "controller")
     run = bench.run("failover", **DRILL, **LEASE)
@@ -312,7 +285,7 @@ def test_a_watch_that_is_killed_comes_back_and_a_planned_stop_is_no_fence(bench)
 
 
 def test_a_host_that_thaws_after_its_lease_stops_before_it_writes(bench, record_property):
-    with frozen(bench, "a-db1"):
+    with bench.frozen("a-db1"):
         time.sleep(PROVEN)
         run = bench.run("failover", **DRILL, **LEASE)
         assert run.record["verdict"] == "partial", run.output[-4000:]
@@ -322,7 +295,7 @@ def test_a_host_that_thaws_after_its_lease_stops_before_it_writes(bench, record_
     bench.wait("PostgreSQL is gone", lambda: not processes(bench, "a-db1"), 5, 0.02)
     record_property("stopped_after_thaw_seconds", round(time.monotonic() - thawed, 2))
     never_writable(bench, "a-db1", 5)
-    bench.wait("it is marked", lambda: bool(fence(bench)), 10)
+    bench.wait("it is marked", lambda: bool(bench.fence("a-db1")), 10)
     log = bench.lab.root(bench.lab.host("wit1")) / "var/lib/relevo-ledger/observer.jsonl"
     events = [json.loads(line) for line in log.read_text().splitlines() if line.endswith("}")]
     promoted = next(phase["ended_at"] for phase in run.record["phases"] if phase["name"] == "PROMOTE")
@@ -347,13 +320,13 @@ def test_a_watch_that_is_ended_by_a_signal_gives_an_isolated_primary_no_more_tim
     bench.wait("PostgreSQL is gone", lambda: not processes(bench, "a-db1"), T, 0.05)
     record_property("stopped_after_seconds", round(time.monotonic() - cut_at, 2))
     assert time.monotonic() - cut_at < T
-    bench.wait("it is marked", lambda: bool(fence(bench)), 10)
-    assert fence(bench)["class"] == "self"
+    bench.wait("it is marked", lambda: bool(bench.fence("a-db1")), 10)
+    assert bench.fence("a-db1")["class"] == "self"
 
 
 def test_a_host_of_the_old_primary_that_is_power_cycled_between_fence_and_promotion(bench):
     with standing_behind_the_fence(bench) as process:
-        assert fence(bench)["class"] == "stopped"
+        assert bench.fence("a-db1")["class"] == "stopped"
         bench.verb("power-off", "a-db1")
         power_on(bench, "a-db1")
         never_writable(bench, "a-db1", 5)
@@ -367,14 +340,14 @@ def test_a_host_of_the_old_primary_that_is_power_cycled_between_fence_and_promot
     said = bench.inside("a-db1", GUARD, "start", "--reason", "it was on all the time", check=False)
     assert "must NOT start" in said
     never_writable(bench, "a-db1", 5)
-    assert fence(bench)
+    assert bench.fence("a-db1")
 
 
 def test_a_host_of_the_old_primary_that_thaws_between_fence_and_promotion(bench, record_property):
-    with frozen(bench, "a-db1"):
+    with bench.frozen("a-db1"):
         time.sleep(PROVEN)
         with standing_behind_the_fence(bench, **LEASE) as process:
-            freeze_host(bench, "a-db1", frozen=False)
+            bench.freeze("a-db1", frozen=False)
             thawed = time.monotonic()
             bench.wait("PostgreSQL is gone", lambda: not processes(bench, "a-db1"), 5, 0.02)
             record_property("stopped_after_thaw_seconds", round(time.monotonic() - thawed, 2))
@@ -384,7 +357,7 @@ def test_a_host_of_the_old_primary_that_thaws_between_fence_and_promotion(bench,
     never_writable(bench, "a-db1", 3)
     assert_failed_over(bench, run)
     never_writable(bench, "a-db1", 3)
-    assert fence(bench)["class"] in ("self", "stopped")
+    assert bench.fence("a-db1")["class"] in ("self", "stopped")
 
 
 def test_by_hand_nothing_is_lifted_or_started_while_a_run_is_at_work(bench):
@@ -394,7 +367,7 @@ def test_by_hand_nothing_is_lifted_or_started_while_a_run_is_at_work(bench):
         for verb in ("lift", "start"):
             said = bench.inside("a-db1", GUARD, verb, "--reason", "I want it back", check=False)
             assert held["run_id"] in said
-        assert fence(bench)
+        assert bench.fence("a-db1")
         assert not bench.writable("a-db1")
     assert_failed_over(bench, bench.finish(process))
     assert bench.lock_of("a-db1") is None
@@ -412,7 +385,7 @@ def test_a_partition_that_heals_in_the_middle_of_the_failover(bench):
     if run.record["verdict"] == "failed":
         assert bench.run("failover", **DRILL, **LEASE).code == 0
     assert bench.writable("b-db1")
-    assert fence(bench)["class"] in ("self", "stopped")
+    assert bench.fence("a-db1")["class"] in ("self", "stopped")
 
 
 def test_a_frozen_postgresql_is_ended_when_its_lease_is(bench):
@@ -420,7 +393,7 @@ def test_a_frozen_postgresql_is_ended_when_its_lease_is(bench):
     frozen_at = time.monotonic()
     bench.wait("PostgreSQL is gone", lambda: not processes(bench, "a-db1"), T + 5, 0.1)
     assert time.monotonic() - frozen_at < T
-    assert fence(bench)["class"] == "self"
+    assert bench.fence("a-db1")["class"] == "self"
 
 
 def test_a_full_disk_does_not_keep_an_isolated_primary_alive(bench):
@@ -498,7 +471,7 @@ def test_by_hand_a_host_goes_down_and_comes_back(bench, section):
     bench.wait_until_serving()
     state = state_after(bench, '"protected": true')
     assert state["primary"] == "a-db1"
-    assert not fence(bench)
+    assert not bench.fence("a-db1")
     wait_until_heard(bench)
 
 
@@ -516,12 +489,12 @@ def test_by_hand_a_cut_on_purpose(bench):
     [(stop, start)] = [blocks("Cut or freeze a primary on purpose")[0]]
     walk(bench, [stop])
     assert kept_lease(bench)["told"] is True, "a giver has seen that nobody watches any more"
-    with frozen(bench, "a-db1"):
+    with bench.frozen("a-db1"):
         time.sleep(T + 3)
     assert bench.writable("a-db1")
     walk(bench, [start])
     wait_until_heard(bench)
-    assert not fence(bench)
+    assert not bench.fence("a-db1")
 
 
 def test_by_hand_a_stale_lock(bench):
@@ -542,24 +515,24 @@ def test_by_hand_a_stale_lock(bench):
 
 def test_by_hand_a_fence_after_a_false_alarm_and_one_without_anybody_left(bench):
     isolate(bench)
-    bench.wait("it has stopped itself", lambda: bool(fence(bench)) and not processes(bench, "a-db1"), T + 5)
+    bench.wait("it has stopped itself", lambda: bool(bench.fence("a-db1")) and not processes(bench, "a-db1"), T + 5)
     # Alone it cannot know, and nothing changes.
     refused = bench.inside("a-db1", "sh", "-c", blocks("Lift a fence")[0][1][1], check=False)
     assert "NOT lifted" in refused
     assert "--gone b-db1" in refused
-    assert fence(bench)
+    assert bench.fence("a-db1")
     bench.verb("heal-all")
     state = state_after(bench, "stopped itself")
     assert "relevo-guard lift" in state["next"]
     walk(bench, blocks("Lift a fence")[0])
     assert bench.writable("a-db1")
-    assert not fence(bench)
+    assert not bench.fence("a-db1")
     wait_until_heard(bench)
 
     # The other site is lost, and this one stopped itself before anybody knew.
     for host in ("b-db1", "b-app1", "wit1"):
         bench.verb("power-off", host)
-    bench.wait("it has stopped itself", lambda: bool(fence(bench)) and not processes(bench, "a-db1"), T + 5)
+    bench.wait("it has stopped itself", lambda: bool(bench.fence("a-db1")) and not processes(bench, "a-db1"), T + 5)
     *until_start, say = blocks("Lift a fence")[1]
     walk(bench, until_start)
     assert not bench.writable("a-db1"), "it is held until somebody answers for it"

@@ -137,18 +137,22 @@ def begun(event: dict[str, object], task: str) -> bool:
     return event["event"] == "playbook_on_task_start" and task in str(event["task"])
 
 
-@pytest.fixture(scope="session")
-def lost(protected: Bench) -> list[int]:
+def lost_once(bench: Bench) -> list[int]:
     """The numbers that only the old primary has; kept as a snapshot beside the protected one, as long as the code is the same."""
-    kept, mark = protected.lab.state / "snapshots" / LOST, (protected.lab.state / "snapshots" / SNAPSHOT / LOST)
+    kept, mark = bench.lab.state / "snapshots" / LOST, (bench.lab.state / "snapshots" / SNAPSHOT / LOST)
     if not (kept.exists() and mark.exists()):
-        protected.verb("reset", SNAPSHOT)
-        protected.wait_until_serving()
-        numbers = lose(protected)
-        protected.verb("snapshot", LOST)
+        bench.verb("reset", SNAPSHOT)
+        bench.wait_until_serving()
+        numbers = lose(bench)
+        bench.verb("snapshot", LOST)
         mark.write_text(json.dumps(numbers))
     found: list[int] = json.loads(mark.read_text())
     return found
+
+
+@pytest.fixture(scope="session")
+def lost(protected: Bench) -> list[int]:
+    return lost_once(protected)
 
 
 def left() -> list[Moment]:
