@@ -124,6 +124,11 @@ def present_on(bench: Bench, host: str) -> set[int]:
     return {int(number) for number in bench.sql(host, numbers).split()}
 
 
+def bound(transactions: int) -> dict[str, str]:
+    """Exactly so many; the seconds, which another gate asks for, are wide."""
+    return {"dr_accept_loss_transactions": str(transactions), "dr_accept_loss_seconds": "300"}
+
+
 def cut_off(bench: Bench, transactions: int = 10) -> list[int]:
     """Writes that are acknowledged on a primary which is cut off from its standby and from every store, and then stopped; their numbers.
 
@@ -134,18 +139,14 @@ def cut_off(bench: Bench, transactions: int = 10) -> list[int]:
         bench.verb("cut", "a-db1", other)
     before = bench.acknowledged()
     bench.wait("acknowledged work that the standby lacks", lambda: bench.acknowledged() > before + transactions)
-    refused = bench.run("failover", **DRILL)
+    # With no bound at all it would be refused before anything is stopped, once the standby has heard nothing for a while.
+    refused = bench.run("failover", **DRILL, **bound(0))
     assert refused.code != 0
-    assert re.search(r"holds \d+ commits|\d+ acknowledged ledger transactions .* are missing", refused.output)
+    assert re.search(r"\d+ acknowledged ledger transactions .* are missing", refused.output)
     assert not bench.writable("b-db1")
     lost = sorted(acknowledged_by(bench, "a-db1") - present_on(bench, "b-db1"))
     assert len(lost) >= transactions
     return lost
-
-
-def bound(transactions: int) -> dict[str, str]:
-    """Exactly so many; the seconds, which another gate asks for, are wide."""
-    return {"dr_accept_loss_transactions": str(transactions), "dr_accept_loss_seconds": "300"}
 
 
 def leave(bench: Bench, lost: list[int]) -> None:
