@@ -17,6 +17,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -238,12 +239,32 @@ def writable_in_turn(bench: Bench, since: str) -> list[str]:
     return max(turns, key=len)
 
 
-def wait_for(bench: Bench, ended: str, process: subprocess.Popen[str], moment: Moment, events: int) -> None:
-    """Until the moment has come. Fails when the run is over before it."""
+def run_since(bench: Bench, runbook: str, before: set[Path]) -> str:
+    """The run that has begun since; its journal is there."""
+
+    def journals() -> set[Path]:
+        return {path for path in set((bench.store / "runs").glob(f"*-{runbook}-*")) - before if (path / "journal.jsonl").exists()}
+
+    bench.wait("the run has begun", lambda: bool(journals()), 30)
+    return journals().pop().name
+
+
+def wait_for(bench: Bench, ended: str, process: subprocess.Popen[str], moment: Moment, of: int) -> None:
+    """Until the moment has come; of: how many events a clean run has. Fails when the run is over before it."""
+
+    path, read, seen = bench.store / "runs" / ended / "journal.jsonl", 0, 0
 
     def has_come() -> bool:
-        seen = journal(bench, ended)
-        return any(begun(event, moment.task) for event in seen) if moment.task else len(seen) >= moment.share * events
+        """By the lines that came since it was asked: a moment that is looked for slowly is another one."""
+        nonlocal read, seen
+        with path.open("rb") as source:
+            source.seek(read)
+            new = source.read()
+        whole = new[: new.rfind(b"\n") + 1]
+        read += len(whole)
+        events = [json.loads(line) for line in whole.splitlines()]
+        seen += len(events)
+        return any(begun(event, moment.task) for event in events) if moment.task else seen >= moment.share * of
 
     limit = time.monotonic() + 180
     while not has_come():
@@ -316,8 +337,7 @@ def test_a_run_that_is_ended_anywhere_is_finished_by_the_next_one(protected, los
     begin(bench, runbook)
     before = set((bench.store / "runs").glob("*"))
     process = bench.start(runbook, **VARIABLES[runbook])
-    bench.wait("the run has begun", lambda: bool(set((bench.store / "runs").glob(f"*-{runbook}-*")) - before), 30)
-    ended = (set((bench.store / "runs").glob(f"*-{runbook}-*")) - before).pop().name
+    ended = run_since(bench, runbook, before)
     wait_for(bench, ended, process, moment, clean[runbook].events)
     blow(bench, process, moment)
 
@@ -374,8 +394,7 @@ def test_a_moment_before_and_one_after_a_run_that_was_killed_can_be_restored(pro
     moments = [moment_of(bench, "b-db1" if runbook == "failback" else "a-db1")]
     before = set((bench.store / "runs").glob("*"))
     process = bench.start(runbook, **VARIABLES[runbook])
-    bench.wait("the run has begun", lambda: bool(set((bench.store / "runs").glob(f"*-{runbook}-*")) - before), 30)
-    ended = (set((bench.store / "runs").glob(f"*-{runbook}-*")) - before).pop().name
+    ended = run_since(bench, runbook, before)
     killed = Moment(runbook, "Rewind, restore or copy" if runbook == "failback" else _HANDOVER, 0, 0.5, "SIGKILL")
     wait_for(bench, ended, process, killed, 0)
     blow(bench, process, killed)

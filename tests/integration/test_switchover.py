@@ -107,7 +107,7 @@ def when(process: subprocess.Popen[str], condition, seconds: float = 90) -> None
     while not condition():
         assert process.poll() is None, (process.stdout.read() if process.stdout else "")[-3000:]
         assert time.monotonic() < limit, "the moment never came"
-        time.sleep(0.001)
+        time.sleep(0.005)
 
 
 def stop_receiver(bench: Bench) -> None:
