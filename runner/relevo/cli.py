@@ -2,46 +2,37 @@
 
 from __future__ import annotations
 
-import functools
 import json
 import os
 import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.text import Text
 
 import relevo
-from relevo import approve, asked, closing, drill, inventory, notify, paths, report, settlement, signature, status, summary, targets
-from relevo.errors import Exit, RelevoError, UsageError
+from relevo import approve, asked, closing, drill, inventory, notify, paths, report, signature, status, summary, targets
+from relevo.console import AsJson, Ended, Run, commands, complain, errors, explained, open_store, output, print_json, write
+from relevo.errors import Exit, UsageError
 from relevo.progress import Progress
 from relevo.record import parse
 from relevo.session import Session, conduct
-from relevo.store import LATEST, Store
+from relevo.store import LATEST
 from relevo.verdict import Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from relevo.record import Record
 
-commands = typer.Typer(no_args_is_help=True, help="Failover runbooks, and the record of every run.", add_completion=False)
 results = typer.Typer(no_args_is_help=True, help="The records of past runs.")
 commands.add_typer(results, name="results")
 
 _CAME_THROUGH = frozenset({Verdict.PASSED, Verdict.PARTIAL})
-_WIDE = 200  # where nobody sees a terminal, nothing is folded
-output = Console(width=None if sys.stdout.isatty() else _WIDE)
-errors = Console(stderr=True, width=None if sys.stderr.isatty() else _WIDE)
-
 Inventory = Annotated[
     list[str] | None, typer.Option("--inventory", "-i", help="Inventory path; more than once is possible. [env: RELEVO_INVENTORY]")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 NotifyFile = Annotated[
     Path | None,
     typer.Option(
@@ -51,11 +42,6 @@ NotifyFile = Annotated[
         help="Tell people: a file of apprise URLs, one a line, mode 0600.",
     ),
 ]
-Run = Annotated[str, typer.Argument(help="A run id, or: latest")]
-
-
-class Ended(SystemExit):
-    """The command came to its end by itself: its code is ours, not the argument parser's."""
 
 
 def app() -> None:
@@ -66,35 +52,6 @@ def app() -> None:
         raise
     except SystemExit as ended:
         raise SystemExit(Exit.USAGE if ended.code == typer.BadParameter.exit_code else ended.code) from None
-
-
-P = ParamSpec("P")
-
-
-def explained(command: Callable[P, Exit]) -> Callable[P, None]:
-    """Turn what went wrong into one sentence and an exit code: no traceback reaches an operator."""
-
-    @functools.wraps(command)
-    def run(*arguments: P.args, **options: P.kwargs) -> None:
-        try:
-            code = command(*arguments, **options)
-        except RelevoError as error:
-            _complain(str(error))
-            raise Ended(error.exit) from None
-        except KeyboardInterrupt:
-            _complain("Interrupted.")
-            raise Ended(Exit.INTERRUPTED) from None
-        except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise Ended(Exit.FAILED) from None
-        except Exception as error:
-            if os.environ.get("RELEVO_DEBUG"):
-                raise
-            _complain(f"An error that nobody foresaw: {type(error).__name__}: {error}. RELEVO_DEBUG=1 shows where.")
-            raise Ended(Exit.FAILED) from None
-        raise Ended(code)
-
-    return run
 
 
 @commands.callback(invoke_without_command=True)
@@ -173,13 +130,13 @@ def _run_and_return(runbook: str, extra: list[str], asked: _Asked) -> list[Recor
         for step in drill.way_home(records[0], after):
             records.append(_run_one(step.runbook, [f"{name}={value}" for name, value in step.inputs.items()], asked))
             if records[-1].verdict not in _CAME_THROUGH:
-                _complain(
+                complain(
                     f"The service did not come home: {step.runbook} is {records[-1].verdict}. Next: relevo status, then start it again."
                 )
                 break
     if asked.as_json:
         documents = [record.document() for record in records]
-        _print_json(documents[0] if after.what == drill.STAY else documents)
+        print_json(documents[0] if after.what == drill.STAY else documents)
     _tell_people()
     return records
 
@@ -191,7 +148,7 @@ def _run_one(runbook: str, pairs: list[str], asked: _Asked, after: drill.After =
     if not asked.as_json:
         summary.show(output, finished.record)
     if finished.undelivered:
-        _complain(f"{finished.undelivered} The record waits in the state directory; the next relevo command delivers it.")
+        complain(f"{finished.undelivered} The record waits in the state directory; the next relevo command delivers it.")
     return finished.record
 
 
@@ -237,7 +194,7 @@ def _tell_people() -> notify.Delivery:
     """What waits for delivery, of this run and of earlier ones. It changes no exit code: the record holds, heard or not."""
     delivery = notify.deliver(paths.find_place(os.environ))
     for sentence in delivery.waiting:
-        _complain(f"{sentence} The next relevo run, or relevo notify, tries again.")
+        complain(f"{sentence} The next relevo run, or relevo notify, tries again.")
     return delivery
 
 
@@ -290,14 +247,14 @@ def notify_people(
     file: NotifyFile = None,
 ) -> Exit:
     """Deliver word of runs that waits, also of runs that were killed; or tell of one run now."""
-    store = _store()
+    store = open_store()
     if run_id is not None:
         if file is None:
             message = "Nobody to notify: give a file of apprise URLs with --notify, or set RELEVO_NOTIFY_URLS."
             raise UsageError(message)
         reasons = notify.send(paths.find_place(os.environ), parse(store.get(run_id).document), file)
         for reason in reasons:
-            _complain(f"Not delivered: {reason}.")
+            complain(f"Not delivered: {reason}.")
         return Exit.FAILED if reasons else Exit.PASSED
     delivery = _tell_people()
     output.print(f"{len(delivery.told)} delivered, {len(delivery.waiting)} waiting.", highlight=False)
@@ -313,9 +270,9 @@ def list_results(
     runbook: Annotated[str | None, typer.Option(help="Only of this runbook.")] = None,
 ) -> Exit:
     """List the records, newest first."""
-    records = [parse(stored.document) for stored in _store().newest(limit, cluster=cluster, runbook=runbook)]
+    records = [parse(stored.document) for stored in open_store().newest(limit, cluster=cluster, runbook=runbook)]
     if as_json:
-        _print_json([record.document() for record in records])
+        print_json([record.document() for record in records])
     else:
         summary.list_records(output, records)
     return Exit.PASSED
@@ -325,9 +282,9 @@ def list_results(
 @explained
 def show_result(run_id: Run = LATEST, as_json: AsJson = False) -> Exit:
     """Show one record."""
-    stored = _store().get(run_id)
+    stored = open_store().get(run_id)
     if as_json:
-        _print_json(json.loads(stored.document))
+        print_json(json.loads(stored.document))
     else:
         summary.show(output, parse(stored.document))
     return Exit.PASSED
@@ -341,12 +298,12 @@ def export_results(
     as_json: AsJson = False,
 ) -> Exit:
     """Write the exact signed bytes of records, with what it takes to verify them by `ssh-keygen -Y verify`."""
-    store = _store()
+    store = open_store()
     chosen = [store.get(run_id)] if run_id else store.newest()
     keys = signature.ready_key(paths.find_place(os.environ).keys)
     written = report.export(chosen, keys.allowed_signers, directory)
     if as_json:
-        _print_json([str(path) for path in written])
+        print_json([str(path) for path in written])
     else:
         output.print(f"{len(chosen)} records written to {directory}.", highlight=False)
     return Exit.PASSED
@@ -359,13 +316,13 @@ def verify_results(
     as_json: AsJson = False,
 ) -> Exit:
     """Check the signature of each record."""
-    store = _store()
+    store = open_store()
     chosen = [store.get(run_id)] if run_id else store.newest()
     keys = signature.ready_key(paths.find_place(os.environ).keys)
     checked = [{"run_id": stored.run_id, "problem": closing.problem(stored, keys.allowed_signers)} for stored in chosen]
     wrong = [entry for entry in checked if entry["problem"]]
     if as_json:
-        _print_json(checked)
+        print_json(checked)
     else:
         for entry in wrong:
             output.print(Text(f"{entry['run_id']}: {entry['problem']}", "red"))
@@ -381,11 +338,11 @@ def write_report(
     file: Annotated[Path | None, typer.Option("--output", "-o", help="A file; without it the report is printed.")] = None,
 ) -> Exit:
     """Write the report of one run."""
-    text = report.render(parse(_store().get(run_id).document), form)
+    text = report.render(parse(open_store().get(run_id).document), form)
     if file is None:
         sys.stdout.write(text)
     else:
-        _write(file, text)
+        write(file, text)
         output.print(f"Written to {file}.", highlight=False)
     return Exit.PASSED
 
@@ -402,35 +359,11 @@ def show_status(
     chosen = inventory.of_cluster(project, _inventory(sources), cluster)
     record = _conduct("check", list(chosen), [], kept=False).record
     if as_json:
-        _print_json(
+        print_json(
             {"cluster": cluster, "observed_at": record.closed_at, "verdict": record.verdict, **record.status, "gates": record.gates}
         )
         return record.verdict.exit
-    newest = [parse(stored.document) for stored in _store().newest(1, cluster=cluster)]
+    newest = [parse(stored.document) for stored in open_store().newest(1, cluster=cluster)]
     unfinished = next((run for run in newest if run.verdict is Verdict.INTERRUPTED), None)
     status.show(output, cluster, record, unfinished)
     return record.verdict.exit
-
-
-def _store() -> Store:
-    place = paths.find_place(os.environ)
-    for sentence in settlement.settle(place):
-        _complain(sentence)
-    return Store(place)
-
-
-def _print_json(tree: Any) -> None:
-    sys.stdout.write(json.dumps(tree, ensure_ascii=False, indent=2, sort_keys=True) + "\n")
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        message = f"{path} cannot be written: {error.strerror}."
-        raise RelevoError(message) from error
-
-
-def _complain(sentence: str) -> None:
-    errors.print(Text(sentence, "red"))

@@ -13,11 +13,14 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from relevo.errors import RecordNotFoundError, StoreError
+from relevo.history import summarize
 from relevo.paths import make_private_directory
+from relevo.record import parse
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from relevo.history import Summary
     from relevo.paths import Place
     from relevo.record import Record
 
@@ -116,6 +119,11 @@ class Store:
         if runbook is not None:
             query = query.where(_record.c.runbook == runbook)
         return self._read(query if limit is None else query.limit(limit))
+
+    def summaries(self, *, cluster: str | None = None, since: str = "") -> list[Summary]:
+        """Every run in short, newest first, optionally of one cluster and from a time on."""
+        found = self.newest(cluster=cluster)
+        return [summary for stored in found if (summary := summarize(parse(stored.document))).opened_at >= since]
 
     def before(self, record: Record, *, verdict: str | None) -> Stored | None:
         """The run of the same runbook and cluster that began last before this one, or the last with that verdict.

@@ -1,0 +1,91 @@
+"""What every command of `relevo` needs: where it prints, how it ends, and the store it reads."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import sys
+from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from relevo import paths, settlement
+from relevo.errors import Exit, RelevoError
+from relevo.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+commands = typer.Typer(no_args_is_help=True, help="Failover runbooks, and the record of every run.", add_completion=False)
+
+_WIDE = 200  # where nobody sees a terminal, nothing is folded
+output = Console(width=None if sys.stdout.isatty() else _WIDE)
+errors = Console(stderr=True, width=None if sys.stderr.isatty() else _WIDE)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Run = Annotated[str, typer.Argument(help="A run id, or: latest")]
+
+
+class Ended(SystemExit):
+    """The command came to its end by itself: its code is ours, not the argument parser's."""
+
+
+P = ParamSpec("P")
+
+
+def explained(command: Callable[P, Exit]) -> Callable[P, None]:
+    """Turn what went wrong into one sentence and an exit code: no traceback reaches an operator."""
+
+    @functools.wraps(command)
+    def run(*arguments: P.args, **options: P.kwargs) -> None:
+        try:
+            code = command(*arguments, **options)
+        except RelevoError as error:
+            complain(str(error))
+            raise Ended(error.exit) from None
+        except KeyboardInterrupt:
+            complain("Interrupted.")
+            raise Ended(Exit.INTERRUPTED) from None
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise Ended(Exit.FAILED) from None
+        except Exception as error:
+            if os.environ.get("RELEVO_DEBUG"):
+                raise
+            complain(f"An error that nobody foresaw: {type(error).__name__}: {error}. RELEVO_DEBUG=1 shows where.")
+            raise Ended(Exit.FAILED) from None
+        raise Ended(code)
+
+    return run
+
+
+def open_store() -> Store:
+    """The store of results, with what was still to be delivered to it."""
+    place = paths.find_place(os.environ)
+    for sentence in settlement.settle(place):
+        complain(sentence)
+    return Store(place)
+
+
+def print_json(tree: Any) -> None:
+    """One JSON document on standard output."""
+    sys.stdout.write(json.dumps(tree, ensure_ascii=False, indent=2, sort_keys=True) + "\n")
+
+
+def write(path: Path, text: str) -> None:
+    """A file as a whole. RelevoError with the reason when it cannot be written."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        message = f"{path} cannot be written: {error.strerror}."
+        raise RelevoError(message) from error
+
+
+def complain(sentence: str) -> None:
+    """A sentence on standard error."""
+    errors.print(Text(sentence, "red"))
