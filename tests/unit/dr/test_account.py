@@ -77,3 +77,40 @@ def test_an_observer_that_was_cut_off_before_it_heard_the_position_does_not_name
     earlier = {"at": "2026-11-24T03:00:01.000000Z", "flush_lsn": "0/5000000"}
     assert last_position(cut_off) == ""
     assert last_position(cut_off, earlier) == "0/5000000"
+
+
+def accounted(promotion: dict, proofs: dict, **turns: dict) -> list[dict]:
+    """The proofs that the account of a run rests on. turns: what the journals of the hosts say."""
+    kept = {
+        "plan": {"promote": "b-db1", "fence": [], "follow": ["a-db1"], "planned": False, "began_at": "2026-11-24T03:00:00.000000Z"},
+        "landscape": {"began": {"at": "2026-11-24T03:01:00.000000Z"}},
+        "handover/promoted": {"promoted_at": "2026-11-24T03:01:10.000000Z", "fork_lsn": "0/3000000", **promotion},
+        "inputs": {"failed_at": None},
+    }
+    kept |= {
+        f"database/{host}": {"settings": {"name": host}, "facts": {"host": {"last_turn": turns.get(host[0], {})}}}
+        for host in ("a-db1", "b-db1")
+    }
+    several = {"handover/proof": proofs}
+    return run.account(SimpleNamespace(read=kept.__getitem__, read_all=lambda name: several.get(name, {})))["proofs"]
+
+
+def test_what_a_dead_run_proved_counts_for_the_one_that_goes_on():
+    """By then nobody is left to be stopped or promoted: only the journals know that somebody was."""
+    a, b = {"stopped_at": "2026-11-24T03:00:05.000000Z"}, {"promotion_began_at": "2026-11-24T03:00:06.000000Z"}
+    assert accounted({"already": True, "promotion_began_at": None}, {}, a=a, b=b) == [
+        {"address": "a-db1", "class": "stopped", "at": "2026-11-24T03:00:05.000000Z"},
+        {"address": "b-db1", "class": "in_recovery", "until": "2026-11-24T03:00:06.000000Z"},
+    ]
+
+
+def test_what_this_run_proved_itself_comes_first():
+    proof = {"class": "powered_off", "at": "2026-11-24T03:01:05.000000Z"}
+    a = {"stopped_at": "2026-11-24T03:00:05.000000Z"}
+    promotion = {"already": False, "promotion_began_at": "2026-11-24T03:01:09.000000Z"}
+    # What the promoted host was in an earlier life proves nothing of this one.
+    assert accounted(promotion, {"a-db1": proof}, a=a, b=a) == [
+        {"address": "a-db1", **proof},
+        {"address": "b-db1", "class": "in_recovery", "until": "2026-11-24T03:01:09.000000Z"},
+    ]
+    assert accounted({"already": True, "promotion_began_at": None}, {}) == []

@@ -90,3 +90,34 @@ def test_the_last_promotion_is_the_one_that_was_one():
     assert host_files.last_promotion([intent, done, again]) == "2"
     assert host_files.last_promotion([intent, again]) == "1"
     assert host_files.last_promotion([again]) is None
+
+
+FENCED = {"phase": "FENCE", "kind": "result", "outcome": "ok", "at": "1"}
+FOLLOWS = [{"phase": "FOLLOW", "kind": "intent", "at": "2"}, {"decision": "fence-lifted"}, {"phase": "FOLLOW", "kind": "result"}]
+
+
+@pytest.mark.parametrize(
+    ("entries", "stopped_at"),
+    [
+        ([], None),
+        ([FENCED, {**FENCED, "at": "5"}], "1"),
+        ([FENCED, *FOLLOWS], "1"),
+        # A run that died while it let the host follow.
+        ([FENCED, *FOLLOWS[:2]], "1"),
+        ([{**FENCED, "outcome": "failed"}], None),
+        ([FENCED, {"phase": "REOPEN", "kind": "intent"}], None),
+        ([FENCED, {"decision": "start-permitted"}], None),
+        ([FENCED, {"decision": "fence-lifted"}], None),
+        ([FENCED, *FOLLOWS, {"decision": "fence-lifted"}], None),
+        ([FENCED, {"phase": "PROMOTE", "kind": "intent", "at": "7"}, {**FENCED, "at": "9"}], "9"),
+    ],
+)
+def test_who_was_fenced_is_not_writable_until_something_could_make_it_so(entries, stopped_at):
+    assert host_files.last_turn(entries)["stopped_at"] == stopped_at
+
+
+def test_who_was_promoted_was_in_recovery_until_the_intent():
+    intent = {"phase": "PROMOTE", "kind": "intent", "at": "7"}
+    again = {"phase": "PROMOTE", "kind": "result", "at": "9", "promotion": {"already": True}}
+    assert host_files.last_turn([intent, again])["promotion_began_at"] == "7"
+    assert host_files.last_turn([again])["promotion_began_at"] is None

@@ -57,14 +57,24 @@ def account(control: Control) -> dict[str, Any]:
     plan, opened = control.read("plan"), control.read("landscape")["began"]["at"]
     proofs = control.read_all("handover/proof")
     promotion = control.read("handover/promoted")
-    names = {host: control.read("database/%s" % host)["settings"]["name"] for host in [plan["promote"], *plan["fence"]]}
+    # An outage that a killed run before this one began is still the same outage.
+    opened_at = min(opened, plan["began_at"] or opened)
+    known = {host: control.read("database/%s" % host) for host in [plan["promote"], *plan["fence"], *plan["follow"]]}
+    names = {host: entry["settings"]["name"] for host, entry in known.items()}
+    turns = {host: entry.get("facts", {}).get("host", {}).get("last_turn", {}) for host, entry in known.items()}
     told = [{"address": names[host], "class": proof["class"], "at": proof["at"]} for host, proof in proofs.items()]
-    if not promotion["already"]:
-        told.append({"address": names[plan["promote"]], "class": "in_recovery", "until": promotion["promotion_began_at"]})
+    # What that run proved stands in the journals of the hosts, also where nothing is left to prove by now.
+    told += [
+        {"address": names[host], "class": "stopped", "at": turn["stopped_at"]}
+        for host, turn in turns.items()
+        if host not in (plan["promote"], *proofs) and turn.get("stopped_at")
+    ]
+    began = turns[plan["promote"]].get("promotion_began_at") if promotion["already"] else promotion["promotion_began_at"]
+    if began:
+        told.append({"address": names[plan["promote"]], "class": "in_recovery", "until": began})
     return {
         "present_host": plan["promote"],
-        # An outage that a killed run before this one began is still the same outage.
-        "opened_at": min(opened, plan["began_at"] or opened),
+        "opened_at": opened_at,
         "promoted_at": promotion["promoted_at"],
         "not_before": promoted_at(control, plan["follow"]) if plan["planned"] else "",
         "proofs": told,

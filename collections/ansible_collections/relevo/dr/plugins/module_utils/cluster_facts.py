@@ -218,6 +218,7 @@ def host_facts(location: Optional[ClusterLocation] = None) -> dict[str, Any]:
         "restore": host_files.read_restore(),
         "open_phases": host_files.open_phases(host_files.read_journal()),
         "promoted_at": host_files.last_promotion(host_files.read_journal(1 << 20)),
+        "last_turn": host_files.last_turn(host_files.read_journal(1 << 20)),
         "ha_managers": ha_managers(),
         "temporary_free_bytes": free_bytes(tempfile.gettempdir()),
         "allowed_signers": _first_lines("/etc/relevo/allowed_signers"),

@@ -250,6 +250,27 @@ def last_promotion(entries: list[dict[str, Any]]) -> Optional[str]:
     return found
 
 
+def last_turn(entries: list[dict[str, Any]]) -> dict[str, Optional[str]]:
+    """What became of this host's server last, by its journal, each as a time or None.
+
+    stopped_at: since when a fence has kept it from being writable; promotion_began_at: until when it was in recovery.
+    """
+    stopped_at = promotion_began_at = None
+    following = False
+    for entry in entries:
+        phase, kind, decision = entry.get("phase"), entry.get("kind"), entry.get("decision")
+        if phase == "FOLLOW":
+            following = kind == "intent"
+        if (phase, kind) == ("FENCE", "result") and entry.get("outcome") == "ok":
+            stopped_at = stopped_at or str(entry["at"])
+        # A fence that a run lifts is lifted from a server that follows.
+        elif phase in ("REOPEN", "PROMOTE") or decision == "start-permitted" or (decision == "fence-lifted" and not following):
+            stopped_at = None
+        if (phase, kind) == ("PROMOTE", "intent"):
+            promotion_began_at = str(entry["at"])
+    return {"stopped_at": stopped_at, "promotion_began_at": promotion_began_at}
+
+
 def open_phases(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Intents that no result followed."""
     pending: dict[tuple[str, str], dict[str, Any]] = {}
