@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -63,6 +64,36 @@ class Run:
     code: int
     output: str
     record: dict[str, Any]
+
+
+def family(pid: int) -> set[int]:
+    """A process and all that came of it: the workers of ansible-playbook have sessions of their own."""
+    parents = {}
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            parents[int(path.parent.name)] = int(path.read_text().rpartition(")")[2].split()[1])
+    found = [pid]
+    for each in found:
+        found += [child for child, parent in parents.items() if parent == each]
+    return set(found)
+
+
+def stop_all(pid: int) -> set[int]:
+    """Stand still, all of it: who stands still makes no further process."""
+    stopped: set[int] = set()
+    while new := family(pid) - stopped:
+        for each in new:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(each, signal.SIGSTOP)
+        stopped |= new
+    return stopped
+
+
+def kill_all(pid: int) -> None:
+    """As a controller whose power fails: nothing of the run is left on it."""
+    for each in stop_all(pid):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(each, signal.SIGKILL)
 
 
 class Bench:

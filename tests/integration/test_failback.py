@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 import re
-import signal
 import time
 
 import pytest
 
-from .conftest import DRILL, Bench, Run
+from .conftest import DRILL, Bench, Run, kill_all
 from .test_failover import acknowledged_by, load
 from .test_restore import archived
 from .test_switchover import assert_passed, assert_serves, to, unchanged, when
@@ -337,7 +335,7 @@ def test_a_killed_failback_is_gone_on_with(bench, phase):
     before = len(bench.journal("a-db1"))
     process = bench.start("failback", **BACK)
     when(process, lambda: begun(bench, phase, before))
-    os.killpg(process.pid, signal.SIGKILL)
+    kill_all(process.pid)
     process.communicate(timeout=30)
     assert not bench.writable("a-db1")
     first = bench.record("latest")

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import time
 from itertools import pairwise
 
 import pytest
 
-from .conftest import DRILL, Bench
+from .conftest import DRILL, Bench, kill_all
 
 # Where the journal of a phase is.
 HOSTS = {
@@ -52,7 +50,7 @@ def kill_when(bench: Bench, condition, seconds: float = 60, **variables: str) ->
         )
         assert time.monotonic() < limit, "the moment never came"
         time.sleep(0.001)
-    os.killpg(process.pid, signal.SIGKILL)
+    kill_all(process.pid)
     process.communicate(timeout=30)
     return (set((bench.store / "runs").glob("*-failover-*")) - before).pop().name
 

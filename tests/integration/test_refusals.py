@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import BIN, DRILL, INVENTORY, ROOT, Bench
+from .conftest import BIN, DRILL, INVENTORY, ROOT, Bench, stop_all
 
 
 def refused(bench: Bench, says: str, *options: str, **variables: str) -> dict:
@@ -204,12 +204,13 @@ def test_a_host_that_does_not_let_us_in_is_not_dead(bench):
 
 @contextlib.contextmanager
 def standing_still(process: subprocess.Popen[str]) -> Iterator[None]:
-    """ansible-playbook starts no further task meanwhile."""
-    os.killpg(process.pid, signal.SIGSTOP)
+    """Nothing of the run goes on on the controller meanwhile."""
+    stopped = stop_all(process.pid)
     try:
         yield
     finally:
-        os.killpg(process.pid, signal.SIGCONT)
+        for each in stopped:
+            os.kill(each, signal.SIGCONT)
 
 
 def has_looked(bench: Bench, before: set[Path]) -> bool:

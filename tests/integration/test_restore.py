@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import datetime
 import json
-import os
 import re
 import shutil
-import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -17,7 +15,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from .conftest import INVENTORY, SNAPSHOT, Bench, Run
+from .conftest import INVENTORY, SNAPSHOT, Bench, Run, kill_all
 
 BASE = "/var/lib/postgresql/relevo-restore"
 RUNGS = ["R1", "R2", "R3", "R4", "R5", "R6", "R7", "R8", "LEDGER"]
@@ -450,7 +448,7 @@ def test_a_restore_that_was_killed_is_recognised_and_done_again(healthy, victim)
     healthy.wait("a restore is going on", lambda: "restoring" in healthy.inside("b-scratch", *mark, check=False), 120)
     if victim == "sandbox":
         healthy.verb("power-off", "b-scratch")
-    os.killpg(process.pid, signal.SIGKILL)
+    kill_all(process.pid)
     process.wait()
     if victim == "sandbox":
         healthy.verb("power-on", "b-scratch")

@@ -1,6 +1,7 @@
 """A run that is ended anywhere is followed by one that finishes it.
 
-By SIGKILL or by Ctrl-C, at each task that changes something and at seeded moments; and by the loss of any host that plays a part in it. After a loss
+By a power cut of the controller, by SIGKILL, which the workers of ansible-playbook outlive, or by Ctrl-C, at each task that changes something and at
+seeded moments; and by the loss of any host that plays a part in it. After a loss
 nothing is done but what `relevo status` says. It ends where a run that nobody disturbed ends, by the digest of what matters on every host.
 
 A moment that this code has passed is not tried again on the same laboratory, so that a sweep goes on where it was ended.
@@ -24,7 +25,7 @@ from typing import Any
 import pytest
 from ansible_collections.relevo.lab.plugins.module_utils.laboratory import Laboratory
 
-from .conftest import CATALOG, DRILL, SNAPSHOT, Bench, Run, made_by, store_of_the_tests
+from .conftest import CATALOG, DRILL, SNAPSHOT, Bench, Run, kill_all, made_by, store_of_the_tests
 from .test_failback import BACK, SALVAGE, assert_restorable, lose, moment_of, power_on, sealed_references
 from .test_failover import load
 from .test_guard import GUARD
@@ -57,7 +58,8 @@ TASKS = {
         "Give the lock back",
     ),
 }
-SIGNALS = ("SIGKILL", "SIGINT")
+POWER = "power"
+ENDS = (POWER, "SIGKILL", "SIGINT")
 # The hosts that play a part in a runbook, and those that stand by while the old primary comes back.
 LOSES = dict.fromkeys(TASKS, ("a-db1", "b-db1", "a-app1", "b-app1", "wit1", "a-store1", "b-store1"))
 # What `relevo status` may name as the next step, with what an operator adds to it.
@@ -90,25 +92,25 @@ print("packets", hashlib.sha256(said("nft", "list", "ruleset").encode()).hexdige
 
 @dataclass(frozen=True)
 class Moment:
-    """task: when it begins, else when the given share of a clean run's events has come; delay_seconds after that a signal comes, or a host is lost."""
+    """task: when it begins, else when the given share of a clean run's events has come; delay_seconds after that the controller is ended, or a host is lost."""
 
     runbook: str
     task: str
     share: float
     delay_seconds: float
-    signal: str = ""
+    end: str = ""
     lost_host: str = ""
 
     def __str__(self) -> str:
         where = self.task.replace(" ", "-") or f"{self.share:.2f}"
-        return f"{self.runbook}-{where}-{self.delay_seconds:.1f}s-{self.signal or self.lost_host}"
+        return f"{self.runbook}-{where}-{self.delay_seconds:.1f}s-{self.end or self.lost_host}"
 
 
 def at_tasks() -> Iterator[Moment]:
     for runbook, tasks in TASKS.items():
         for task in tasks:
-            for name in SIGNALS:
-                yield Moment(runbook, task, 0, 0.3 if name == "SIGKILL" else 0.1, name)
+            for name in ENDS:
+                yield Moment(runbook, task, 0, 0.1 if name == "SIGINT" else 0.3, name)
 
 
 def drawn(what: str) -> float:
@@ -118,7 +120,7 @@ def drawn(what: str) -> float:
 
 def at_random(count: int) -> Iterator[Moment]:
     for index in range(count):
-        name = SIGNALS[int(2 * drawn(f"signal {index}"))]
+        name = ENDS[int(len(ENDS) * drawn(f"signal {index}"))]
         yield Moment(sorted(TASKS)[index % 3], "", 0.1 + 0.75 * drawn(f"share {index}"), drawn(f"delay {index}"), name)
 
 
@@ -289,8 +291,10 @@ def blow(bench: Bench, process: subprocess.Popen[str], moment: Moment) -> None:
     """End the controller, or take a host away and let the run come to its own end."""
     if moment.lost_host:
         bench.verb("power-off", moment.lost_host)
+    elif moment.end == POWER:
+        kill_all(process.pid)
     else:
-        os.killpg(process.pid, signal.Signals[moment.signal])
+        os.killpg(process.pid, signal.Signals[moment.end])
     process.communicate(timeout=300)
 
 
@@ -406,7 +410,7 @@ def test_a_moment_before_and_one_after_a_run_that_was_killed_can_be_restored(pro
     before = set((bench.store / "runs").glob("*"))
     process = bench.start(runbook, **VARIABLES[runbook])
     ended = run_since(bench, runbook, before)
-    killed = Moment(runbook, "Rewind, restore or copy" if runbook == "failback" else _HANDOVER, 0, 0.5, "SIGKILL")
+    killed = Moment(runbook, "Rewind, restore or copy" if runbook == "failback" else _HANDOVER, 0, 0.5, POWER)
     wait_for(bench, ended, process, killed, 0)
     blow(bench, process, killed)
     run = bench.run(runbook, **VARIABLES[runbook])

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
 import time
 
 import pytest
 
-from .conftest import Bench, Run
+from .conftest import Bench, Run, kill_all
 from .test_failover import load
 
 PHASES = {"PREFLIGHT", "LOCK", "QUIESCE", "FENCE", "DRAIN", "PROMOTE", "CUTOVER", "PROTECT", "FOLLOW"}
@@ -204,7 +202,7 @@ def test_a_killed_controller_is_followed_by_a_run_that_converges(bench, phase):
         return bool(entries) and entries[-1]["kind"] == "intent"
 
     when(process, begun)
-    os.killpg(process.pid, signal.SIGKILL)
+    kill_all(process.pid)
     process.communicate(timeout=30)
     assert not (bench.writable("a-db1") and bench.writable("b-db1"))
     dead = bench.record("latest")

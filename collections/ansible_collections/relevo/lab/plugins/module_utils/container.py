@@ -23,6 +23,8 @@ BOOT_SECONDS = 90
 DEATH_SECONDS = 15
 # Each file up to -- takes the process that then becomes the command.
 _ENTER = 'while [ "$1" != -- ]; do echo $$ > "$1"; shift; done; shift; exec "$@"'
+# A host that reboots removes what systemd-nspawn keeps of it, and that refuses to where /run is a disk.
+_KEEP_IN_MEMORY = 'mkdir -p /run/systemd/nspawn; mount -t tmpfs -o mode=0755,size=4m tmpfs /run/systemd/nspawn; exec "$@"'
 
 
 # -- control groups: what belongs to a host, and how all of it dies at once --
@@ -164,7 +166,8 @@ def power_on(lab: Laboratory, host: Host) -> None:
 
     remove_cable(host)
 
-    argv = [
+    argv = ["unshare", "--mount", "--propagation", "slave", "/bin/sh", "-ec", _KEEP_IN_MEMORY, "sh"]
+    argv += [
         "systemd-nspawn",
         "--quiet",
         "--boot",
