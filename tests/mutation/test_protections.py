@@ -34,6 +34,27 @@ class Protection:
 
 FAST = [
     Protection(
+        "a server that was opened again still counts as stopped",
+        f"{DR}/module_utils/host_files.py",
+        'elif phase in ("REOPEN", "PROMOTE") or decision == "start-permitted"',
+        'elif phase == "PROMOTE" or decision == "start-permitted"',
+        "tests/unit/dr/test_server_reopen.py",
+    ),
+    Protection(
+        "what a dead run proved is forgotten by the run that goes on",
+        f"{DR}/lookup/run.py",
+        'if host not in (plan["promote"], *proofs) and turn.get("stopped_at")',
+        "if False",
+        "tests/unit/dr/test_account.py",
+    ),
+    Protection(
+        "a restore point behind a hole is promised",
+        f"{DR}/modules/restore_info.py",
+        'if found["missing"] and target.kind != TIME:',
+        'if found["missing"] and target.kind in ("end", "lsn"):',
+        "tests/unit/dr/test_restore_info.py",
+    ),
+    Protection(
         "a job is watched by the memory of another",
         "roles/dr_nightly/files/relevo_deadman.py",
         'return "%s@%s.json" % (job.runbook, job.cluster)',
