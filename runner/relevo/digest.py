@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-# Secrets rotate without the inventory changing its meaning, and no trace of them belongs in a record.
-_LEFT_OUT = ("secrets", "__pycache__")
+# Secrets rotate without the inventory changing its meaning, and no trace of them belongs in a record. The policy judges runs and steers none.
+_LEFT_OUT = ("secrets", "__pycache__", "policy.yml")
+# What a run does; documents and tests may change beside it.
+_CODE = ("playbooks", "roles", "collections", "ansible.cfg")
 _GIT_TIMEOUT_SECONDS = 20
 
 
@@ -53,6 +55,13 @@ def commit(project: Path) -> tuple[str | None, bool | None]:
         return None, None
     changes = _git(project, "status", "--porcelain", "--untracked-files=no")
     return head.strip(), None if changes is None else bool(changes.strip())
+
+
+def same_code(project: Path, one: str, other: str) -> bool | None:
+    """Whether two commits hold the same playbooks, roles and modules; None when this checkout does not know one of them."""
+    if any(_git(project, "cat-file", "-e", f"{commit}^{{commit}}") is None for commit in (one, other)):
+        return None
+    return _git(project, "diff", "--quiet", one, other, "--", *_CODE) is not None
 
 
 def _git(project: Path, *arguments: str) -> str | None:

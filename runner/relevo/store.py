@@ -76,6 +76,11 @@ class Store:
         self._name = url.render_as_string(hide_password=True)
         self._engine = sql.create_engine(url, poolclass=NullPool, connect_args=arguments)
 
+    @property
+    def engine(self) -> sql.Engine:
+        """The same database, for what is kept beside the records."""
+        return self._engine
+
     def add(self, record: Record, document: bytes, signature: str) -> None:
         """Store a record; a second time with the same bytes changes nothing, with other bytes it is an error."""
         row = {
