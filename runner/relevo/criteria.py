@@ -78,7 +78,12 @@ def judge_run(test: Test, document: Mapping[str, Any]) -> Outcome:
 
 
 def _in_time(test: Test) -> Criterion:
-    limit = {"name": "Within its time", "measurement": "duration_seconds", "is": Comparison.AT_MOST, "threshold": test.limit_seconds}
+    limit = {
+        "name": "Within its time",
+        "measurement": "duration_seconds",
+        "is": Comparison.AT_MOST,
+        "threshold": test.limit_seconds,
+    }
     return Criterion.model_validate(limit)
 
 
