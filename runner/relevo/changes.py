@@ -55,13 +55,15 @@ def compare(
 ) -> Comparison:
     """Hold the proven state against that of now.
 
-    before: the documents up to the proven run, newest first, so that what that run did not say is taken from what was known then;
-    after: those of the same cluster, newest first.
+    before: the documents up to the proven run, newest first, so that what that run did not say is taken from what was known then, or else
+    from the first that said it afterwards; after: those of the same cluster up to now, newest first.
     """
     older, newer = list(before), list(after)
     changed, unobserved = [], []
     for one in watched:
         proven = _newest(one, older, {})
+        if proven is None:
+            proven = _newest(one, reversed(newer), {})
         now = _newest(one, newer, present.observed)
         if proven is None or now is None:
             unobserved.append(one.what)

@@ -121,4 +121,6 @@ def _show(entries: Sequence[due.Entry]) -> None:
         for reason in entry.reasons:
             output.print(Text(f"  {entry.cluster}, {entry.test}: {reason}"), highlight=False)
         if entry.unobserved:
-            output.print(Text(f"  {entry.cluster}, {entry.test}: no run says of these: {', '.join(entry.unobserved)}", "dim"))
+            output.print(
+                Text(f"  {entry.cluster}, {entry.test}: no run tells whether these changed: {', '.join(entry.unobserved)}", "dim")
+            )

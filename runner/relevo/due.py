@@ -110,8 +110,8 @@ class Now:
 
 
 def entries(policy: Policy, runs: Sequence[Summary], records: Records, now: Now) -> list[Entry]:
-    """Every test of every cluster, of the policy and of the store; runs: newest first, of all clusters."""
-    clusters = sorted({*policy.clusters, *(run.cluster for run in runs if run.cluster)})
+    """Every test of every cluster, of the policy, of the store and of what is seen now; runs: newest first, of all clusters."""
+    clusters = sorted({*policy.clusters, *now.observed, *(run.cluster for run in runs if run.cluster)})
     own: dict[str, list[Summary]] = {cluster: [] for cluster in clusters}
     for run in runs:
         if run.cluster:

@@ -167,7 +167,7 @@ def test_the_one_policy_of_the_project_is_found_and_the_example_is_none(tmp_path
 
 def test_of_several_one_must_be_named(tmp_path: Path) -> None:
     root = project(tmp_path, "one", "two")
-    with pytest.raises(PolicyError, match="several policies: .*one.*two.*--policy"):
+    with pytest.raises(PolicyError, match=r"several policies: .*one.*two.*--policy"):
         policy_file.load(None, root, {})
     one, two = root / "inventories/one/policy.yml", root / "inventories/two/policy.yml"
     assert policy_file.load(None, root, {"RELEVO_POLICY": str(one)}).source == str(one)
