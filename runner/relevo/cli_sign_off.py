@@ -1,4 +1,4 @@
-"""`relevo sign-off`: a person's word about a run, or about what the checklist wants a word about."""
+"""`relevo signoff`: a person's word about a run, or about what the checklist wants a word about."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from relevo.errors import Exit, UsageError
 from relevo.store import LATEST
 
 
-@commands.command("sign-off")
+@commands.command("signoff")
 @explained
 def sign_off(
     subject: Annotated[

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-# Secrets rotate without the inventory changing its meaning, and no trace of them belongs in a record. The policy judges runs and steers none.
-_LEFT_OUT = ("secrets", "__pycache__", "policy.yml")
+# Secrets rotate without the inventory changing its meaning, and no trace of them belongs in a record.
+_LEFT_OUT = ("secrets", "__pycache__")
+# Beside the inventory; it judges runs and steers none. Deeper, a file of that name is the inventory's.
+_POLICY = "policy.yml"
 # What a run does; documents and tests may change beside it.
 _CODE = ("playbooks", "roles", "collections", "ansible.cfg")
 _GIT_TIMEOUT_SECONDS = 20
@@ -34,6 +36,8 @@ def inventory_digest(sources: Sequence[str]) -> str | None:
             total.update(f"{source}\n".encode())
             continue
         for file in sorted(_files(path)):
+            if file == path / _POLICY:
+                continue
             name = file.relative_to(path) if path.is_dir() else Path(file.name)
             total.update(f"{file_digest(file)}  {name}\n".encode())
     return total.hexdigest()

@@ -186,6 +186,9 @@ def test_a_policy_beside_an_inventory_is_no_inventory_and_changes_no_digest(tmp_
     before = inventory_digest([str(tmp_path)])
     (tmp_path / "policy.yml").write_text(EXAMPLE.read_text())
     assert inventory_digest([str(tmp_path)]) == before
+    (tmp_path / "group_vars").mkdir()
+    (tmp_path / "group_vars" / "policy.yml").write_text("a_group_of_that_name: 1\n")
+    assert inventory_digest([str(tmp_path)]) != before
     command = [Path(sys.executable).with_name("ansible-inventory"), "--list", "-i", tmp_path]
     done = subprocess.run(
         command,

@@ -116,7 +116,7 @@ def test_a_finding_from_its_run_to_its_closing(relevo: Command) -> None:
 def test_every_entry_verifies(relevo: Command) -> None:
     relevo("findings", "add", "x", "--severity", "low", "--owner", "a", "--due", "2026-12-31", "--cluster", "c")
     relevo("contacts", "ack", "ana", "--policy", "inventories/example/policy.yml")
-    relevo("sign-off", "runbooks", "--as", "Mira Paz", "--statement", "read and right")
+    relevo("signoff", "runbooks", "--as", "Mira Paz", "--statement", "read and right")
     place = find_place(os.environ)
     kept = entries.read(Store(place).engine)
     assert [entries.parse(one.document).kind for one in kept] == ["finding", "contact", "sign_off"]
@@ -141,11 +141,11 @@ def test_a_sign_off_is_bound_to_what_was_seen(relevo: Command) -> None:
     record = run("20260101T000000Z-failover-0001", "2026-01-31T12:00:00Z")
     keep(record)
     assert "no subject of the checklist. Subjects: runbooks" in relevo(
-        "sign-off", "weather", "--as", "M", "--statement", "x", code=4
+        "signoff", "weather", "--as", "M", "--statement", "x", code=4
     )
-    assert "needs the name" in relevo("sign-off", "latest", "--statement", "x", code=4)
-    (given,) = relevo("sign-off", "latest", "--as", "Mira", "--statement", "accepted", "--json")
+    assert "needs the name" in relevo("signoff", "latest", "--statement", "x", code=4)
+    (given,) = relevo("signoff", "latest", "--as", "Mira", "--statement", "accepted", "--json")
     assert (given["subject"], given["name"]) == (record.run_id, "Mira")
     assert given["seen"] == hashlib.sha256(canonical(record.document())).hexdigest()
-    relevo("sign-off", "runbooks", "--as", "Mira", "--statement", "read")
-    assert [one["subject"] for one in relevo("sign-off", "--json")] == [record.run_id, "runbooks"]
+    relevo("signoff", "runbooks", "--as", "Mira", "--statement", "read")
+    assert [one["subject"] for one in relevo("signoff", "--json")] == [record.run_id, "runbooks"]
