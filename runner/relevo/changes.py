@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from relevo.measurement import Measurement
     from relevo.policy import Change
 
 _SHORT = 12
@@ -61,27 +62,41 @@ def compare(
     older, newer = list(before), list(after)
     changed, unobserved = [], []
     for one in watched:
-        proven = _newest(one, older, {})
-        if proven is None:
-            proven = _newest(one, reversed(newer), {})
-        now = _newest(one, newer, present.observed)
-        if proven is None or now is None:
+        pair = next((pair for path in one.measurements if (pair := _pair(one, path, older, newer, present)) is not None), None)
+        if pair is None:
             unobserved.append(one.what)
-        elif _differ(one, proven, now) and present.same(str(one.measurements[0]), proven, now) is not True:
-            changed.append(Changed(one.what, proven, now))
+        elif _differ(one, *pair) and present.same(str(one.measurements[0]), *pair) is not True:
+            changed.append(Changed(one.what, *pair))
     return Comparison(tuple(changed), tuple(unobserved))
 
 
-def _newest(change: Change, documents: Iterable[Mapping[str, Any]], observed: Mapping[str, Any]) -> Any:
-    for path in change.measurements:
-        if observed.get(str(path)) is not None:
-            return observed[str(path)]
+def _pair(
+    change: Change,
+    path: Measurement,
+    older: Sequence[Mapping[str, Any]],
+    newer: Sequence[Mapping[str, Any]],
+    present: Present,
+) -> tuple[Any, Any] | None:
+    """The proven value and that of now, by the same path: two ways to measure a size are not two sizes. None unless both are known."""
+    proven = _newest(change, path, older)
+    if proven is None:
+        proven = _newest(change, path, reversed(newer))
+    now = present.observed.get(str(path))
+    if now is None:
+        now = _newest(change, path, newer)
+    return None if proven is None or now is None else (proven, now)
+
+
+def _newest(change: Change, path: Measurement, documents: Iterable[Mapping[str, Any]]) -> Any:
     for document in documents:
-        for path in change.measurements:
-            known = [value for value in path.read(document) if value is not None]
-            if known:
-                return max(known) if change.by_share is not None else known[0] if len(known) == 1 else sorted(map(str, known))
+        known = [value for value in path.read(document) if value is not None and (change.by_share is None or _is_number(value))]
+        if known:
+            return max(known) if change.by_share is not None else known[0] if len(known) == 1 else sorted(map(str, known))
     return None
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 def _differ(change: Change, proven: Any, now: Any) -> bool:

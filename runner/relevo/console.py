@@ -87,13 +87,13 @@ def say(store: Store, kind: str, subject: str, event: str, said: dict[str, Any])
     """Keep an entry of the person at this terminal, signed by this controller."""
     speaker = entries.Speaker(identity.operator(os.environ), identity.controller(), datetime.now(UTC))
     entry = entries.make(speaker, kind, subject, event, said)
-    entries.append(store.engine, entry, signature.ready_key(paths.find_place(os.environ).keys))
+    entries.append(store, entry, signature.ready_key(paths.find_place(os.environ).keys))
     return entry
 
 
 def heard(store: Store, kind: str) -> list[entries.Entry]:
     """All entries of a kind."""
-    return [entries.parse(signed.document) for signed in entries.read(store.engine, kind)]
+    return [entries.parse(signed.document) for signed in entries.read(store, kind)]
 
 
 def print_json(tree: Any) -> None:

@@ -10,10 +10,9 @@ import secrets
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import sqlalchemy as sql
-from sqlalchemy.exc import SQLAlchemyError
 
 from relevo import signature
 from relevo.clock import parse_utc, utc
@@ -22,6 +21,7 @@ from relevo.record import canonical
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
     from datetime import datetime
 
     from relevo.signature import SigningKey
@@ -39,6 +39,16 @@ _entry = sql.Table(
     sql.Column("document", sql.LargeBinary, nullable=False),
     sql.Column("signature", sql.Text, nullable=False),
 )
+
+
+class Database(Protocol):
+    """Where entries are kept: the store's own database. Both raise StoreError with a sentence when it is away."""
+
+    def read(self) -> AbstractContextManager[sql.Connection]:
+        """Look."""
+
+    def write(self) -> AbstractContextManager[sql.Connection]:
+        """Change; all of it or nothing."""
 
 
 @dataclass(frozen=True)
@@ -105,9 +115,9 @@ def parse(document: bytes) -> Entry:
 
 
 def append(
-    engine: sql.Engine, entry: Entry, key: SigningKey, also: Callable[[sql.Connection, Signed], None] | None = None
+    database: Database, entry: Entry, key: SigningKey, also: Callable[[sql.Connection, Signed], None] | None = None
 ) -> Signed:
-    """Add an entry. also: what happens in the same transaction, such as the link of a chain. StoreError when the store is away."""
+    """Add an entry. also: what happens in the same transaction, such as the link of a chain. StoreError when the store is away: nothing is kept then."""
     signed = sign(entry, key)
     row = {
         "entry_id": entry.entry_id,
@@ -116,31 +126,23 @@ def append(
         "document": signed.document,
         "signature": signed.signature,
     }
-    try:
-        _make_table(engine)
-        with engine.begin() as connection:
-            connection.execute(_entry.insert().values(row))
-            if also is not None:
-                also(connection, signed)
-    except SQLAlchemyError as error:
-        message = f"The store cannot be used: {_reason(error)}. Nothing was kept; say it again when the store is back."
-        raise StoreError(message) from error
+    with database.write() as connection:
+        _metadata.create_all(connection)
+        connection.execute(_entry.insert().values(row))
+        if also is not None:
+            also(connection, signed)
     return signed
 
 
-def read(engine: sql.Engine, kind: str | None = None) -> list[Signed]:
+def read(database: Database, kind: str | None = None) -> list[Signed]:
     """All entries in the order in which they were added, optionally of one kind."""
     query = sql.select(_entry.c.entry_id, _entry.c.document, _entry.c.signature).order_by(_entry.c.number)
     if kind is not None:
         query = query.where(_entry.c.kind == kind)
-    try:
-        if not sql.inspect(engine).has_table(_entry.name):
+    with database.read() as connection:
+        if not sql.inspect(connection).has_table(_entry.name):
             return []
-        with engine.connect() as connection:
-            rows = connection.execute(query).all()
-    except SQLAlchemyError as error:
-        message = f"The store cannot be used: {_reason(error)}."
-        raise StoreError(message) from error
+        rows = connection.execute(query).all()
     return [Signed(row.entry_id, bytes(row.document), row.signature) for row in rows]
 
 
@@ -155,16 +157,3 @@ def problem(signed: Signed, allowed_signers: Path) -> str | None:
         except (StoreError, SignatureError, ValueError) as error:
             return str(error)
     return None if entry.entry_id == signed.entry_id else f"The document is of the entry {entry.entry_id}."
-
-
-def _make_table(engine: sql.Engine) -> None:
-    """Two first writers at once both try: what counts is that the table is there afterwards."""
-    try:
-        _metadata.create_all(engine)
-    except SQLAlchemyError:
-        if not sql.inspect(engine).has_table(_entry.name):
-            raise
-
-
-def _reason(error: SQLAlchemyError) -> str:
-    return str(getattr(error, "orig", None) or error).strip().splitlines()[0]

@@ -143,7 +143,7 @@ class Cluster(Part):
 class Change(Part):
     """What a test proved something about: when it is another now, the test must be repeated.
 
-    measurements: the first one that a record knows. by_share: a number counts as changed only beyond this share.
+    measurements: the first one that is known both then and now. by_share: a number counts as changed only beyond this share.
     """
 
     what: Words

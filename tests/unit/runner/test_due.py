@@ -79,6 +79,12 @@ def test_what_another_cluster_proved_counts_for_that_one_alone() -> None:
     }
 
 
+def size(size_bytes: int | None, **others: int) -> dict[str, Any]:
+    return {
+        "hosts": {"a-db1": {"size_bytes": size_bytes}, **{name: {"size_bytes": one} for name, one in others.items()}, "wit1": {}}
+    }
+
+
 PASSED = {"versions": {"postgresql": "17.6"}, "digests": {"inventory": "a" * 64, "commit": "c1"}}
 
 
@@ -90,17 +96,17 @@ PASSED = {"versions": {"postgresql": "17.6"}, "digests": {"inventory": "a" * 64,
         ({"digests": {"commit": "c2"}}, "runbooks: proven with c1, now c2"),
         ({"versions": {"application": "1.4.2"}}, "application build: proven with 1.4.1, now 1.4.2"),
         ({"versions": {"keys": "k2"}}, "encryption keys: proven with k1, now k2"),
-        ({"measures": {"database_bytes": 151}}, "database size: proven with 100, now 151"),
-        ({"measures": {"database_bytes": 49}}, "database size: proven with 100, now 49"),
+        ({"status": size(151)}, "database size: proven with 100, now 151"),
+        ({"status": size(49)}, "database size: proven with 100, now 49"),
     ],
 )
 def test_whatever_changed_since_needs_to_be_verified(later: dict[str, Any], reason: str) -> None:
-    known = {"versions": {"postgresql": "17.6", "application": "1.4.1", "keys": "k1"}, "measures": {"database_bytes": 100}}
+    known = {"versions": {"postgresql": "17.6", "application": "1.4.1", "keys": "k1"}, "status": size(100)}
     nightly = run("r2", "2026-02-01T12:00:00Z", "check_passed", **{**PASSED, **known})
     past = [run("r1", "2026-01-31T12:00:00Z", **{**PASSED, **known}), nightly]
     assert entry(Past(*past)).state is State.CURRENT
     merged = {
-        name: {**PASSED.get(name, {}), **known.get(name, {}), **later.get(name, {})} for name in ("versions", "digests", "measures")
+        name: {**PASSED.get(name, {}), **known.get(name, {}), **later.get(name, {})} for name in ("versions", "digests", "status")
     }
     found = entry(Past(*past, run("r3", "2026-02-02T12:00:00Z", "check_passed", **merged)))
     assert found.state is State.NEEDS_VERIFIED
@@ -108,12 +114,20 @@ def test_whatever_changed_since_needs_to_be_verified(later: dict[str, Any], reas
 
 
 def test_a_database_that_grew_less_than_the_share_is_still_proven() -> None:
-    small, grown = {"database_bytes": 100}, {"database_bytes": 150}
-    first = run("r1", "2026-01-31T12:00:00Z", measures=small)
+    first = run("r1", "2026-01-31T12:00:00Z", status=size(100))
     assert (
-        entry(Past(first, run("r2", "2026-02-01T12:00:00Z", "check_passed", measures=grown, digests=first.digests))).state
+        entry(Past(first, run("r2", "2026-02-01T12:00:00Z", "check_passed", status=size(150), digests=first.digests))).state
         is State.CURRENT
     )
+
+
+def test_two_ways_to_measure_a_size_are_not_compared_with_each_other() -> None:
+    def past(**later: Any) -> Past:
+        first = run("r1", "2026-01-31T12:00:00Z", measures={"restore_tests": [{"live_bytes": 100}, {"live_bytes": 90}]})
+        return Past(first, run("r2", "2026-02-01T12:00:00Z", "check_passed", digests=first.digests, **later))
+
+    assert entry(past(status=size(900))).state is State.CURRENT
+    assert entry(past(measures={"restore_tests": [{"live_bytes": 900}]})).state is State.NEEDS_VERIFIED
 
 
 def test_what_the_test_did_not_say_is_taken_from_what_was_known_then_or_first_after_it() -> None:

@@ -118,7 +118,7 @@ def test_every_entry_verifies(relevo: Command) -> None:
     relevo("contacts", "ack", "ana", "--policy", "inventories/example/policy.yml")
     relevo("signoff", "runbooks", "--as", "Mira Paz", "--statement", "read and right")
     place = find_place(os.environ)
-    kept = entries.read(Store(place).engine)
+    kept = entries.read(Store(place))
     assert [entries.parse(one.document).kind for one in kept] == ["finding", "contact", "sign_off"]
     assert [entries.problem(one, signature.ready_key(place.keys).allowed_signers) for one in kept] == [None] * 3
 
