@@ -370,4 +370,4 @@ def show_status(
 
 
 # Each registers its commands on the one that is defined above.
-from relevo import cli_calendar, cli_contacts, cli_findings, cli_policy, cli_sign_off  # noqa: E402, F401
+from relevo import cli_calendar, cli_contacts, cli_findings, cli_policy, cli_sign_off, cli_verdict  # noqa: E402, F401

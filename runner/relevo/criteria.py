@@ -43,8 +43,18 @@ class Judgement:
     @property
     def sentence(self) -> str:
         """What was seen and what was wanted."""
-        seen = ", ".join(dict.fromkeys("not observed" if value is None else str(value) for value in self.observed))
-        return f"{self.name}: {self.verdict}; {self.measurement} is {seen}, expected {self.comparison.replace('_', ' ')} {self.threshold}"
+        return f"{self.name}: {self.verdict}; {self.measurement} is {self.seen}, expected {self.wanted}"
+
+    @property
+    def seen(self) -> str:
+        """The different values, in words."""
+        return ", ".join(dict.fromkeys("not observed" if value is None else _shown(value) for value in self.observed))
+
+    @property
+    def wanted(self) -> str:
+        """The threshold, in words."""
+        how = "" if self.comparison == Comparison.EQUALS else f"{self.comparison.replace('_', ' ')} "
+        return how + _shown(self.threshold)
 
 
 @dataclass(frozen=True)
@@ -113,6 +123,12 @@ def _compare(value: Any, comparison: Comparison, threshold: Any) -> str:
     if any(_same(value, one) for one in wanted):
         return PASS
     return UNKNOWN if isinstance(value, str) and value in _UNDECIDED else FAIL
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list):
+        return ", ".join(map(_shown, value)) or "none"
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _same(value: Any, wanted: Any) -> bool:

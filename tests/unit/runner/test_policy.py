@@ -9,7 +9,7 @@ import jsonschema
 import pytest
 import yaml
 
-from relevo import paths, policy_file, policy_schema
+from relevo import objectives, paths, policy_file, policy_schema
 from relevo.digest import inventory_digest
 from relevo.errors import Exit, PolicyError
 from tests.house.tree import ROOT
@@ -28,6 +28,7 @@ def refused(text: str) -> str:
 def test_the_defaults_are_the_customers() -> None:
     policy = policy_file.parse(None, "defaults")
     assert policy.objectives_of("anything") == {"rto_seconds": 4 * 3600, "rpo_seconds": 3600}
+    assert policy.objectives_of("anything") == {"rto_seconds": objectives.RTO_SECONDS, "rpo_seconds": objectives.RPO_SECONDS}
     assert {name: tier.rto_seconds for name, tier in policy.tiers.items()} == {"critical": 14400, "secondary": 86400}
     assert policy.rpo.model_dump() == {
         "database_seconds": 3600,

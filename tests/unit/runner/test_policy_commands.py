@@ -78,6 +78,19 @@ def test_the_calendar_says_what_is_due(relevo: Command, tmp_path: Path) -> None:
     assert relevo("calendar", "--json", "--cluster", "other")["tests"] == []
 
 
+def test_a_run_is_shown_as_a_test_criterion_by_criterion(relevo: Command) -> None:
+    keep(run("20260101T000000Z-failover-0001", "2026-01-31T12:00:00Z"))
+    (judged,) = relevo("verdict", "latest", "--json")["tests"]
+    assert (judged["test"], judged["verdict"], len(judged["criteria"])) == ("full_site", "passed", 8)
+    keep(run("20260101T000000Z-failover-0002", "2026-02-01T12:00:00Z", measures={"application": {}}))
+    line = next(line for line in relevo("verdict", code=5).splitlines() if "Users can login" in line)
+    assert line.split() == ["unknown", "Users", "can", "login", "measures.application.login", "not", "observed", "pass"]
+    keep(run("20260101T000000Z-failover-0003", "2026-02-02T12:00:00Z", verdict="failed"))
+    assert "the run itself ended as failed" in relevo("verdict", code=1)
+    keep(run("20260101T000000Z-check-0004", "2026-02-03T12:00:00Z", "check_passed", runbook="check"))
+    assert "counts as no test" in relevo("verdict")
+
+
 def test_an_inventory_that_changed_since_needs_to_be_verified(relevo: Command, tmp_path: Path) -> None:
     (tmp_path / "inventory").mkdir()
     (tmp_path / "inventory" / "hosts.yml").write_text("all: {hosts: {a-db1: {dr_cluster: minimarket}, b-db1: {dr_cluster: new}}}\n")
