@@ -367,3 +367,7 @@ def show_status(
     unfinished = next((run for run in newest if run.verdict is Verdict.INTERRUPTED), None)
     status.show(output, cluster, record, unfinished)
     return record.verdict.exit
+
+
+# Each registers its commands on the one that is defined above.
+from relevo import cli_calendar, cli_contacts, cli_findings, cli_policy, cli_sign_off, cli_verdict  # noqa: E402, F401

@@ -6,19 +6,20 @@ import functools
 import json
 import os
 import sys
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ParamSpec
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
-from relevo import paths, settlement
+from relevo import entries, identity, paths, policy_file, settlement, signature
 from relevo.errors import Exit, RelevoError
 from relevo.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 commands = typer.Typer(no_args_is_help=True, help="Failover runbooks, and the record of every run.", add_completion=False)
 
@@ -28,6 +29,12 @@ errors = Console(stderr=True, width=None if sys.stderr.isatty() else _WIDE)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Run = Annotated[str, typer.Argument(help="A run id, or: latest")]
+PolicyFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--policy", envvar=policy_file.VARIABLE, show_envvar=True, help="The policy; default: the one policy.yml in inventories/."
+    ),
+]
 
 
 class Ended(SystemExit):
@@ -69,6 +76,24 @@ def open_store() -> Store:
     for sentence in settlement.settle(place):
         complain(sentence)
     return Store(place)
+
+
+def load_policy(given: Path | None) -> policy_file.Loaded:
+    """The policy that holds here."""
+    return policy_file.load(given, Path.cwd(), os.environ)
+
+
+def say(store: Store, kind: str, subject: str, event: str, said: dict[str, Any]) -> entries.Entry:
+    """Keep an entry of the person at this terminal, signed by this controller."""
+    speaker = entries.Speaker(identity.operator(os.environ), identity.controller(), datetime.now(UTC))
+    entry = entries.make(speaker, kind, subject, event, said)
+    entries.append(store, entry, signature.ready_key(paths.find_place(os.environ).keys))
+    return entry
+
+
+def heard(store: Store, kind: str) -> list[entries.Entry]:
+    """All entries of a kind."""
+    return [entries.parse(signed.document) for signed in entries.read(store, kind)]
 
 
 def print_json(tree: Any) -> None:

@@ -12,6 +12,10 @@ if TYPE_CHECKING:
 
 # Secrets rotate without the inventory changing its meaning, and no trace of them belongs in a record.
 _LEFT_OUT = ("secrets", "__pycache__")
+# Beside the inventory; it judges runs and steers none. Deeper, a file of that name is the inventory's.
+_POLICY = "policy.yml"
+# What a run does; documents and tests may change beside it.
+_CODE = ("playbooks", "roles", "collections", "ansible.cfg")
 _GIT_TIMEOUT_SECONDS = 20
 
 
@@ -32,6 +36,8 @@ def inventory_digest(sources: Sequence[str]) -> str | None:
             total.update(f"{source}\n".encode())
             continue
         for file in sorted(_files(path)):
+            if file == path / _POLICY:
+                continue
             name = file.relative_to(path) if path.is_dir() else Path(file.name)
             total.update(f"{file_digest(file)}  {name}\n".encode())
     return total.hexdigest()
@@ -53,6 +59,13 @@ def commit(project: Path) -> tuple[str | None, bool | None]:
         return None, None
     changes = _git(project, "status", "--porcelain", "--untracked-files=no")
     return head.strip(), None if changes is None else bool(changes.strip())
+
+
+def same_code(project: Path, one: str, other: str) -> bool | None:
+    """Whether two commits hold the same playbooks, roles and modules; None when this checkout does not know one of them."""
+    if any(_git(project, "cat-file", "-e", f"{commit}^{{commit}}") is None for commit in (one, other)):
+        return None
+    return _git(project, "diff", "--quiet", one, other, "--", *_CODE) is not None
 
 
 def _git(project: Path, *arguments: str) -> str | None:

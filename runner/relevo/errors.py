@@ -50,3 +50,7 @@ class RecordNotFoundError(StoreError):
     """No record has that run id."""
 
     exit = Exit.USAGE
+
+
+class PolicyError(UsageError):
+    """The policy cannot be read, or says something that it cannot mean."""

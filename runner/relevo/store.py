@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from relevo.paths import make_private_directory
 from relevo.record import parse
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from relevo.history import Summary
     from relevo.paths import Place
@@ -75,6 +75,26 @@ class Store:
             arguments = {"timeout": _WAIT_SECONDS}
         self._name = url.render_as_string(hide_password=True)
         self._engine = sql.create_engine(url, poolclass=NullPool, connect_args=arguments)
+
+    @contextmanager
+    def read(self) -> Iterator[sql.Connection]:
+        """Look at what is kept beside the records."""
+        try:
+            with self._engine.connect() as connection:
+                yield connection
+        except SQLAlchemyError as error:
+            raise self._away(error) from error
+
+    @contextmanager
+    def write(self) -> Iterator[sql.Connection]:
+        """Change what is kept beside the records; all of it or nothing."""
+        try:
+            with self._engine.begin() as connection:
+                if self._engine.dialect.name == "sqlite":
+                    connection.exec_driver_sql("BEGIN IMMEDIATE")  # two first writers, one after the other
+                yield connection
+        except SQLAlchemyError as error:
+            raise self._away(error) from error
 
     def add(self, record: Record, document: bytes, signature: str) -> None:
         """Store a record; a second time with the same bytes changes nothing, with other bytes it is an error."""

@@ -1,0 +1,126 @@
+"""`relevo calendar`: which test of which cluster is due."""
+
+from __future__ import annotations
+
+import json
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from relevo import appointments, digest, due, inventory, paths, wording
+from relevo.clock import utc
+from relevo.console import AsJson, PolicyFile, commands, explained, load_policy, open_store, output, print_json, write
+from relevo.errors import Exit, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from relevo.store import Store
+
+_STYLES = {
+    due.State.NEVER_PASSED: "bold red",
+    due.State.FAILED: "bold red",
+    due.State.NEEDS_VERIFIED: "bold yellow",
+    due.State.OVERDUE: "bold red",
+    due.State.DUE: "bold yellow",
+    due.State.CURRENT: "bold green",
+}
+
+
+@commands.command("calendar")
+@explained
+def show_calendar(
+    cluster: Annotated[str | None, typer.Option(help="Only of this cluster.")] = None,
+    sources: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--inventory", "-i", help="The inventory as it is now; without it, as the newest run saw it. [env: RELEVO_INVENTORY]"
+        ),
+    ] = None,
+    file: PolicyFile = None,
+    ics: Annotated[Path | None, typer.Option(help="Write the dates as iCalendar to this file.")] = None,
+    require_current: Annotated[
+        bool, typer.Option("--require-current", help="Exit with 1 when a test is anything but CURRENT or DUE.")
+    ] = False,
+    as_json: AsJson = False,
+) -> Exit:
+    """Show for each test of each cluster when it last passed, what has changed since, and when it is due."""
+    loaded, store, at = load_policy(file), open_store(), datetime.now(UTC)
+    now = _now(sources or ([os.environ["RELEVO_INVENTORY"]] if os.environ.get("RELEVO_INVENTORY") else []), at)
+    found = due.entries(loaded.policy, store.summaries(cluster=cluster), reader(store), now)
+    found = [entry for entry in found if cluster in {None, entry.cluster}]
+    if ics is not None:
+        write(ics, appointments.write(found, at).decode())
+    if as_json:
+        print_json({"at": utc(at), "policy": loaded.document(), "tests": [entry.document() for entry in found]})
+    else:
+        _show(found)
+    good = all(entry.state in {due.State.CURRENT, due.State.DUE} for entry in found)
+    return Exit.FAILED if require_current and not good else Exit.PASSED
+
+
+def reader(store: Store) -> due.Records:
+    """Whole records, each read once."""
+    kept: dict[str, Mapping[str, Any]] = {}
+
+    def read(run_ids: Sequence[str], /) -> list[Mapping[str, Any]]:
+        for run_id in run_ids:
+            if run_id not in kept:
+                kept[run_id] = json.loads(store.get(run_id).document)
+        return [kept[run_id] for run_id in run_ids]
+
+    return read
+
+
+def _now(sources: Sequence[str], at: datetime) -> due.Now:
+    """What this checkout and the inventory are at this moment, before a run says it."""
+    try:
+        project = paths.find_project(Path.cwd(), os.environ)
+    except UsageError:
+        return due.Now(at, {}, lambda *_: None)
+    named = inventory.absolute(sources)
+    observed: Mapping[str, Any] = {"digests.inventory": digest.inventory_digest(named)}
+    clusters = inventory.clusters(project, named) if named else ()
+    return due.Now(at, dict.fromkeys(clusters, observed), _same(project))
+
+
+def _same(project: Path) -> Callable[[str, Any, Any], bool | None]:
+    def same(measurement: str, one: Any, other: Any) -> bool | None:
+        return digest.same_code(project, str(one), str(other)) if measurement == "digests.commit" else None
+
+    return same
+
+
+def _show(entries: Sequence[due.Entry]) -> None:
+    if not entries:
+        output.print("No cluster: the policy names none, and the store holds no run of one.")
+        return
+    table = Table(box=None, header_style="dim")
+    for title in ("cluster", "test", "every", "state", "last passed", "age", "due"):
+        table.add_column(title, no_wrap=title != "test")
+    for entry in entries:
+        table.add_row(
+            Text(entry.cluster),
+            Text(entry.title),
+            Text(entry.every),
+            Text(
+                f"{entry.state}{', OVERDUE' if entry.overdue and entry.passed and entry.state is not due.State.OVERDUE else ''}",
+                _STYLES[entry.state],
+            ),
+            Text(wording.moment(entry.passed.at) if entry.passed else "never"),
+            Text(wording.seconds(entry.age_seconds) if entry.passed else "–"),
+            Text(wording.moment(entry.due_at) if entry.due_at else "now"),
+        )
+    output.print(table)
+    for entry in entries:
+        for reason in entry.reasons:
+            output.print(Text(f"  {entry.cluster}, {entry.test}: {reason}"), highlight=False)
+        if entry.unobserved:
+            output.print(
+                Text(f"  {entry.cluster}, {entry.test}: no run tells whether these changed: {', '.join(entry.unobserved)}", "dim")
+            )

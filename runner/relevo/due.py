@@ -1,0 +1,191 @@
+"""Which test is due: per cluster its last passed run, its age, the next date, and what has changed since. Pure; all times UTC."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Protocol
+
+from relevo import changes, criteria
+from relevo.clock import parse_utc, utc
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from relevo.history import Summary
+    from relevo.policy import Policy, Test
+
+# How far back is looked for a passed run, and for a value that a run did not say itself.
+ATTEMPTS, NEIGHBOURS = 100, 40
+_AT_ONCE = 10
+_LEEWAY = timedelta(minutes=5)
+
+
+class State(StrEnum):
+    """The state of a test, the worst first."""
+
+    NEVER_PASSED = "NEVER PASSED"
+    FAILED = "FAILED"
+    NEEDS_VERIFIED = "NEEDS VERIFIED"
+    OVERDUE = "OVERDUE"
+    DUE = "DUE"
+    CURRENT = "CURRENT"
+
+
+class Records(Protocol):
+    """Whole records, as JSON trees."""
+
+    def __call__(self, run_ids: Sequence[str], /) -> Sequence[Mapping[str, Any]]:
+        """The documents of these runs, in this order."""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A run seen as a test."""
+
+    run_id: str
+    at: str
+    verdict: str
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One test of one cluster.
+
+    passed: the last run that passed as this test; attempt: the newest one, whatever came of it; due_at: when it must be passed again, None when
+    it never was; changed: why it must be verified before; unobserved: of what nobody can say whether it changed.
+    """
+
+    cluster: str
+    test: str
+    title: str
+    every: str
+    state: State = State.NEVER_PASSED
+    passed: Attempt | None = None
+    attempt: Attempt | None = None
+    age_seconds: float | None = None
+    due_at: str | None = None
+    overdue: bool = True
+    changed: tuple[changes.Changed, ...] = ()
+    unobserved: tuple[str, ...] = ()
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """What stands against it, in words."""
+        found = [one.sentence for one in self.changed]
+        if self.attempt is not None and self.attempt != self.passed:
+            found = [f"run {self.attempt.run_id}: {reason}" for reason in self.attempt.reasons] + found
+        if self.passed is None and self.attempt is None:
+            found.append("no run of this test yet")
+        return tuple(found)
+
+    def document(self) -> dict[str, Any]:
+        """As a JSON tree."""
+        return {
+            "cluster": self.cluster,
+            "test": self.test,
+            "title": self.title,
+            "every": self.every,
+            "state": self.state.value,
+            "last_passed": _tree(self.passed),
+            "last_attempt": _tree(self.attempt),
+            "age_seconds": self.age_seconds,
+            "due_at": self.due_at,
+            "overdue": self.overdue,
+            "changed": [{"what": one.what, "proven": one.proven, "now": one.now} for one in self.changed],
+            "unobserved": list(self.unobserved),
+            "reasons": list(self.reasons),
+        }
+
+
+@dataclass(frozen=True)
+class Now:
+    """What is known of this moment. observed: by measurement what was just seen, per cluster; same: see changes.Same."""
+
+    at: datetime
+    observed: Mapping[str, Mapping[str, Any]]
+    same: changes.Same
+
+
+def entries(policy: Policy, runs: Sequence[Summary], records: Records, now: Now) -> list[Entry]:
+    """Every test of every cluster, of the policy, of the store and of what is seen now; runs: newest first, of all clusters."""
+    clusters = sorted({*policy.clusters, *now.observed, *(run.cluster for run in runs if run.cluster)})
+    own: dict[str, list[Summary]] = {cluster: [] for cluster in clusters}
+    for run in runs:
+        if run.cluster:
+            own[run.cluster].append(run)
+    look = _Look(policy, records, now)
+    return [look.entry(cluster, name, own[cluster]) for cluster in clusters for name in policy.tests_of(cluster)]
+
+
+@dataclass(frozen=True)
+class _Look:
+    """One look at all tests."""
+
+    policy: Policy
+    records: Records
+    now: Now
+
+    def entry(self, cluster: str, name: str, runs: Sequence[Summary]) -> Entry:
+        """One test of one cluster, whose runs these are."""
+        test = self.policy.tests[name]
+        # A run of tomorrow would prove for too long: a clock that was wrong proves nothing.
+        attempts = [run for run in runs if criteria.counts(test, run) and parse_utc(run.closed_at) <= self.now.at + _LEEWAY]
+        newest, decided, passed = _sifted(_judged(test, attempts, self.records))
+        entry = Entry(cluster, name, test.title, str(test.every), attempt=newest)
+        if passed is None:
+            return entry
+        compared = self._compare(cluster, runs, passed)
+        due = test.every.after(parse_utc(passed.at))
+        return replace(
+            entry,
+            state=self._state(compared, due, failed=decided is not None and decided.verdict == criteria.FAILED),
+            passed=passed,
+            age_seconds=round(max(0.0, (self.now.at - parse_utc(passed.at)).total_seconds()), 6),
+            due_at=utc(due),
+            overdue=due < self.now.at,
+            changed=compared.changed,
+            unobserved=compared.unobserved,
+        )
+
+    def _compare(self, cluster: str, runs: Sequence[Summary], passed: Attempt) -> changes.Comparison:
+        since = next(number for number, run in enumerate(runs) if run.run_id == passed.run_id)
+        before, after = (self.records([run.run_id for run in some[:NEIGHBOURS]]) for some in (runs[since:], runs))
+        observed = self.now.observed.get(cluster, {})
+        return changes.compare(self.policy.needs_verified_after, before, after, changes.Present(observed, self.now.same))
+
+    def _state(self, compared: changes.Comparison, due: datetime, *, failed: bool) -> State:
+        if failed:
+            return State.FAILED
+        if compared.changed:
+            return State.NEEDS_VERIFIED
+        if due < self.now.at:
+            return State.OVERDUE
+        return State.DUE if self.policy.remind_before.before(due) <= self.now.at else State.CURRENT
+
+
+def _sifted(attempts: Iterator[Attempt]) -> tuple[Attempt | None, Attempt | None, Attempt | None]:
+    """The newest attempt, the newest one that passed or failed, and the newest one that passed."""
+    newest, decided = None, None
+    for one in attempts:
+        newest = newest or one
+        decided = decided or (one if one.verdict != criteria.UNKNOWN else None)
+        if one.verdict == criteria.PASSED:
+            return newest, decided, one
+    return newest, decided, None
+
+
+def _judged(test: Test, runs: Sequence[Summary], records: Records) -> Iterator[Attempt]:
+    for first in range(0, min(len(runs), ATTEMPTS), _AT_ONCE):
+        some = runs[first : min(first + _AT_ONCE, ATTEMPTS)]
+        for run, document in zip(some, records([run.run_id for run in some]), strict=True):
+            outcome = criteria.judge_run(test, document)
+            yield Attempt(run.run_id, run.closed_at, outcome.verdict, outcome.reasons)
+
+
+def _tree(attempt: Attempt | None) -> dict[str, Any] | None:
+    if attempt is None:
+        return None
+    return {"run_id": attempt.run_id, "at": attempt.at, "verdict": attempt.verdict, "reasons": list(attempt.reasons)}
