@@ -23,8 +23,14 @@ BOOT_SECONDS = 90
 DEATH_SECONDS = 15
 # Each file up to -- takes the process that then becomes the command.
 _ENTER = 'while [ "$1" != -- ]; do echo $$ > "$1"; shift; done; shift; exec "$@"'
-# A host that reboots removes what systemd-nspawn keeps of it, and that refuses to where /run is a disk.
-_KEEP_IN_MEMORY = 'mkdir -p /run/systemd/nspawn; mount -t tmpfs -o mode=0755,size=4m tmpfs /run/systemd/nspawn; exec "$@"'
+# systemd-nspawn ends with 133 when its host reboots; what it keeps of a host it removes from no disk, which /run is on some machines.
+_RUN = """
+mkdir -p /run/systemd/nspawn
+mount -t tmpfs -o mode=0755,size=4m tmpfs /run/systemd/nspawn
+code=133
+while [ $code = 133 ]; do code=0; "$@" || code=$?; done
+exit $code
+"""
 
 
 # -- control groups: what belongs to a host, and how all of it dies at once --
@@ -166,7 +172,7 @@ def power_on(lab: Laboratory, host: Host) -> None:
 
     remove_cable(host)
 
-    argv = ["unshare", "--mount", "--propagation", "slave", "/bin/sh", "-ec", _KEEP_IN_MEMORY, "sh"]
+    argv = ["unshare", "--mount", "--propagation", "slave", "/bin/sh", "-ec", _RUN, "sh"]
     argv += [
         "systemd-nspawn",
         "--quiet",
