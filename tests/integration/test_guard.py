@@ -461,7 +461,10 @@ def state_after(bench: Bench, condition: str, seconds: float = 90) -> dict[str, 
         found.update(json.loads(done.stdout))
         return condition in json.dumps(found)
 
-    bench.wait(f"status says {condition}", said, seconds, 1.0)
+    limit = time.monotonic() + seconds
+    while not said():
+        assert time.monotonic() < limit, f"status does not say {condition}: {found}"
+        time.sleep(1)
     return found
 
 
