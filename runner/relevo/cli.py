@@ -15,7 +15,20 @@ from rich.text import Text
 
 import relevo
 from relevo import approve, asked, closing, drill, inventory, notify, paths, report, signature, status, summary, targets
-from relevo.console import AsJson, Ended, Run, commands, complain, errors, explained, open_store, output, print_json, write
+from relevo.console import (
+    AsJson,
+    Ended,
+    Inventory,
+    Run,
+    commands,
+    complain,
+    errors,
+    explained,
+    open_store,
+    output,
+    print_json,
+    write,
+)
 from relevo.errors import Exit, UsageError
 from relevo.progress import Progress
 from relevo.record import parse
@@ -30,9 +43,6 @@ results = typer.Typer(no_args_is_help=True, help="The records of past runs.")
 commands.add_typer(results, name="results")
 
 _CAME_THROUGH = frozenset({Verdict.PASSED, Verdict.PARTIAL})
-Inventory = Annotated[
-    list[str] | None, typer.Option("--inventory", "-i", help="Inventory path; more than once is possible. [env: RELEVO_INVENTORY]")
-]
 NotifyFile = Annotated[
     Path | None,
     typer.Option(
@@ -367,3 +377,7 @@ def show_status(
     unfinished = next((run for run in newest if run.verdict is Verdict.INTERRUPTED), None)
     status.show(output, cluster, record, unfinished)
     return record.verdict.exit
+
+
+# Commands of their own files register themselves.
+from relevo import cli_metrics, cli_predict  # noqa: E402, F401
