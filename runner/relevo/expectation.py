@@ -37,7 +37,7 @@ def rests_on(estimate: Estimate) -> str:
     if estimate.scaled_runs:
         parts.append(f"{estimate.scaled_runs} scaled by size")
     if estimate.stretch is not None:
-        parts.append(f"{estimate.stretch:.1f} times what was ever moved")
+        parts.append(f"{estimate.stretch:.1f} times the longest that was measured")
     if estimate.p90_seconds is None:
         few = estimate.stretch is None or estimate.stretch <= STRETCH_LIMIT
         parts.append("too few for a P90" if few else "too far from them for a P90")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from relevo.record import Record
     from relevo.sizes import Size
 
-# Beyond that much more than was ever moved here, nothing measured says what nine runs in ten will do.
+# Where size alone makes it that much longer than anything that was measured, nobody knows what nine runs in ten will do.
 STRETCH_LIMIT = 2.0
 
 
@@ -27,7 +27,7 @@ class Estimate:
     """Half of such runs end within p50_seconds, nine in ten within p90_seconds; null: the runs cannot bear it.
 
     longest_seconds: of the runs it rests on, told at today's size; scaled_runs: those of which sizes are known;
-    stretch: today's size over the largest that was measured, when it is more.
+    stretch: P50 over the longest that was measured, when size makes it more.
     """
 
     p50_seconds: float | None = None
@@ -112,10 +112,11 @@ def estimate(samples: Iterable[Took], sizes: Mapping[str, Size]) -> Estimate:
     if not alike:
         return Estimate()
     values = [told_again(sample, sizes) for sample in alike]
-    stretch = _stretch(alike, sizes)
+    p50, longest = bound(values, 0.5) or 0.0, max(sample.seconds for sample in alike)
+    stretch = p50 / longest if p50 > longest > 0 else None
     p90 = None if stretch is not None and stretch > STRETCH_LIMIT else bound(values, 0.9)
     scaled = sum(any(share.kind in sizes for share in sample.shares) for sample in alike)
-    return Estimate(_round(bound(values, 0.5)), _round(p90), _round(max(values)), len(values), scaled, _round(stretch))
+    return Estimate(_round(p50), _round(p90), _round(max(values)), len(values), scaled, _round(stretch))
 
 
 def bound(values: Sequence[float], share: float) -> float | None:
@@ -139,14 +140,6 @@ def told_again(sample: Took, sizes: Mapping[str, Size]) -> float:
 
 def _moved(size: float) -> float:
     return max(size, FIXED_BYTES)
-
-
-def _stretch(samples: Sequence[Took], sizes: Mapping[str, Size]) -> float | None:
-    largest: dict[str, float] = {}
-    for share in (share for sample in samples for share in sample.shares):
-        largest[share.kind] = max(largest.get(share.kind, 0.0), share.bytes)
-    ratios = [_moved(sizes[kind].bytes) / _moved(size) for kind, size in largest.items() if kind in sizes]
-    return max((ratio for ratio in ratios if ratio > 1), default=None)
 
 
 def _names(runbook: str, whole: Sequence[Record]) -> list[str]:
@@ -212,9 +205,8 @@ def _miss(way: str, part: str, entries: Sequence[tuple[float, float, float | Non
     errors = [observed - predicted for observed, predicted, _ in entries]
     bounded = [(observed, limit) for observed, _, limit in entries if limit is not None]
     within = sum(observed <= limit for observed, limit in bounded)
-    return Miss(
-        way, part, len(errors), round(median(errors), 3), round(max(errors, key=lambda error: abs(error)), 3), len(bounded), within
-    )
+    worst: float = max(errors, key=abs)
+    return Miss(way, part, len(errors), round(median(errors), 3), round(worst, 3), len(bounded), within)
 
 
 def _round(seconds: float | None) -> float | None:
