@@ -92,7 +92,9 @@ def test_only_execute_knows_ansible_runner_and_nothing_imports_the_command_line(
     runner = [path for path in files(".py") if path.is_relative_to(ROOT / "runner")]
     knows = {path.name for path in runner for module in imports(path) if module.split(".")[0] == "ansible_runner"}
     assert knows == {"execute.py"}
-    assert {path.name for path in runner for module in imports(path) if module.startswith("relevo.cli")} == set()
+    commands = {(path.name, module) for path in runner for module in imports(path) if module.startswith("relevo.cli")}
+    # The command's own parts register themselves when it imports them.
+    assert {(file, module) for file, module in commands if (file, module[:11]) != ("cli.py", "relevo.cli_")} == set()
 
 
 def test_every_collection_that_is_used_is_required():
