@@ -34,6 +34,48 @@ class Protection:
 
 FAST = [
     Protection(
+        "a run waits for the store of past results",
+        "runner/relevo/forecast.py",
+        "self._thread.join(wait_seconds)",
+        "self._thread.join()",
+        "tests/unit/runner/test_forecast.py",
+    ),
+    Protection(
+        "nine runs in ten are promised from a handful",
+        "runner/relevo/prediction.py",
+        "return sorted(values)[place - 1] if 1 <= place <= len(values) else None",
+        "return sorted(values)[min(place, len(values)) - 1] if values else None",
+        "tests/unit/runner/test_prediction.py",
+    ),
+    Protection(
+        "nine runs in ten are promised at a size that nobody ever moved",
+        "runner/relevo/prediction.py",
+        "p90 = None if stretch is not None and stretch > STRETCH_LIMIT else",
+        "p90 = None if False else",
+        "tests/unit/runner/test_prediction.py",
+    ),
+    Protection(
+        "a run that only finished another one says how long one takes",
+        "runner/relevo/took.py",
+        'return whole and not record.parent_run_id and not record.run.get("done") and not record.run.get("resume")',
+        "return whole",
+        "tests/unit/runner/test_prediction.py",
+    ),
+    Protection(
+        "a collector reads half a file",
+        "runner/relevo/cli_metrics.py",
+        "Path(draft).replace(path)",
+        "path.write_bytes(data)",
+        "tests/unit/runner/test_metrics.py",
+    ),
+    Protection(
+        "a metric says zero of what nobody observed",
+        "runner/relevo/metrics.py",
+        "return [(name, labels, value) for name, labels, value in found if value is not None]",
+        "return [(name, labels, value or 0.0) for name, labels, value in found]",
+        "tests/unit/runner/test_metrics.py",
+    ),
+    Protection(
         "a job is watched by the memory of another",
         "roles/dr_nightly/files/relevo_deadman.py",
         'return "%s@%s.json" % (job.runbook, job.cluster)',
