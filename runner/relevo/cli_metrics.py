@@ -61,14 +61,17 @@ def read(store: Store) -> metrics.Facts:
         return [parse(store.get(found[cluster].run_id).document) for cluster in sorted(found)]
 
     measured = [one.measured.run_id for one in series if one.measured is not None]
-    planned = [(one.cluster, one.runbook) for one in series if one.runbook in _PREDICTED and one.cluster != NO_CLUSTER]
+    planned: dict[str, list[str]] = {}
+    for one in series:
+        if one.runbook in _PREDICTED and one.cluster != NO_CLUSTER:
+            planned.setdefault(one.cluster, []).append(one.runbook)
     return metrics.Facts(
         series,
         {run_id: parse(store.get(run_id).document) for run_id in measured},
         backups=records(trend.newest(summaries, ["backup"], _FINISHED)),
         verifications=records(trend.newest(summaries, ["verify_backup"], _FINISHED)),
         restore_tests=records(trend.newest(summaries, ["restore_test"], [Verdict.PASSED])),
-        predictions=[forecast.look(store, cluster, runbook) for cluster, runbook in planned],
+        predictions=[found for cluster, runbooks in planned.items() for found in forecast.look(store, cluster, runbooks)],
     )
 
 

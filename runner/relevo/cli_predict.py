@@ -34,7 +34,7 @@ def predict_runbook(
     """Say how long a runbook will take: P50 and P90 of each phase and of the whole, and on how many runs that rests."""
     project = paths.find_project(Path.cwd(), os.environ)
     paths.find_playbook(project, runbook)
-    prediction = forecast.look(open_store(), cluster or _only(project, sources), runbook)
+    (prediction,) = forecast.look(open_store(), cluster or _only(project, sources), [runbook])
     if as_json:
         print_json(asdict(prediction))
     else:

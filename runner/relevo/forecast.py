@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from contextlib import suppress
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from relevo import clock
@@ -15,10 +16,12 @@ from relevo.record import parse
 from relevo.store import Store
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from relevo.feed import Event
     from relevo.paths import Place
+    from relevo.record import Record
 
 KEPT = "predicted.json"
 # Older runs ran on other machines and other roles; and a long history stays quick to read.
@@ -26,14 +29,18 @@ NEWEST = 50
 _RESTORES = ("restore_test", "rehearse")
 
 
-def look(store: Store, cluster: str, runbook: str) -> Prediction:
-    """A prediction from what the store holds. StoreError when it is away."""
+def look(store: Store, cluster: str, runbooks: Sequence[str]) -> list[Prediction]:
+    """A prediction of each runbook from what the store holds of a cluster. StoreError when it is away."""
 
-    def read(name: str | None = None) -> list[Any]:
-        return [parse(stored.document) for stored in store.newest(NEWEST, cluster=cluster, runbook=name)]
+    @cache
+    def read(runbook: str | None) -> list[Record]:
+        return [parse(stored.document) for stored in store.newest(NEWEST, cluster=cluster, runbook=runbook)]
 
-    restores = [record for name in _RESTORES for record in read(name)] if runbook == "failover" else []
-    return predict(Past(cluster, runbook, read(runbook), restores, read()), clock.utc_now())
+    def past(runbook: str) -> Past:
+        restores = [record for name in _RESTORES for record in read(name)] if runbook == "failover" else []
+        return Past(cluster, runbook, read(runbook), restores, read(None))
+
+    return [predict(past(runbook), clock.utc_now()) for runbook in runbooks]
 
 
 class Forecast:
@@ -76,7 +83,7 @@ class Forecast:
 
     def _look(self, cluster: str) -> None:
         with suppress(RelevoError):  # nobody starts a failover later for it
-            self._made = look(Store(self._place), cluster, self._runbook)
+            (self._made,) = look(Store(self._place), cluster, [self._runbook])
 
 
 def kept(directory: Path) -> dict[str, Any] | None:

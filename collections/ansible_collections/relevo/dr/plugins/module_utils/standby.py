@@ -86,8 +86,8 @@ def drain(
 ) -> dict[str, Any]:
     """Wait until everything received and everything archived is replayed. Raises DrainError when replay is paused or stuck.
 
-    Returns the position, ``replayed_bytes`` (by this drain) and ``archive_replayed`` (True, or None when the archive could not be asked) and ``target_replayed``: False when what is
-    missing does not come from the archive either, and replay has stood still for ``settle_seconds``.
+    Returns the position, ``replayed_bytes`` (by this drain), ``archive_replayed`` (True, or None when the archive could not be asked) and
+    ``target_replayed``: False when what is missing does not come from the archive either, and replay has stood still for ``settle_seconds``.
     """
     deadline = time.monotonic() + timeout_seconds
     asked_at: Optional[str] = None
