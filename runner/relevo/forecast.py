@@ -9,7 +9,6 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from relevo import clock
-from relevo.errors import RelevoError
 from relevo.expectation import line
 from relevo.prediction import Past, Prediction, predict
 from relevo.record import parse
@@ -82,7 +81,8 @@ class Forecast:
                 draft.rename(directory / KEPT)
 
     def _look(self, cluster: str) -> None:
-        with suppress(RelevoError):  # nobody starts a failover later for it
+        # A store that is away, or whatever an old record holds: nobody starts a failover later for it.
+        with suppress(Exception):
             (self._made,) = look(Store(self._place), cluster, [self._runbook])
 
 

@@ -111,6 +111,7 @@ def test_a_mere_look_is_not_predicted(place: Place, tmp_path: Path) -> None:
 def test_a_store_that_hangs_holds_up_no_run(history: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def hang(*_: Any, **__: Any) -> Any:
         time.sleep(20)
+        return [None]
 
     monkeypatch.setattr(forecast, "look", hang)
     began = time.monotonic()
@@ -123,6 +124,16 @@ def test_a_store_that_hangs_holds_up_no_run(history: Place, tmp_path: Path, monk
 def test_a_store_that_is_away_is_no_reason_to_stop(place: Place, tmp_path: Path) -> None:
     away = Place(place.state, "postgresql://relevo@127.0.0.1:9/nobody")
     record, text = conduct(away, tmp_path, "failover", lambda words: words)
+    assert (record.verdict, record.measures["predicted"], "expected" in text) == ("passed", None, False)
+
+
+@pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.usefixtures("ran")
+def test_a_record_that_nobody_foresaw_is_no_reason_to_stop(history: Place, tmp_path: Path) -> None:
+    tree = record_of("failover_drill").document()
+    document = canonical({**tree, "run_id": "odd", "measures": {**tree["measures"], "backups": "none"}})
+    Store(history).add(parse(document), document, "signature")
+    record, text = conduct(history, tmp_path, "failover", lambda words: words)
     assert (record.verdict, record.measures["predicted"], "expected" in text) == ("passed", None, False)
 
 
