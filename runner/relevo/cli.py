@@ -15,7 +15,20 @@ from rich.text import Text
 
 import relevo
 from relevo import approve, asked, closing, drill, inventory, notify, paths, report, signature, status, summary, targets
-from relevo.console import AsJson, Ended, Run, commands, complain, errors, explained, open_store, output, print_json, write
+from relevo.console import (
+    AsJson,
+    Ended,
+    Inventory,
+    Run,
+    commands,
+    complain,
+    errors,
+    explained,
+    open_store,
+    output,
+    print_json,
+    write,
+)
 from relevo.errors import Exit, UsageError
 from relevo.progress import Progress
 from relevo.record import parse
@@ -30,9 +43,6 @@ results = typer.Typer(no_args_is_help=True, help="The records of past runs.")
 commands.add_typer(results, name="results")
 
 _CAME_THROUGH = frozenset({Verdict.PASSED, Verdict.PARTIAL})
-Inventory = Annotated[
-    list[str] | None, typer.Option("--inventory", "-i", help="Inventory path; more than once is possible. [env: RELEVO_INVENTORY]")
-]
 NotifyFile = Annotated[
     Path | None,
     typer.Option(
@@ -370,4 +380,13 @@ def show_status(
 
 
 # Each registers its commands on the one that is defined above.
-from relevo import cli_calendar, cli_contacts, cli_findings, cli_policy, cli_sign_off, cli_verdict  # noqa: E402, F401
+from relevo import (  # noqa: E402
+    cli_calendar,  # noqa: F401
+    cli_contacts,  # noqa: F401
+    cli_findings,  # noqa: F401
+    cli_metrics,  # noqa: F401
+    cli_policy,  # noqa: F401
+    cli_predict,  # noqa: F401
+    cli_sign_off,  # noqa: F401
+    cli_verdict,  # noqa: F401
+)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from relevo import clock, digest, identity, journal, signature
+from relevo import clock, digest, forecast, identity, journal, signature
 from relevo.errors import RelevoError, StoreError
 from relevo.evidence import collect
 from relevo.record import Closing, Record, build, canonical, parse
@@ -59,6 +59,7 @@ def finish(place: Place, run: Unclosed, ending: Ending, key: signature.SigningKe
             boottime=clock.boottime_seconds() if opening.boot_id == identity.boot_id() else None,
             events_digest=events_digest,
             signer=key.signer(),
+            predicted=forecast.kept(directory),
         ),
     )
     if not opening.kept:

@@ -28,6 +28,9 @@ output = Console(width=None if sys.stdout.isatty() else _WIDE)
 errors = Console(stderr=True, width=None if sys.stderr.isatty() else _WIDE)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Inventory = Annotated[
+    list[str] | None, typer.Option("--inventory", "-i", help="Inventory path; more than once is possible. [env: RELEVO_INVENTORY]")
+]
 Run = Annotated[str, typer.Argument(help="A run id, or: latest")]
 PolicyFile = Annotated[
     Path | None,

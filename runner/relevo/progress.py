@@ -69,6 +69,13 @@ class Progress:
         for said in event.said:
             self._take_said(said)
 
+    def expect(self, line: str) -> None:
+        """How long it will take; it stays where it was said."""
+        if self._live is None:
+            self._plain(line)
+        else:
+            self._console.print(Text(line, "dim"))
+
     def note(self, text: str) -> None:
         """A line that a long task says while it is at work."""
         for line in text.splitlines():

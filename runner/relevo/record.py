@@ -92,12 +92,16 @@ def parse(document: bytes) -> Record:
 
 @dataclass(frozen=True)
 class Closing:
-    """The end of a run as its record keeps it. boottime: seconds since boot, None after a reboot; signer: who will sign."""
+    """The end of a run as its record keeps it. boottime: seconds since boot, None after a reboot; signer: who will sign.
+
+    predicted: what the runner expected at its start, None where nobody asked the store.
+    """
 
     closed_at: str
     boottime: float | None
     events_digest: str | None
     signer: dict[str, Any]
+    predicted: dict[str, Any] | None = None
 
 
 def build(opening: Opening, evidence: Evidence, ending: Ending, closing: Closing) -> Record:
@@ -131,7 +135,7 @@ def build(opening: Opening, evidence: Evidence, ending: Ending, closing: Closing
         run={"target_site": inputs.get("target_site"), **run},
         phases=phases,
         gates=sorted(evidence.gates.values(), key=_gate_order),
-        measures=measured,
+        measures={**measured, "predicted": closing.predicted},
         objectives=[Objective(**asdict(objective)) for objective in judged],
         fence=_fence(evidence.fence),
         status=evidence.status,

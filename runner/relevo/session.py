@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from relevo import asked, audience, closing, drill, execute, inventory, recording, request, settlement, targets
 from relevo.errors import InputRefusedError, RelevoError
+from relevo.forecast import Forecast
 from relevo.verdict import Ending
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 # Ansible's own code for a run that a signal ended, and ansible-runner's for one that it cancelled.
 _SIGNALLED = frozenset({99, 254})
+# A person is about to read and type: that much of it is no delay.
+_FORECAST_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -46,13 +49,27 @@ class Session:
         return self.playbook.stem
 
 
+@dataclass(frozen=True)
+class _Expected:
+    """What this run will take, and where that is shown."""
+
+    forecast: Forecast
+    progress: Progress
+
+    def show(self, wait_seconds: float = 0.0) -> None:
+        line = self.forecast.line(wait_seconds)
+        if line is not None:
+            self.progress.expect(line)
+
+
 def conduct(session: Session, progress: Progress) -> closing.Finished:
     """Run and record; the progress shows only what really runs.
 
     InputRefusedError never leaves: a refusal is a record too. RelevoError when nothing can be recorded.
     """
     settlement.settle(session.place, deliver=False)
-    inputs, cluster, refusal = _judge(session)
+    expected = _Expected(Forecast(session.place, session.runbook), progress)
+    inputs, cluster, refusal = _judge(session, expected)
     recorder = recording.start(
         session.place,
         recording.Request(
@@ -69,7 +86,7 @@ def conduct(session: Session, progress: Progress) -> closing.Finished:
         session.environment,
     )
     refusal = refusal or _ask_to_notify(session, recorder)
-    ending = Ending(refusal=refusal, started=False) if refusal else _run(session, recorder, inputs, progress)
+    ending = Ending(refusal=refusal, started=False) if refusal else _run(session, recorder, inputs, expected)
     finished = recorder.close(ending)
     if finished is None:
         message = f"{session.playbook.name} is no runbook: it has no opening task, so nothing was recorded."
@@ -90,7 +107,7 @@ def _ask_to_notify(session: Session, recorder: recording.Recorder) -> str | None
     return None
 
 
-def _judge(session: Session) -> tuple[request.Inputs, str | None, str | None]:
+def _judge(session: Session, expected: _Expected) -> tuple[request.Inputs, str | None, str | None]:
     """The inputs, the cluster, and why they are refused, if they are."""
     inputs = request.Inputs({})
     cluster: str | None = None
@@ -102,7 +119,7 @@ def _judge(session: Session) -> tuple[request.Inputs, str | None, str | None]:
         drill.check(session.runbook, session.after, inputs.values)
         if session.runbook in request.CONFIRMED:
             cluster = _cluster(session)
-            inputs = _confirm(session, inputs, cluster)
+            inputs = _confirm(session, inputs, cluster, expected)
     except InputRefusedError as error:
         return request.salvage(session.pairs), cluster, str(error)
     return inputs, cluster, None
@@ -114,13 +131,16 @@ def _cluster(session: Session) -> str | None:
     return found[0] if len(found) == 1 else None
 
 
-def _confirm(session: Session, inputs: request.Inputs, cluster: str | None) -> request.Inputs:
+def _confirm(session: Session, inputs: request.Inputs, cluster: str | None, expected: _Expected) -> request.Inputs:
+    if cluster is not None:
+        expected.forecast.begin(cluster)
     if "dr_confirm" in inputs.values:
         return inputs
     words = request.confirmation(inputs, cluster or "CLUSTER", session.runbook)
     if session.ask is None or cluster is None:
         message = f'-e dr_confirm is missing: if that is what you mean, give -e dr_confirm="{words}". Nothing was started.'
         raise InputRefusedError(message)
+    expected.show(_FORECAST_SECONDS)
     typed = session.ask(words)
     if typed.strip() != words:
         message = f"The confirmation was {typed.strip()[:200]!r}, expected {words!r}. Nothing was started."
@@ -128,7 +148,8 @@ def _confirm(session: Session, inputs: request.Inputs, cluster: str | None) -> r
     return inputs.joined("dr_confirm", words)
 
 
-def _run(session: Session, recorder: recording.Recorder, inputs: request.Inputs, progress: Progress) -> Ending:
+def _run(session: Session, recorder: recording.Recorder, inputs: request.Inputs, expected: _Expected) -> Ending:
+    progress = expected.progress
     job = execute.Job(
         playbook=session.playbook,
         project=session.project,
@@ -147,6 +168,10 @@ def _run(session: Session, recorder: recording.Recorder, inputs: request.Inputs,
         if event is not None:
             told.take(event)
             progress.take(event)
+            if session.kept:
+                expected.forecast.take(event)
+                expected.forecast.keep(recorder.directory)
+                expected.show()
         elif raw.get("event") == "verbose":
             progress.note(recorder.redact(str(raw.get("stdout") or "")))
 

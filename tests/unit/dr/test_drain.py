@@ -47,6 +47,7 @@ def test_it_ends_when_all_that_was_received_and_archived_is_replayed(archive_say
     archive_says(False)
     found = standby.drain(Session("0/3000000", "0/4000000", received="0/4000000"), ARCHIVE, None, 5)
     assert (found["replay_lsn"], found["archive_replayed"], found["target_replayed"]) == ("0/4000000", True, None)
+    assert found["replayed_bytes"] == 0x1000000
 
 
 def test_what_only_the_archive_has_is_fetched_without_a_receiver_in_the_way(archive_says, monkeypatch):

@@ -110,6 +110,8 @@ def test_salvage_then_rebuild_then_follow(control):
     ]
     assert steps[2][1]["prefix"] == "relevo-5f3a90c1"
     assert steps[3][1]["divergent_bytes"] == 0x10000
+    told = said(brought)["measures"]["rebuild"]["a-db1"]
+    assert (told["primary_bytes"], told["divergent_bytes"], told["seconds"]) == (1 << 30, 0x10000, 8.1)
     assert (steps[5][1]["timeline"], steps[5][1]["history"]) == (2, PROMOTED["history"])
     assert said(kept)["measures"]["salvage"]["a-db1"]["digest"] == KEPT["digest"]
     assert "by rewind in 8 s; predicted: rewind in about 5 s; delta not possible (no store)" in brought["msg"]

@@ -73,7 +73,7 @@ class Stage:
 
     def _standby_promote(self, _host, step):
         promotion = {"already": False, "promotion_began_at": clock.utc_now(), "promoted_at": clock.utc_now(), "timeline": 2}
-        position = {"replay_lsn": "0/4", "target_replayed": True}
+        position = {"replay_lsn": "0/4", "target_replayed": True, "replayed_bytes": 16384}
         drained = {"position": position, "in_recovery": True, "nonce": "c", "system_identifier": "77", "left_out": []}
         promoted = {"promotion": promotion, "loss": None, "probes": [], "restore": RESTORED}
         return {"drain": drained, "promote": promoted, "withdraw": {"in_recovery": True}}[step]
@@ -304,6 +304,7 @@ def test_a_restore_is_made_behind_the_fence_and_the_fence_is_proven_once_more_af
     ]
     told = said(results["b-db1"])
     assert told["measures"]["path"] == plan.path
+    assert told["measures"]["drain"] == {"replayed_bytes": 16384}
     assert (told["measures"]["restore"], told["measures"]["repositories"]) == (RESTORED, {"left_out": [2]})
     assert [phase["name"] for phase in said(results["a-db1"])["phases"]] == ["FENCE", "FENCE 2"]
 

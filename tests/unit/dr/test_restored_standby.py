@@ -197,6 +197,20 @@ def restoration(state, monkeypatch):
     return make
 
 
+def test_a_record_holds_what_a_later_prediction_needs():
+    mark = {
+        **MARK,
+        "goal": {**GOAL, "replay_bytes": 48 << 20},
+        "restore_seconds": 2.0,
+        "restored_bytes": 100,
+        "replay_seconds": 1.5,
+    }
+    told = restored_standby.shown(mark)
+    assert [told[name] for name in ("bytes", "seconds", "replay_bytes", "replay_seconds")] == [100, 2.0, 48 << 20, 1.5]
+    # What a run of an earlier version left.
+    assert restored_standby.shown(MARK)["replay_bytes"] is None
+
+
 def test_a_restore_from_nothing(restoration):
     one, taken = restoration()
     mark = one.carry_out()

@@ -59,6 +59,10 @@ def test_a_protected_cluster_has_nothing_unsafe(healthy):
     assert found["hosts"]["a-db1"]["guard"] == "at start, self-fence 20 s"
 
 
+def test_a_later_prediction_learns_the_size(healthy):
+    assert status(bent(healthy, ("a-db1", {"cluster": {"size_bytes": 7}})))["hosts"]["a-db1"]["size_bytes"] == 7
+
+
 def test_what_was_never_proven_is_said_last_and_makes_nothing_unprotected(healthy):
     past = Past(now=1e9)
     found = status(healthy, past)

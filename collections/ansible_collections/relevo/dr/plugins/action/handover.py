@@ -355,6 +355,7 @@ class ActionModule(RunAction):
             "loss_before_promotion": promoted["loss"],
             "promotion": promoted["promotion"],
             "replay_lsn": drained["position"]["replay_lsn"],
+            "drain": {"replayed_bytes": drained["position"].get("replayed_bytes")},
             "archive_replayed": drained["position"].get("archive_replayed"),
             "repositories": {"left_out": [*self._left_out, *drained["left_out"]]},
         }

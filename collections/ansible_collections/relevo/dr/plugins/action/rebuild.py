@@ -61,7 +61,8 @@ class ActionModule(RunAction):
             # Before the data are touched, for whoever would rather have them another way.
             self._display.display("%s: %s" % (self.host, predicted(choice)))
             answer = self.ask("relevo.dr.standby_rebuild", {**arguments, "step": "act", "methods": choice["methods"]})
-            rebuild = {"ways": choice["ways"], **(answer.get("rebuild") or {})}
+            sizes = {name: arguments[name] for name in ("primary_bytes", "divergent_bytes")}
+            rebuild = {"ways": choice["ways"], **sizes, **(answer.get("rebuild") or {})}
         wrong = went_wrong(answer)
         if wrong:
             said = "%s. It stays fenced and stopped. Next: mend that, then start the same runbook again" % wrong

@@ -40,6 +40,7 @@ def described(content: Content, choice: Choice) -> dict[str, Any]:
         "target": target.words(),
         "missing": missing,
         "segments": (end - backup.start) // content.segment_bytes + 1,
+        "replay_bytes": max(0, end - backup.start),
         "end_lsn": restore_target.lsn_text(tail.position),
         "end_commit_at": clock.utc(tail.committed_at) if tail.committed_at and tail.committed_at > backup.stopped else None,
         "live_bytes": newest.size,

@@ -205,6 +205,7 @@ def shown(mark: Mapping[str, Any]) -> dict[str, Any]:
         "bytes_per_second": round(size / took) if size and took and not mark.get("delta") else None,
         "delta": mark.get("delta"),
         "replay_seconds": mark.get("replay_seconds"),
+        "replay_bytes": goal.get("replay_bytes"),
         "evidence": mark.get("evidence"),
         "salvage": mark.get("salvage"),
     }

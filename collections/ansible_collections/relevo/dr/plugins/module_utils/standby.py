@@ -86,13 +86,14 @@ def drain(
 ) -> dict[str, Any]:
     """Wait until everything received and everything archived is replayed. Raises DrainError when replay is paused or stuck.
 
-    Returns the position and ``archive_replayed`` (True, or None when the archive could not be asked) and ``target_replayed``: False when what is
-    missing does not come from the archive either, and replay has stood still for ``settle_seconds``.
+    Returns the position, ``replayed_bytes`` (by this drain), ``archive_replayed`` (True, or None when the archive could not be asked) and
+    ``target_replayed``: False when what is missing does not come from the archive either, and replay has stood still for ``settle_seconds``.
     """
     deadline = time.monotonic() + timeout_seconds
     asked_at: Optional[str] = None
     stands_since, stands_at = time.monotonic(), ""
     answer: Optional[bool] = None
+    began: Optional[int] = None
     while True:
         position = session.row(_POSITION)
         if not position["in_recovery"]:
@@ -102,6 +103,8 @@ def drain(
                 "replay is paused; expected it to run; run select pg_wal_replay_resume() on the standby and start again"
             )
         replayed = lsn_bytes(position["replay_lsn"])
+        began = replayed if began is None else began
+        position["replayed_bytes"] = replayed - began
         behind = position["receive_lsn"] is not None and replayed < lsn_bytes(position["receive_lsn"])
         # Behind the old primary's own shutdown there is nothing, so the archive need not be asked on the outage clock.
         beyond = replay_target_lsn is not None and replayed > lsn_bytes(replay_target_lsn)

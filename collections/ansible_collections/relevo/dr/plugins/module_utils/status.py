@@ -278,6 +278,7 @@ def _databases(landscape: Landscape, lock: Optional[dict[str, Any]]) -> dict[str
             "system_identifier": cluster.get("system_identifier"),
             "lsn": standby.get("replay_lsn") or primary.get("flush_lsn"),
             "lag_seconds": standby.get("last_replayed_age_seconds"),
+            "size_bytes": cluster.get("size_bytes"),
             "fence": _fence_word(facts.get("fence")),
             "guard": _guard_word(_guard(entry)),
             "open_phases": [

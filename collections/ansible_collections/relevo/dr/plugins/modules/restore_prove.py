@@ -217,6 +217,7 @@ class Proof:
             "restore_seconds": copy["restore_seconds"],
             "restore_bytes_per_second": round(whole / seconds) if whole and seconds else None,
             "replay_seconds": self._replay_seconds,
+            "replay_bytes": test.get("replay_bytes"),
             "replayed_to_lsn": self._position.get("replayed"),
             "last_commit_at": self._last_commit,
             "backup_stopped_at": test["backup_stopped_at"],

@@ -1,0 +1,66 @@
+"""A prediction in words: the line before a run, and what each number rests on. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from relevo import wording
+from relevo.prediction import STRETCH_LIMIT
+from relevo.took import ONE_WAY
+
+if TYPE_CHECKING:
+    from relevo.prediction import Estimate, Miss, Prediction, Way
+
+# A line has room for what takes longest; the command `relevo predict` shows all.
+_SHOWN_PHASES = 3
+
+
+def line(prediction: Prediction) -> str | None:
+    """One line for whoever is about to start it: `promote 14.0 s, restore 3 h 10 min, limit 4 h 00 min`. None without history."""
+    ways = [way for way in prediction.ways if _main(way).p50_seconds is not None]
+    if not ways:
+        return None
+    several = prediction.runbook in {"failover", "failback"}
+    parts = [f"{way.way} {wording.seconds(_main(way).p50_seconds)}" for way in ways] if several else _parts(ways[0])
+    if prediction.limit_seconds is not None:
+        parts.append(f"limit {wording.seconds(prediction.limit_seconds)}")
+    runs = " and ".join(str(_main(way).runs) for way in ways)
+    one = runs == "1"
+    return f"expected: {', '.join(parts)} ({'as in the only run' if one else f'median of {runs} runs'} of this cluster)"
+
+
+def rests_on(estimate: Estimate) -> str:
+    """Why a number may be believed, or why there is none."""
+    if not estimate.runs:
+        return "no history"
+    parts = [wording.count(estimate.runs, "run")]
+    if estimate.scaled_runs:
+        parts.append(f"{estimate.scaled_runs} scaled by size")
+    if estimate.stretch is not None:
+        parts.append(f"{estimate.stretch:.1f} times the longest that was measured")
+    if estimate.p90_seconds is None:
+        few = estimate.stretch is None or estimate.stretch <= STRETCH_LIMIT
+        parts.append("too few for a P90" if few else "too far from them for a P90")
+    return ", ".join(parts)
+
+
+def off(miss: Miss) -> str:
+    """How far earlier predictions were from what was measured then."""
+    way = "" if miss.way == ONE_WAY else f" by {miss.way}"
+    late = "longer" if miss.median_seconds > 0 else "shorter"
+    said = f"{miss.part}{way}, {wording.count(miss.runs, 'run')}: typically {wording.seconds(abs(miss.median_seconds))} {late} than the P50"
+    return f"{said}, {miss.within_p90_runs} of {miss.p90_runs} within their P90" if miss.p90_runs else said
+
+
+def _main(way: Way) -> Estimate:
+    """What people wait for: the recovery, else the run."""
+    return way.recovery if way.recovery.p50_seconds is not None else way.total
+
+
+def _parts(way: Way) -> list[str]:
+    known = {name: one.p50_seconds for name, one in way.phases.items() if one.p50_seconds is not None}
+    longest = sorted(known, key=lambda name: known[name], reverse=True)[:_SHOWN_PHASES]
+    parts = [f"{name.lower()} {wording.seconds(known[name])}" for name in known if name in longest]
+    if way.outage.p50_seconds is not None:
+        parts.append(f"outage {wording.seconds(way.outage.p50_seconds)}")
+    return [*parts, f"in all {wording.seconds(way.total.p50_seconds)}"]
