@@ -34,6 +34,13 @@ class Protection:
 
 FAST = [
     Protection(
+        "WAL that waits for hours counts as archived",
+        f"{DR}/module_utils/gates.py",
+        "in_time = waiting is None or waiting <= limits.archive_age_seconds",
+        "in_time = True",
+        "tests/unit/dr/test_status.py",
+    ),
+    Protection(
         "a server that was opened again still counts as stopped",
         f"{DR}/module_utils/host_files.py",
         'elif phase in ("REOPEN", "PROMOTE") or decision == "start-permitted"',

@@ -33,7 +33,6 @@ def healthy(landscape):
     landscape.database["b-db1"]["facts"]["guard"]["heard_age_seconds"] = None
     primary = landscape.database["a-db1"]["facts"]["cluster"]["primary"]
     primary["senders"] = [{"application_name": "b-db1", "state": "streaming"}]
-    primary["archiver"]["last_archived_wal"] = "000000010000000000000005"
     return landscape
 
 
@@ -73,6 +72,8 @@ def test_what_was_never_proven_is_said_last_and_makes_nothing_unprotected(health
     assert "restorable" not in status(healthy)
 
 
+# As after a crash, which empties the statistics.
+ARCHIVES = {"failing": False, "last_archived_wal": None, "last_failed_wal": None, "oldest_waiting_age_seconds": None}
 STOPPED = {"state": "stopped", "role": "none", "primary": None}
 FENCED = {"fence": {"run_id": RUN, "class": "stopped"}}
 SELF = {"fence": {"by": "relevo-guard", "class": "self", "reason": "nobody heard this primary for 15 s"}}
@@ -84,20 +85,17 @@ PROMOTED = {
         "primary": {
             "flush_lsn": "0/6000000",
             "senders": [],
-            "archiver": {"failing": False, "last_archived_wal": "0000000200000000000000006"},
+            "archiver": ARCHIVES,
         },
     }
 }
-NO_SENDER = {"cluster": {"primary": {"flush_lsn": "0/5", "senders": [], "archiver": {"failing": False, "last_archived_wal": "x"}}}}
-FAILING = {
-    "cluster": {
-        "primary": {
-            "flush_lsn": "0/5",
-            "senders": [{"state": "streaming"}],
-            "archiver": {"failing": True, "last_archived_wal": "x"},
-        }
-    }
-}
+NO_SENDER = {"cluster": {"primary": {"flush_lsn": "0/5", "senders": [], "archiver": ARCHIVES}}}
+
+
+def archiving(**said: object) -> dict[str, Any]:
+    return {"cluster": {"primary": {"flush_lsn": "0/5", "senders": [{"state": "streaming"}], "archiver": {**ARCHIVES, **said}}}}
+
+
 OLD_BACKUP = {"repository": {"repositories": {"1": {"newest_backup_age_seconds": 200_000.0, "newest_backup_error": False}}}}
 BAD_BACKUP = {"repository": {"repositories": {"1": {"newest_backup_age_seconds": 20.0, "newest_backup_error": True}}}}
 GONE_STORE = {
@@ -182,7 +180,34 @@ TABLE = [
         False,
     ),
     ("no standby streams", [("a-db1", NO_SENDER)], ["no standby streams from a-db1"], "playbooks/protect.yml", False),
-    ("WAL is not archived", [("a-db1", FAILING)], ["WAL of a-db1 is not archived"], "playbooks/protect.yml", False),
+    (
+        "WAL was not archived since a crash, for none was due",
+        [("a-db1", archiving())],
+        [],
+        "nothing: the cluster is protected",
+        True,
+    ),
+    (
+        "WAL is not archived",
+        [("a-db1", archiving(failing=True, last_failed_wal="x"))],
+        ["WAL of a-db1 is not archived: failing on x"],
+        "playbooks/protect.yml",
+        False,
+    ),
+    (
+        "WAL waits",
+        [("a-db1", archiving(oldest_waiting_age_seconds=7200.0))],
+        ["WAL of a-db1 is not archived: a segment waits for 7200 s"],
+        "playbooks/protect.yml",
+        False,
+    ),
+    (
+        "archiving is off",
+        [("a-db1", {"cluster": {"settings": {"archive_mode": "off"}}})],
+        ["WAL of a-db1 is not archived: archive_mode is off"],
+        "playbooks/protect.yml",
+        False,
+    ),
     ("an old backup", [("a-db1", OLD_BACKUP)], ["newest backup is 56 h old"], "playbooks/backup.yml", False),
     ("only a backup with errors", [("a-db1", BAD_BACKUP)], ["no backup without errors"], "playbooks/backup.yml", False),
     ("a repository is away", [("a-db1", GONE_STORE)], ["repository 2 does not answer a-db1"], "store of repository 2", True),

@@ -366,7 +366,6 @@ def test_a_second_person_agrees_to_one_way_and_one_target(landscape):
 def test_status_names_a_restore_that_is_not_promoted(landscape):
     for host in ("a-db1", "b-db1"):
         landscape.database[host]["facts"]["host"]["boottime"] = 100.0
-    landscape.database["a-db1"]["facts"]["cluster"]["primary"]["archiver"]["last_archived_wal"] = "0" * 24
     found = status(at_b(landscape, begun(STANDBY)))
     assert "b-db1 holds a restore of run dead that is not promoted (replaying)" in found["unsafe"]
     assert "never resume its replay" in found["next"]

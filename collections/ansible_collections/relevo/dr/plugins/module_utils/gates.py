@@ -677,21 +677,12 @@ def _archive(plan: Plan, landscape: Landscape, inputs: Inputs, limits: Limits) -
     yield _backup(plan, landscape, limits)
     yield from _repositories(plan, landscape)
     for host in plan.fence:
-        archiver = landscape.cluster(host).get("primary", {}).get("archiver")
-        if archiver is None:
+        cluster = landscape.cluster(host)
+        if cluster.get("primary", {}).get("archiver") is None:
             continue
-        # The statistics are empty after a crash; what waits for the archiver is on disk.
-        waiting = archiver["oldest_waiting_age_seconds"]
-        on = landscape.cluster(host)["settings"]["archive_mode"] != "off"
-        ok = on and not archiver["failing"] and (waiting is None or waiting <= limits.archive_age_seconds)
-        if not on:
-            observed = "archive_mode is off"
-        elif archiver["failing"]:
-            observed = "failing on %s" % archiver["last_failed_wal"]
-        else:
-            observed = "nothing waits" if waiting is None else "a segment waits for %.0f s" % waiting
+        ok, observed = archives(cluster, limits)
         # A store that is gone holds up the old primary's archive by itself. Leaving that primary is the way out of it, so it is no reason to stay.
-        lost = to_leave_out(landscape, plan.promote) if on else []
+        lost = to_leave_out(landscape, plan.promote) if cluster["settings"]["archive_mode"] != "off" else []
         if lost and not ok:
             observed += ", for repository %s does not answer" % ", ".join(map(str, lost))
         yield Gate(
@@ -704,6 +695,18 @@ def _archive(plan: Plan, landscape: Landscape, inputs: Inputs, limits: Limits) -
             "see the log of %s; playbooks/protect.yml probes it end to end" % host,
             required=not lost,
         )
+
+
+def archives(cluster: Mapping[str, Any], limits: Limits) -> tuple[bool, str]:
+    """Whether a primary's WAL gets into the archive, and what was seen of it. The statistics are empty after a crash; what waits is on disk."""
+    archiver = cluster["primary"]["archiver"]
+    waiting = archiver["oldest_waiting_age_seconds"]
+    if cluster["settings"]["archive_mode"] == "off":
+        return False, "archive_mode is off"
+    if archiver["failing"]:
+        return False, "failing on %s" % archiver["last_failed_wal"]
+    in_time = waiting is None or waiting <= limits.archive_age_seconds
+    return in_time, "nothing waits" if waiting is None else "a segment waits for %.0f s" % waiting
 
 
 def archived_in_time(host: str, settings: Mapping[str, str], limits: Limits, phase: str = "PREFLIGHT") -> Gate:

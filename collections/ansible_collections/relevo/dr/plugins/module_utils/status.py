@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Optional
 
 from ansible_collections.relevo.dr.plugins.module_utils import past_proofs, stale_lock, way_out
-from ansible_collections.relevo.dr.plugins.module_utils.gates import Limits
+from ansible_collections.relevo.dr.plugins.module_utils.gates import Limits, archives
 from ansible_collections.relevo.dr.plugins.module_utils.plan import Landscape
 
 _BRING_BACK = "bring %s back as a standby with playbooks/failback.yml; until then it cannot take over"
@@ -193,9 +193,9 @@ def _protection(landscape: Landscape, primary: Optional[str]) -> Iterator[Findin
         # Protect refuses a host that is fenced, stale or silent: what explains the missing standby comes first.
         why = next(_other_hosts(landscape, primary), None)
         yield Finding(said, why.action if why else action % said, unprotected=True)
-    archiver = facts["archiver"]
-    if archiver["failing"] or archiver.get("last_archived_wal") is None:
-        said = "WAL of %s is not archived" % primary
+    archived, observed = archives(landscape.cluster(primary), Limits())
+    if not archived:
+        said = "WAL of %s is not archived: %s" % (primary, observed)
         yield Finding(said, action % said, unprotected=True)
     repository = landscape.database[primary].get("facts", {}).get("repository") or {}
     for key, why in sorted((repository.get("left_out") or {}).items()):
