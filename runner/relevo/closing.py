@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from relevo import clock, digest, identity, journal, signature
-from relevo.errors import RelevoError, StoreError
+from relevo.errors import RelevoError
 from relevo.evidence import collect
 from relevo.record import Closing, Record, build, canonical, parse
 from relevo.store import Store, Stored
@@ -80,7 +80,7 @@ def deliver(place: Place, directory: Path) -> str | None:
     document = (directory / RECORD).read_bytes()
     try:
         Store(place).add(parse(document), document, (directory / SIGNATURE).read_text(encoding="ascii"))
-    except StoreError as error:
+    except RelevoError as error:
         return str(error)
     (directory / PENDING).unlink(missing_ok=True)
     return None

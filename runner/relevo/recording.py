@@ -54,7 +54,7 @@ class Recorder:
         self.environment = {
             "RELEVO_RUN_ID": opening.run_id,
             "RELEVO_RUN_DIR": str(log.directory),
-            "RELEVO_SIGNING_KEY": str(key.path),
+            "RELEVO_SIGNING_KEY": str(place.keys / signature.CONTROLLER),
         }
         self._journal, self._secrets = log, secrets
         self._redactor = redact.Redactor(secrets)
