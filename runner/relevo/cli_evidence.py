@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import asdict
-from datetime import UTC, datetime, timedelta
 from pathlib import Path  # noqa: TC003 - typer reads it
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -236,17 +235,13 @@ def rotate_key(as_json: AsJson = False) -> Exit:
     """
     place, store = paths.find_place(os.environ), open_store()
     old = signature.ready_key(place.keys)
-    # Of a second that has begun after everything that the old key signed.
-    last = store.last_entry()
-    now = max(datetime.now(UTC), clock.parse_utc(chain.parse(last.document).at) if last else datetime.now(UTC)) + timedelta(
-        seconds=1
-    )
     following = signature.next_key(place.keys)
-    store.state_signers([keyring.Signer(following.key, since=signature.stamp(now))])
-    new = signature.switch(place.keys, now)
-    open_store().state_signers(signature.believed(place.keys))
+    since = clock.parse_utc(store.state_signers([following]).at)
+    new = signature.switch(place.keys, since)
+    # A key that is new in the chain introduces itself, with all that is believed by now.
+    open_store().state_signers([])
     if as_json:
-        print_json({"old": old.fingerprint, "new": new.fingerprint, "since": clock.utc(now)})
+        print_json({"old": old.fingerprint, "new": new.fingerprint, "since": clock.utc(since)})
     else:
         output.print(
             f"{new.fingerprint} signs from now on; {old.fingerprint} is believed for what it signed before.", highlight=False

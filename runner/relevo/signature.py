@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -28,6 +28,8 @@ CONTROLLER = "controller"
 EVIDENCE, NEXT = "evidence", "evidence.next"
 SIGNERS = "allowed_signers"
 _TIMEOUT_SECONDS = 20
+# What is being signed while the keys change holds by either.
+_OVERLAP = timedelta(minutes=1)
 
 
 @dataclass(frozen=True)
@@ -90,13 +92,13 @@ def next_key(directory: Path) -> Signer:
 
 def switch(directory: Path, when: datetime) -> SigningKey:
     """Put the next key in place as of a time; every other key of this controller's own ends there. Whoever is killed here rotates again."""
-    known, new = believed(directory), Signer(next_key(directory).key, since=stamp(when))
+    known, new = believed(directory), Signer(next_key(directory).key, since=stamp(when - _OVERLAP))
     with _alone(directory):
         # Believed before it signs; the old keys end only when nothing signs with them any more.
         _write(directory / SIGNERS, keyring.text(keyring.merged([*known, new])))
         (directory / NEXT).rename(directory / EVIDENCE)
         own = {public(path.with_suffix("")) for path in directory.glob("*.pub")} - {new.key}
-        ended = [Signer(signer.key, until=stamp(when)) for signer in known if signer.key in own]
+        ended = [Signer(signer.key, until=stamp(when + _OVERLAP)) for signer in known if signer.key in own]
         _write(directory / SIGNERS, keyring.text(keyring.merged([*known, new, *ended])))
         current = (directory / EVIDENCE).resolve()
         for path in directory.glob(f"{EVIDENCE}-????????"):

@@ -177,12 +177,13 @@ class Store:
         found = self._rows(query.order_by(tables.chain.c.sequence.desc()).limit(1))
         return StoredEntry(found[0][0], bytes(found[0][1]), found[0][2]) if found else None
 
-    def state_signers(self, signers: Sequence[Signer]) -> None:
+    def state_signers(self, signers: Sequence[Signer]) -> chain.Entry:
         """Say in the chain, with this controller's signature, that these keys are believed."""
         self._bring_up_to_date()
         with self._database.write() as connection:
             entry = self._append(connection, Kind.SIGNER, signers=signers)
         self._remember(entry)
+        return entry
 
     def remembered(self) -> chain.Entry | None:
         """The entry that this controller wrote last: a store that is put back to an earlier state no longer holds it."""

@@ -92,6 +92,7 @@ for file in "$bundle"/chain/*.entry; do
         BEGIN { split("store sequence previous at controller key kind records", words, " "); printf "" >members }
         NR == 1 { if ($0 != "relevo-chain/1") exit bad = 1; next }
         NR <= 9 { if ($1 != words[NR - 1] || NF != 2) exit bad = 1; value[$1] = $2; next }
+        value["kind"] !~ /^(begin|takeover|record|signer)$/ { exit bad = 1 }
         $1 == "record" {
             run = $3
             if (NF != 3 || length($2) != 64 || $2 ~ /[^0-9a-f]/ || run !~ /^records\/[A-Za-z0-9_][A-Za-z0-9_.-]*\.json$/) exit bad = 1
