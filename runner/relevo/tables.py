@@ -7,6 +7,7 @@ import socket
 import threading
 from contextlib import contextmanager, suppress
 from dataclasses import fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sql
@@ -160,7 +161,15 @@ def _leave_transactions_to_us(connection: Any, _: Any) -> None:
 
 
 def _make_private(database: str | None) -> None:
-    """An SQLite file that only its owner reads; made by SQLite itself it would be readable by all."""
-    if database and database != ":memory:":
-        with suppress(OSError):  # SQLite's own message says more
-            os.close(os.open(database, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    """An SQLite file that only its owner reads; made by SQLite itself it would be readable by all.
+
+    The file is never opened here once it is a database: closing it again would drop the locks that other threads hold on it.
+    """
+    if not database or database == ":memory:" or Path(database).exists():
+        return
+    draft = Path(f"{database}.{os.getpid()}.{threading.get_ident()}")
+    with suppress(OSError):  # SQLite's own message says more
+        os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+        with suppress(FileExistsError):
+            Path(database).hardlink_to(draft)
+        draft.unlink()
