@@ -67,7 +67,7 @@ class Store:
         with self._database.write() as connection:
             known = connection.execute(sql.select(tables.record.c.document).where(tables.record.c.run_id == record.run_id)).scalar()
             if known is not None:
-                if bytes(known) != document:
+                if _bytes(known) != document:
                     message = f"The store {self._database.name} already holds another record of the run {record.run_id}."
                     raise StoreError(message)
                 return
@@ -169,13 +169,13 @@ class Store:
     def entries(self) -> list[StoredEntry]:
         """The chain, by the number of each row."""
         query = sql.select(tables.chain.c.sequence, tables.chain.c.document, tables.chain.c.signature)
-        return [StoredEntry(row[0], bytes(row[1]), row[2]) for row in self._rows(query.order_by(tables.chain.c.sequence))]
+        return [StoredEntry(row[0], _bytes(row[1]), row[2]) for row in self._rows(query.order_by(tables.chain.c.sequence))]
 
     def last_entry(self) -> StoredEntry | None:
         """The newest entry; None when this store has no chain yet."""
         query = sql.select(tables.chain.c.sequence, tables.chain.c.document, tables.chain.c.signature)
         found = self._rows(query.order_by(tables.chain.c.sequence.desc()).limit(1))
-        return StoredEntry(found[0][0], bytes(found[0][1]), found[0][2]) if found else None
+        return StoredEntry(found[0][0], _bytes(found[0][1]), found[0][2]) if found else None
 
     def state_signers(self, signers: Sequence[Signer]) -> chain.Entry:
         """Say in the chain, with this controller's signature, that these keys are believed."""
@@ -248,11 +248,11 @@ class Store:
             rows = connection.execute(query.order_by(tables.record.c.run_id).limit(_BATCH)).all()
             if not rows:
                 break
-            members += [Member(chain.digest(bytes(row.document)), row.run_id) for row in rows if chain.NAME.fullmatch(row.run_id)]
+            members += [Member(chain.digest(_bytes(row.document)), row.run_id) for row in rows if chain.NAME.fullmatch(row.run_id)]
             short = []
             for row in rows:
                 with suppress(StoreError):  # no record any more: verify names it
-                    short.append({**asdict(summarize(parse(bytes(row.document)))), "run_id": row.run_id})
+                    short.append({**asdict(summarize(parse(_bytes(row.document)))), "run_id": row.run_id})
             if short:
                 connection.execute(tables.summary.insert(), short)
             last = rows[-1].run_id
@@ -274,18 +274,27 @@ class Store:
             if not sql.inspect(connection).has_table(tables.record.name):
                 return []
             rows = connection.execute(query).all()
-        return [Stored(row.run_id, bytes(row.document), row.signature) for row in rows]
+        return [Stored(row.run_id, _bytes(row.document), row.signature) for row in rows]
 
 
 def _end(connection: sql.Connection) -> chain.End | None:
-    """Where the chain goes on; None where nothing of one can be read."""
-    rows = connection.execute(sql.select(tables.chain.c.sequence, tables.chain.c.document).order_by(tables.chain.c.sequence.desc()))
-    last: tuple[int, bytes] | None = None
-    for row in rows:
-        last = last or (row.sequence, bytes(row.document))
+    """Where the chain goes on, also behind entries that somebody broke; None where there is no entry."""
+    column = tables.chain.c
+    query = sql.select(column.sequence, column.document).order_by(column.sequence.desc())
+    last = connection.execute(query.limit(1)).first()
+    if last is None:
+        return None
+    with suppress(ChainError):
+        return chain.End(last[0], _bytes(last[1]), chain.parse(_bytes(last[1])))
+    for _, document in connection.execute(query):
         with suppress(ChainError):
-            return chain.End(*last, chain.parse(bytes(row.document)))
-    return None
+            return chain.End(last[0], _bytes(last[1]), chain.parse(_bytes(document)))
+    return chain.End(last[0], _bytes(last[1]), chain.first(uuid.uuid4().hex, "", Writer("", "")))
+
+
+def _bytes(value: Any) -> bytes:
+    """Stored bytes; a forger may have put text there, which SQLite does not mind."""
+    return value.encode() if isinstance(value, str) else bytes(value)
 
 
 def _records() -> sql.Select[Any]:
