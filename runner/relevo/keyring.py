@@ -7,6 +7,7 @@ import binascii
 import hashlib
 import re
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Self
 
 from relevo.errors import SignatureError
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 PRINCIPAL = "relevo-controller"
 NAMESPACE = "dr-test"
 _LINE = re.compile(rf"{PRINCIPAL}(?: (?P<options>\S+))? (?P<key>ssh-ed25519 [A-Za-z0-9+/]+=*)(?: .*)?")
+_STAMP = "%Y%m%d%H%M%SZ"
 _TIME = r'="(\d{14}Z)"'
 
 
@@ -52,7 +54,11 @@ class Signer:
     @property
     def line(self) -> str:
         """The line for an allowed_signers file."""
-        bounds = [f'valid-{word}="{time}"' for word, time in (("after", self.since), ("before", self.until)) if time]
+        until = self.until
+        if self.since and until and until <= self.since:
+            # For OpenSSH a file with such a line is no file at all; nothing was ever signed within this second.
+            until = f"{datetime.strptime(self.since, _STAMP).replace(tzinfo=UTC) + timedelta(seconds=1):{_STAMP}}"
+        bounds = [f'valid-{word}="{time}"' for word, time in (("after", self.since), ("before", until)) if time]
         return " ".join([PRINCIPAL, ",".join([f'namespaces="{NAMESPACE}"', *bounds]), self.key])
 
 

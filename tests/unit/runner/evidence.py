@@ -37,8 +37,9 @@ def record(number: int, **changes: object) -> Record:
 
 
 def add(place: Place, number: int) -> None:
+    key = signature.ready_key(place.keys)
     document = canonical(record(number).document())
-    Store(place).add(parse(document), document, signature.sign(signature.ready_key(place.keys), document))
+    Store(place).add(parse(document), document, signature.sign(key, document))
 
 
 def insert(database: sqlite3.Connection, document: bytes, signed: str, name: str | None = None) -> None:
@@ -51,11 +52,12 @@ def insert(database: sqlite3.Connection, document: bytes, signed: str, name: str
 def old_store(place: Place, *numbers: int) -> None:
     """A store from before there was a chain."""
     place.state.mkdir(parents=True, exist_ok=True)
+    key = signature.ready_key(place.keys)
     with sqlite3.connect(place.state / "relevo.db") as database:
         database.executescript(OLD_FORM)
         for number in numbers:
             document = canonical(record(number).document())
-            insert(database, document, signature.sign(signature.ready_key(place.keys), document))
+            insert(database, document, signature.sign(key, document))
 
 
 @dataclass(frozen=True)
