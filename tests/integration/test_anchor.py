@@ -58,6 +58,7 @@ def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bucket]:
                 assert time.monotonic() < limit, "the store did not come up"
                 time.sleep(0.5)
         yield Bucket(options, client)
+        client.close()  # the store waits for its guests before it ends
 
 
 @pytest.fixture
