@@ -14,7 +14,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from relevo import keyring
+from relevo import keyring, sshsig
 from relevo.errors import SignatureError
 from relevo.keyring import NAMESPACE, PRINCIPAL, Signer
 from relevo.paths import make_private_directory
@@ -157,12 +157,12 @@ def _write(path: Path, text: str) -> None:
 
 
 def sign(key: SigningKey, data: bytes) -> str:
-    """The detached, armored signature of some bytes. SignatureError with ssh-keygen's own words."""
-    return sign_as(key.path, NAMESPACE, data)
+    """The detached, armored signature of some bytes, by this controller."""
+    return sshsig.sign(key.path, NAMESPACE, data)
 
 
 def sign_as(key: Path, namespace: str, data: bytes) -> str:
-    """The same with a person's own key, which may lie in an agent or ask for its passphrase."""
+    """The same by `ssh-keygen` with a person's own key, which may lie in an agent or ask for its passphrase."""
     return _keygen("-Y", "sign", "-q", "-n", namespace, "-f", str(key), data=data)
 
 

@@ -101,6 +101,7 @@ class Database:
             sql.event.listen(self._engine, "connect", _leave_transactions_to_us)
         else:  # what is read after the lock was waited for must be of after that
             self._engine = self._engine.execution_options(isolation_level="READ COMMITTED")
+            sql.event.listen(self._engine, "before_cursor_execute", _heard)
 
     @contextmanager
     def read(self) -> Iterator[sql.Connection]:
@@ -113,7 +114,7 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[sql.Connection]:
         """Change, alone; all of it or nothing."""
-        with self._explained(), self._engine.begin() as connection, self._watched(connection):
+        with self._explained(), self._engine.connect() as connection, self._watched(connection), connection.begin():
             if self._local:
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
             else:
@@ -140,14 +141,41 @@ class Database:
         if self._local:
             yield
             return
-        descriptor = connection.connection.driver_connection.fileno()  # type: ignore[union-attr]
-        watch = threading.Timer(_SILENT_SECONDS, _hang_up, (descriptor,))
-        watch.daemon = True
-        watch.start()
+        watch = _Watch(connection.connection.driver_connection.fileno())  # type: ignore[union-attr]
+        connection.info[_Watch] = watch
         try:
             yield
         finally:
-            watch.cancel()
+            watch.end()
+
+
+class _Watch:
+    """Hangs up on a server that has said nothing for too long; each statement begins anew, so that long work is no silence."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._timer = self._started()
+
+    def _started(self) -> threading.Timer:
+        timer = threading.Timer(_SILENT_SECONDS, _hang_up, (self._descriptor,))
+        timer.daemon = True
+        timer.start()
+        return timer
+
+    def begin_anew(self) -> None:
+        """The server has answered, and is asked something else."""
+        self._timer.cancel()
+        self._timer = self._started()
+
+    def end(self) -> None:
+        """Nothing is asked any more."""
+        self._timer.cancel()
+
+
+def _heard(connection: sql.Connection, *_: Any) -> None:
+    watch = connection.info.get(_Watch)
+    if watch:
+        watch.begin_anew()
 
 
 def _hang_up(descriptor: int) -> None:
