@@ -98,7 +98,9 @@ def _show(judgement: Judgement, *, anchored: bool) -> None:
     good = judgement.records - len({finding.about for finding in judgement.findings if finding.about in links.members})
     output.print(f"{max(good, 0)} of {judgement.records} records verify.", highlight=False)
     if links.taken_over:
-        output.print(f"{links.taken_over} are older than the chain: it vouches for them from then on only.", highlight=False)
+        output.print(
+            f"Records that are older than the chain: {links.taken_over}. It vouches for them from then on only.", highlight=False
+        )
     if newest:
         output.print(f"Nothing was cut off since {newest.at} if nothing is said above.", highlight=False)
     elif not anchored:
@@ -213,7 +215,9 @@ def _key_rows(store: Store) -> list[dict[str, Any]]:
 
 @keys.command("trust")
 @explained
-def trust_key(fingerprint: Annotated[str, typer.Argument(help="As the other controller shows it: SHA256:...")]) -> Exit:
+def trust_key(
+    fingerprint: Annotated[str, typer.Argument(help="As the other controller shows it: SHA256:...")], as_json: AsJson = False
+) -> Exit:
     """Believe another controller of this store, and say so in the chain. Compare the fingerprint on that controller first."""
     store = open_store()
     signer = next((signer for signer in audit.introduced(store.entries()) if signer.fingerprint == fingerprint), None)
@@ -222,7 +226,10 @@ def trust_key(fingerprint: Annotated[str, typer.Argument(help="As the other cont
         raise UsageError(message)
     signature.believe(paths.find_place(os.environ).keys, signer)
     store.state_signers([signer])
-    output.print(f"Believed from now on, here and by whoever believes this controller: {fingerprint}", highlight=False)
+    if as_json:
+        print_json({"key": fingerprint, "believed": True})
+    else:
+        output.print(f"Believed from now on, here and by whoever believes this controller: {fingerprint}", highlight=False)
     return Exit.PASSED
 
 

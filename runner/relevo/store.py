@@ -6,7 +6,7 @@ import hashlib
 import os
 import threading
 import uuid
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -63,8 +63,7 @@ class Store:
 
     def add(self, record: Record, document: bytes, signature: str) -> None:
         """Store a record and its entry in the chain; a second time with the same bytes changes nothing, with other bytes it is an error."""
-        self._bring_up_to_date()
-        with self._database.write() as connection:
+        with self._writing() as connection:
             known = connection.execute(sql.select(tables.record.c.document).where(tables.record.c.run_id == record.run_id)).scalar()
             if known is not None:
                 if _bytes(known) != document:
@@ -179,8 +178,7 @@ class Store:
 
     def state_signers(self, signers: Sequence[Signer]) -> chain.Entry:
         """Say in the chain, with this controller's signature, that these keys are believed."""
-        self._bring_up_to_date()
-        with self._database.write() as connection:
+        with self._writing() as connection:
             entry = self._append(connection, Kind.SIGNER, signers=signers)
         self._remember(entry)
         return entry
@@ -222,22 +220,26 @@ class Store:
 
     # -- the form of the store --
 
-    def _bring_up_to_date(self) -> None:
-        """A store of an earlier form gets its summaries and its chain, all at once or not at all."""
-        if self._ready:
-            return
-        with self._database.read() as connection:
-            version = _version(connection)
-        if version < LAYOUT:
-            with self._database.write() as connection:
-                if _version(connection) < LAYOUT:
-                    self._database.make_tables(connection)
-                    self._take_over(connection)
-                    connection.execute(tables.layout.insert().values(version=LAYOUT, since=clock.utc_now()))
-        elif version > LAYOUT:
+    @contextmanager
+    def _writing(self) -> Iterator[sql.Connection]:
+        """Alone, in a store of the present form: one of an earlier form gets its summaries and its chain, all at once or not at all."""
+        with self._database.write() as connection:
+            if not self._ready and self._version(connection) < LAYOUT:
+                self._database.make_tables(connection)
+                self._take_over(connection)
+                connection.execute(tables.layout.insert().values(version=LAYOUT, since=clock.utc_now()))
+            yield connection
+        self._ready = True
+
+    def _version(self, connection: sql.Connection) -> int:
+        """The form of this store, 0 before there was a number. StoreError when a newer Relevo has brought it to a form of its own."""
+        if not sql.inspect(connection).has_table(tables.layout.name):
+            return 0
+        version = connection.execute(sql.select(sql.func.max(tables.layout.c.version))).scalar() or 0
+        if version > LAYOUT:
             message = f"The store {self._database.name} has the form {version} of a newer Relevo, this one knows {LAYOUT}: install that one."
             raise StoreError(message)
-        self._ready = True
+        return version
 
     def _take_over(self, connection: sql.Connection) -> None:
         self._append(connection, Kind.BEGIN)
@@ -262,11 +264,14 @@ class Store:
     def _rows(self, query: sql.Select[*tuple[Any, ...]]) -> Sequence[sql.Row[*tuple[Any, ...]]]:
         """Of what came with the present form; nothing, and nothing is made, in a store that is still empty."""
         with self._database.read() as connection:
+            if self._ready or self._version(connection) == LAYOUT:
+                self._ready = True
+                return connection.execute(query).all()
             if not sql.inspect(connection).has_table(tables.record.name):
                 return []
-        self._bring_up_to_date()
-        with self._database.read() as connection:
-            return connection.execute(query).all()
+        with self._writing():
+            pass
+        return self._rows(query)
 
     def _read(self, query: sql.Select[Any]) -> list[Stored]:
         """Of the records, which every form has."""
@@ -303,9 +308,3 @@ def _records() -> sql.Select[Any]:
 
 def _newest_first(query: sql.Select[Any]) -> sql.Select[Any]:
     return query.order_by(tables.record.c.opened_at.desc(), tables.record.c.run_id.desc())
-
-
-def _version(connection: sql.Connection) -> int:
-    if not sql.inspect(connection).has_table(tables.layout.name):
-        return 0
-    return connection.execute(sql.select(sql.func.max(tables.layout.c.version))).scalar() or 0

@@ -210,7 +210,7 @@ done
 if [ -s "$work/chosen" ]; then
     echo "This bundle holds some runs only, beside the whole chain."
 fi
-[ "$taken" -eq 0 ] || echo "$taken records are older than the chain: it vouches for them from then on only."
+[ "$taken" -eq 0 ] || echo "Records that are older than the chain: $taken. It vouches for them from then on only."
 [ -z "$made" ] || echo "The bundle was made at $made."
 if [ "$found" -gt 0 ]; then
     echo "NOT as it was written: $found findings, $checked records, $last entries."

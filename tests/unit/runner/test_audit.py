@@ -192,7 +192,7 @@ def test_what_nobody_touched_is_as_it_was_written(past: Past, tmp_path: Path) ->
     done = standard_tools(past.directory)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Everything is as it was written: 4 records, 5 entries." in done.stdout
-    assert "1 records are older than the chain" in done.stdout
+    assert "Records that are older than the chain: 1." in done.stdout
     assert words(audit.judge(bundle.read(past.directory), past.believed)) == ""
     store = as_store(past.directory, place_at(tmp_path / "store"))
     judgement = audit.judge(audit.material(store, [head_of(past.directory)]), past.believed)
@@ -302,7 +302,7 @@ def test_its_readme_says_what_it_is_and_is_not(past: Past) -> None:
     text = (past.directory / "README.md").read_text()
     assert past.key.fingerprint in text
     assert "all its 4 records, and its chain of 5 entries" in text
-    assert "1 records are older than the chain" in text
+    assert "Records that are older than the chain: 1." in text
 
 
 def test_by_hand_as_the_readme_says(past: Past) -> None:
