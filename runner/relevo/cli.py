@@ -14,7 +14,7 @@ import typer
 from rich.text import Text
 
 import relevo
-from relevo import approve, asked, closing, drill, inventory, notify, paths, report, signature, status, summary, targets
+from relevo import approve, asked, closing, drill, inventory, notify, paths, report, status, summary, targets
 from relevo.console import (
     AsJson,
     Ended,
@@ -27,6 +27,7 @@ from relevo.console import (
     open_store,
     output,
     print_json,
+    results,
     write,
 )
 from relevo.errors import Exit, UsageError
@@ -39,9 +40,8 @@ from relevo.verdict import Verdict
 if TYPE_CHECKING:
     from relevo.record import Record
 
-results = typer.Typer(no_args_is_help=True, help="The records of past runs.")
-commands.add_typer(results, name="results")
-
+# More rows than anybody reads in a terminal.
+_SHOWN = 100
 _CAME_THROUGH = frozenset({Verdict.PASSED, Verdict.PARTIAL})
 NotifyFile = Annotated[
     Path | None,
@@ -275,16 +275,20 @@ def notify_people(
 @explained
 def list_results(
     as_json: AsJson = False,
-    limit: Annotated[int | None, typer.Option(min=1, help="At most so many.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help=f"At most so many; without it {_SHOWN} in a table, all as JSON.")] = None,
     cluster: Annotated[str | None, typer.Option(help="Only of this cluster.")] = None,
     runbook: Annotated[str | None, typer.Option(help="Only of this runbook.")] = None,
 ) -> Exit:
     """List the records, newest first."""
-    records = [parse(stored.document) for stored in open_store().newest(limit, cluster=cluster, runbook=runbook)]
+    store = open_store()
     if as_json:
-        print_json([record.document() for record in records])
-    else:
-        summary.list_records(output, records)
+        print_json([json.loads(stored.document) for stored in store.newest(limit, cluster=cluster, runbook=runbook)])
+        return Exit.PASSED
+    found = store.summaries(limit=limit or _SHOWN, cluster=cluster, runbook=runbook)
+    summary.list_runs(output, found)
+    total = len(found) if limit else store.count(cluster=cluster, runbook=runbook)
+    if total > len(found):
+        output.print(Text(f"The newest {len(found)} of {total}; more with --limit.", "dim"))
     return Exit.PASSED
 
 
@@ -298,46 +302,6 @@ def show_result(run_id: Run = LATEST, as_json: AsJson = False) -> Exit:
     else:
         summary.show(output, parse(stored.document))
     return Exit.PASSED
-
-
-@results.command("export")
-@explained
-def export_results(
-    directory: Annotated[Path, typer.Option("--out", "-o", help="A directory; it is made when it is not there.")],
-    run_id: Annotated[str | None, typer.Argument(help="A run id, or: latest. Without it all records.")] = None,
-    as_json: AsJson = False,
-) -> Exit:
-    """Write the exact signed bytes of records, with what it takes to verify them by `ssh-keygen -Y verify`."""
-    store = open_store()
-    chosen = [store.get(run_id)] if run_id else store.newest()
-    keys = signature.ready_key(paths.find_place(os.environ).keys)
-    written = report.export(chosen, keys.allowed_signers, directory)
-    if as_json:
-        print_json([str(path) for path in written])
-    else:
-        output.print(f"{len(chosen)} records written to {directory}.", highlight=False)
-    return Exit.PASSED
-
-
-@results.command("verify")
-@explained
-def verify_results(
-    run_id: Annotated[str | None, typer.Argument(help="A run id, or: latest. Without it all records.")] = None,
-    as_json: AsJson = False,
-) -> Exit:
-    """Check the signature of each record."""
-    store = open_store()
-    chosen = [store.get(run_id)] if run_id else store.newest()
-    keys = signature.ready_key(paths.find_place(os.environ).keys)
-    checked = [{"run_id": stored.run_id, "problem": closing.problem(stored, keys.allowed_signers)} for stored in chosen]
-    wrong = [entry for entry in checked if entry["problem"]]
-    if as_json:
-        print_json(checked)
-    else:
-        for entry in wrong:
-            output.print(Text(f"{entry['run_id']}: {entry['problem']}", "red"))
-        output.print(f"{len(checked) - len(wrong)} of {len(checked)} records verify.", highlight=False)
-    return Exit.FAILED if wrong else Exit.PASSED
 
 
 @commands.command("report")
@@ -383,6 +347,7 @@ def show_status(
 from relevo import (  # noqa: E402
     cli_calendar,  # noqa: F401
     cli_contacts,  # noqa: F401
+    cli_evidence,  # noqa: F401
     cli_findings,  # noqa: F401
     cli_metrics,  # noqa: F401
     cli_policy,  # noqa: F401

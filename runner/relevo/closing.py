@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from relevo import clock, digest, forecast, identity, journal, signature
-from relevo.errors import RelevoError, StoreError
+from relevo.errors import RelevoError
 from relevo.evidence import collect
 from relevo.record import Closing, Record, build, canonical, parse
 from relevo.store import Store, Stored
@@ -81,7 +81,7 @@ def deliver(place: Place, directory: Path) -> str | None:
     document = (directory / RECORD).read_bytes()
     try:
         Store(place).add(parse(document), document, (directory / SIGNATURE).read_text(encoding="ascii"))
-    except StoreError as error:
+    except RelevoError as error:
         return str(error)
     (directory / PENDING).unlink(missing_ok=True)
     return None
@@ -101,10 +101,16 @@ def problem(stored: Stored, allowed_signers: Path) -> str | None:
 
 
 def _write(path: Path, data: bytes) -> None:
+    """A file as a whole, on the disk when this returns: after a power cut no run may get a second record beside the delivered one."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "wb") as target:
-        target.write(data)
-        target.flush()
-        os.fsync(target.fileno())
-    draft.rename(path)
+    try:
+        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        with os.fdopen(descriptor, "wb") as target:
+            target.write(data)
+            target.flush()
+            os.fsync(target.fileno())
+        draft.rename(path)
+    except OSError:
+        draft.unlink(missing_ok=True)  # half a file on a full disk is room for nothing else
+        raise
+    journal.sync_directory(path.parent)

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 commands = typer.Typer(no_args_is_help=True, help="Failover runbooks, and the record of every run.", add_completion=False)
+results = typer.Typer(no_args_is_help=True, help="The records of past runs.")
+commands.add_typer(results, name="results")
 
 _WIDE = 200  # where nobody sees a terminal, nothing is folded
 output = Console(width=None if sys.stdout.isatty() else _WIDE)

@@ -42,6 +42,14 @@ class SignatureError(RelevoError):
     """A record cannot be signed, or its signature does not hold."""
 
 
+class ChainError(RelevoError):
+    """An entry of a store's chain, or its signed head, is not what it should be."""
+
+
+class AnchorError(RelevoError):
+    """The place of an anchor cannot be reached, or does not keep what it is given."""
+
+
 class StoreError(RelevoError):
     """The store of results cannot be reached, or holds something else than expected."""
 

@@ -88,7 +88,7 @@ class Journal:
             descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
             journal = cls(directory, descriptor)
             journal.append({"event": "opened", **asdict(opening)}, durable=True)
-            _sync_directory(directory)
+            sync_directory(directory)
         except OSError as error:
             message = f"The journal {path} cannot be written: {error.strerror}."
             raise JournalError(message) from error
@@ -200,7 +200,8 @@ def _set_room_aside(path: Path) -> None:
         os.close(descriptor)
 
 
-def _sync_directory(path: Path) -> None:
+def sync_directory(path: Path) -> None:
+    """The names in a directory, on the disk when this returns."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

@@ -46,15 +46,13 @@ class Request:
 class Recorder:
     """One run's recorder: takes the events of the one live feed, and closes with a signed, stored record."""
 
-    def __init__(
-        self, place: Place, opening: journal.Opening, log: journal.Journal, key: signature.SigningKey, secrets: frozenset[str]
-    ) -> None:
-        self.place, self.opening, self.key = place, opening, key
+    def __init__(self, place: Place, opening: journal.Opening, log: journal.Journal, secrets: frozenset[str]) -> None:
+        self.place, self.opening = place, opening
         self.events: list[Event] = []
         self.environment = {
             "RELEVO_RUN_ID": opening.run_id,
             "RELEVO_RUN_DIR": str(log.directory),
-            "RELEVO_SIGNING_KEY": str(key.path),
+            "RELEVO_SIGNING_KEY": str(place.keys / signature.CONTROLLER),
         }
         self._journal, self._secrets = log, secrets
         self._redactor = redact.Redactor(secrets)
@@ -105,13 +103,14 @@ class Recorder:
             missed=self._journal.missed,
             missed_reason=self._journal.reason,
         )
-        return closing.finish(self.place, closing.Unclosed(self.directory, self.opening, self.events), ending, self.key)
+        key = signature.ready_key(self.place.keys)
+        return closing.finish(self.place, closing.Unclosed(self.directory, self.opening, self.events), ending, key)
 
 
 def start(place: Place, request: Request, environment: Mapping[str, str]) -> Recorder:
     """Open the journal of a new run, before its first task. RelevoError when nothing could be recorded."""
     make_private_directory(place.state)
-    key = signature.ready_key(place.keys)
+    signature.ready_key(place.keys)
     commit, dirty = digest.commit(request.project)
     fields = journal.now()
     opening = journal.Opening(
@@ -132,7 +131,7 @@ def start(place: Place, request: Request, environment: Mapping[str, str]) -> Rec
         **fields,
     )
     log = journal.Journal.open(place.run_directory(opening.run_id), opening)
-    return Recorder(place, opening, log, key, redact.known_secrets(request.inventory, environment))
+    return Recorder(place, opening, log, redact.known_secrets(request.inventory, environment))
 
 
 def tell_secrets_directory(run: Path, directory: object) -> None:

@@ -11,14 +11,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 
 from relevo import picture, story, wording
 from relevo.clock import parse_utc
-from relevo.errors import RelevoError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
-    from pathlib import Path
 
     from relevo.record import Record
-    from relevo.store import Stored
 
 MOODS = {"passed": "good", "partial": "doubt", "failed": "bad", "refused": "doubt", "interrupted": "bad"}
 GATE_MOODS = {"pass": "good", "fail": "bad", "unknown": "doubt", "accepted": "doubt", "not_applicable": "soft"}
@@ -162,20 +159,3 @@ def words(value: Any) -> str:
 def _cell(value: Any) -> str:
     """Text that is no Markdown: it fits in a cell of a table, and what a host says is never markup."""
     return " ".join(str(value).split()).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
-
-
-def export(records: Sequence[Stored], allowed_signers: Path, directory: Path) -> list[Path]:
-    """Write each record's exact bytes and signature, and the keys to verify them. The paths, in the order of the records."""
-    written = []
-    try:
-        directory.mkdir(parents=True, exist_ok=True)
-        (directory / "allowed_signers").write_bytes(allowed_signers.read_bytes())
-        for stored in records:
-            path = directory / f"{stored.run_id}.json"
-            path.write_bytes(stored.document)
-            path.with_name(f"{path.name}.sig").write_text(stored.signature, encoding="ascii")
-            written.append(path)
-    except OSError as error:
-        message = f"The bundle cannot be written to {directory}: {error.strerror}."
-        raise RelevoError(message) from error
-    return written

@@ -3,26 +3,38 @@
 from __future__ import annotations
 
 import fcntl
+import itertools
 import os
+import secrets
 import subprocess
+import tempfile
+from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
 
+from relevo import keyring, sshsig
 from relevo.errors import SignatureError
+from relevo.keyring import NAMESPACE, PRINCIPAL, Signer
 from relevo.paths import make_private_directory
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterable, Iterator
 
-PRINCIPAL = "relevo-controller"
-NAMESPACE = "dr-test"
+# What hosts believe before they promote. It signs records too until the first rotation, which leaves it alone:
+# hosts learn of a key only by the next protect run, and no change of keys may keep a failover waiting for one.
+CONTROLLER = "controller"
+EVIDENCE, NEXT = "evidence", "evidence.next"
+SIGNERS = "allowed_signers"
 _TIMEOUT_SECONDS = 20
+# What is being signed while the keys change holds by either.
+_OVERLAP = timedelta(minutes=1)
 
 
 @dataclass(frozen=True)
 class SigningKey:
-    """This controller's Ed25519 key. fingerprint: as `ssh-keygen -l` prints it."""
+    """The Ed25519 key with which this controller signs what happened. fingerprint: as `ssh-keygen -l` prints it."""
 
     path: Path
     fingerprint: str
@@ -30,7 +42,7 @@ class SigningKey:
     @property
     def allowed_signers(self) -> Path:
         """The keys whose signatures this controller believes, each with the dates between which it was used."""
-        return self.path.with_name("allowed_signers")
+        return self.path.with_name(SIGNERS)
 
     def signer(self) -> dict[str, Any]:
         """What a record says about its signature, which lies beside it."""
@@ -38,52 +50,154 @@ class SigningKey:
 
 
 def ready_key(directory: Path) -> SigningKey:
-    """The key `controller` in a directory, made at first use. SignatureError when it cannot be made or read."""
-    make_private_directory(directory)
-    path = directory / "controller"
+    """The key that signs records, made at first use. SignatureError when it cannot be made or read."""
+    with _alone(directory):
+        controller, evidence = directory / CONTROLLER, directory / EVIDENCE
+        if not controller.exists():
+            _make(controller)
+        path = evidence.resolve() if evidence.exists() else controller
+        if not (directory / SIGNERS).exists():
+            _write(directory / SIGNERS, keyring.text([Signer(public(path), since=stamp(datetime.now(UTC)))]))
+        return SigningKey(path, Signer(public(path)).fingerprint)
+
+
+def believed(directory: Path) -> tuple[Signer, ...]:
+    """The keys that this controller believes by its own file. SignatureError when that cannot be read."""
+    path = ready_key(directory).allowed_signers
     try:
-        # Two first runs at once must end up with one key.
+        return keyring.read(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        message = f"The keys that this controller believes cannot be read from {path}: {error}."
+        raise SignatureError(message) from error
+
+
+def believe(directory: Path, signer: Signer) -> None:
+    """Add a key to those that this controller believes."""
+    known = believed(directory)
+    with _alone(directory):
+        _write(directory / SIGNERS, keyring.text(keyring.merged([*known, signer])))
+
+
+def next_key(directory: Path) -> Signer:
+    """The key that the next rotation will put in place; nothing signs with it yet."""
+    with _alone(directory):
+        following = directory / NEXT
+        if not following.exists():
+            path = directory / f"{EVIDENCE}-{secrets.token_hex(4)}"
+            _make(path)
+            following.unlink(missing_ok=True)
+            following.symlink_to(path.name)
+        return Signer(public(following.resolve()))
+
+
+def switch(directory: Path, when: datetime) -> SigningKey:
+    """Put the next key in place as of a time; every other key of this controller's own ends there. Whoever is killed here rotates again."""
+    known, new = believed(directory), Signer(next_key(directory).key, since=stamp(when - _OVERLAP))
+    with _alone(directory):
+        # Believed before it signs; the old keys end only when nothing signs with them any more.
+        _write(directory / SIGNERS, keyring.text(keyring.merged([*known, new])))
+        (directory / NEXT).rename(directory / EVIDENCE)
+        own = {public(path.with_suffix("")) for path in directory.glob("*.pub")} - {new.key}
+        ended = [Signer(signer.key, until=stamp(when + _OVERLAP)) for signer in known if signer.key in own]
+        _write(directory / SIGNERS, keyring.text(keyring.merged([*known, new, *ended])))
+        current = (directory / EVIDENCE).resolve()
+        for path in directory.glob(f"{EVIDENCE}-????????"):
+            if path != current:
+                path.unlink()  # its public half stays: it says which keys were ours
+    return ready_key(directory)
+
+
+def public(path: Path) -> str:
+    """The public half of a key, without its comment."""
+    try:
+        return " ".join(_public_file(path).read_text(encoding="ascii").split()[:2])
+    except OSError as error:
+        message = f"The public key {_public_file(path)} cannot be read: {error.strerror}."
+        raise SignatureError(message) from error
+
+
+def stamp(when: datetime) -> str:
+    """A time as allowed_signers and `-Overify-time` want it."""
+    return f"{when.astimezone(UTC):%Y%m%d%H%M%SZ}"
+
+
+@contextmanager
+def _alone(directory: Path) -> Iterator[None]:
+    """Two first runs at once must end up with one key."""
+    make_private_directory(directory)
+    try:
         with (directory / ".lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            if not path.exists():
-                _make(path)
-            if not path.with_name("allowed_signers").exists():
-                _allow(path)
+            yield
     except OSError as error:
-        message = f"The signing key in {directory} cannot be made: {error.strerror}."
+        message = f"The signing key in {directory} cannot be made or changed: {error.strerror}."
         raise SignatureError(message) from error
-    return SigningKey(path, _keygen("-l", "-f", f"{path}.pub").split()[1])
 
 
 def _make(path: Path) -> None:
     draft = path.with_name(f".draft-{os.getpid()}")
+    for left in (draft, _public_file(draft)):
+        left.unlink(missing_ok=True)
     _keygen("-q", "-t", "ed25519", "-N", "", "-C", PRINCIPAL, "-f", str(draft))
-    draft.with_name(f"{draft.name}.pub").rename(f"{path}.pub")
+    _public_file(draft).rename(_public_file(path))
     draft.rename(path)
 
 
-def _allow(path: Path) -> None:
-    kind, blob = path.with_name(f"{path.name}.pub").read_text(encoding="ascii").split()[:2]
-    since = f"{datetime.now(UTC):%Y%m%d%H%M%SZ}"
-    line = f'{PRINCIPAL} namespaces="{NAMESPACE}",valid-after="{since}" {kind} {blob}\n'
-    path.with_name("allowed_signers").write_text(line, encoding="ascii")
+def _public_file(path: Path) -> Path:
+    return path.with_name(f"{path.name}.pub")
+
+
+def _write(path: Path, text: str) -> None:
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    with draft.open("w", encoding="ascii") as target:
+        target.write(text)
+        target.flush()
+        os.fsync(target.fileno())
+    draft.rename(path)
 
 
 def sign(key: SigningKey, data: bytes) -> str:
-    """The detached, armored signature of some bytes. SignatureError with ssh-keygen's own words."""
-    return sign_as(key.path, NAMESPACE, data)
+    """The detached, armored signature of some bytes, by this controller."""
+    return sshsig.sign(key.path, NAMESPACE, data)
 
 
 def sign_as(key: Path, namespace: str, data: bytes) -> str:
-    """The same with a person's own key, which may lie in an agent or ask for its passphrase."""
+    """The same by `ssh-keygen` with a person's own key, which may lie in an agent or ask for its passphrase."""
     return _keygen("-Y", "sign", "-q", "-n", namespace, "-f", str(key), data=data)
 
 
 def verify(allowed_signers: Path, data: bytes, signature: Path, when: datetime) -> None:
     """Check a detached signature as of a time. SignatureError says what does not hold."""
-    moment = f"{when.astimezone(UTC):%Y%m%d%H%M%SZ}"
     arguments = ("-f", str(allowed_signers), "-I", PRINCIPAL, "-n", NAMESPACE, "-s", str(signature))
-    _keygen("-Y", "verify", "-q", f"-Overify-time={moment}", *arguments, data=data)
+    _keygen("-Y", "verify", "-q", f"-Overify-time={stamp(when)}", *arguments, data=data)
+
+
+class Checker:
+    """Checks many signatures by one set of keys, with files that are gone afterwards."""
+
+    def __init__(self, signers: Iterable[Signer]) -> None:
+        self._text = keyring.text(signers)
+        self._directory = tempfile.TemporaryDirectory(prefix="relevo-")
+        self._numbers = itertools.count()
+
+    def __enter__(self) -> Self:
+        Path(self._directory.name, SIGNERS).write_text(self._text, encoding="ascii")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._directory.cleanup()
+
+    def problem(self, data: bytes, armored: str, when: datetime) -> str | None:
+        """Why a signature does not hold as of a time; None when it does. From many threads at once."""
+        beside = Path(self._directory.name, f"{next(self._numbers)}.sig")
+        beside.write_text(armored, encoding="utf-8")
+        try:
+            verify(Path(self._directory.name, SIGNERS), data, beside, when)
+        except SignatureError as error:
+            return str(error)
+        finally:
+            beside.unlink()
+        return None
 
 
 def _keygen(*arguments: str, data: bytes = b"") -> str:

@@ -2,47 +2,35 @@
 
 from __future__ import annotations
 
-import json
+import hashlib
 import os
+import threading
+import uuid
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sql
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
-from sqlalchemy.pool import NullPool
 
-from relevo.errors import RecordNotFoundError, StoreError
-from relevo.history import summarize
-from relevo.paths import make_private_directory
+from relevo import chain, clock, identity, signature, tables
+from relevo.chain import Kind, Member, Writer
+from relevo.errors import ChainError, RecordNotFoundError, StoreError
+from relevo.history import Summary, summarize
 from relevo.record import parse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from contextlib import AbstractContextManager
 
-    from relevo.history import Summary
+    from relevo.keyring import Signer
     from relevo.paths import Place
     from relevo.record import Record
+    from relevo.signature import SigningKey
 
 LATEST = "latest"
-_WAIT_SECONDS = 30
-_CONNECT_SECONDS = 5
-
-_metadata = sql.MetaData()
-_record = sql.Table(
-    "record",
-    _metadata,
-    sql.Column("run_id", sql.String(100), primary_key=True),
-    sql.Column("runbook", sql.String(64), nullable=False),
-    sql.Column("cluster", sql.String(100)),
-    sql.Column("mode", sql.String(20)),
-    sql.Column("verdict", sql.String(20), nullable=False),
-    sql.Column("opened_at", sql.String(27), nullable=False),
-    sql.Column("document", sql.LargeBinary, nullable=False),
-    sql.Column("signature", sql.Text, nullable=False),
-    # Newest first, also among the runs of one microsecond.
-    sql.Index("record_by_time", "opened_at", "run_id"),
-)
+LAYOUT = 2
+_BATCH = 500
 
 
 @dataclass(frozen=True)
@@ -54,76 +42,46 @@ class Stored:
     signature: str
 
 
-def _make_private(database: str | None) -> None:
-    """An SQLite file that only its owner reads; made by SQLite itself it would be readable by all."""
-    if database and database != ":memory:":
-        with suppress(OSError):  # SQLite's own message says more
-            os.close(os.open(database, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+@dataclass(frozen=True)
+class StoredEntry:
+    """One entry of the chain as it lies in the store. sequence: of its row, which a forger may have changed."""
+
+    sequence: int
+    document: bytes
+    signature: str
 
 
 class Store:
     """Results by run id. Every method raises StoreError with a sentence when the database is away."""
 
     def __init__(self, place: Place) -> None:
-        url = sql.make_url(place.store_url)
-        if url.drivername in {"postgresql", "postgres"}:
-            url = url.set(drivername="postgresql+psycopg")
-        arguments: dict[str, Any] = {"connect_timeout": _CONNECT_SECONDS}
-        if url.get_backend_name() == "sqlite":
-            make_private_directory(place.state)
-            _make_private(url.database)
-            arguments = {"timeout": _WAIT_SECONDS}
-        self._name = url.render_as_string(hide_password=True)
-        self._engine = sql.create_engine(url, poolclass=NullPool, connect_args=arguments)
+        self._database = tables.Database(place)
+        self._keys = place.keys
+        self._memory = place.state / "heads" / hashlib.sha256(self._database.name.encode()).hexdigest()[:16]
+        self._ready = False
 
-    @contextmanager
-    def read(self) -> Iterator[sql.Connection]:
-        """Look at what is kept beside the records."""
-        try:
-            with self._engine.connect() as connection:
-                yield connection
-        except SQLAlchemyError as error:
-            raise self._away(error) from error
-
-    @contextmanager
-    def write(self) -> Iterator[sql.Connection]:
-        """Change what is kept beside the records; all of it or nothing."""
-        try:
-            with self._engine.begin() as connection:
-                if self._engine.dialect.name == "sqlite":
-                    connection.exec_driver_sql("BEGIN IMMEDIATE")  # two first writers, one after the other
-                yield connection
-        except SQLAlchemyError as error:
-            raise self._away(error) from error
+    # -- records --
 
     def add(self, record: Record, document: bytes, signature: str) -> None:
-        """Store a record; a second time with the same bytes changes nothing, with other bytes it is an error."""
-        row = {
-            "run_id": record.run_id,
-            "runbook": record.runbook,
-            "cluster": record.cluster,
-            "mode": record.mode,
-            "verdict": record.verdict.value,
-            "opened_at": record.opened_at,
-            "document": document,
-            "signature": signature,
-        }
-        try:
-            self._make_tables()
-            with self._engine.begin() as connection:
-                connection.execute(_record.insert().values(row))
-        except IntegrityError as error:
-            if self.get(record.run_id).document != document:
-                message = f"The store {self._name} already holds another record of the run {record.run_id}."
-                raise StoreError(message) from error
-        except SQLAlchemyError as error:
-            raise self._away(error) from error
+        """Store a record and its entry in the chain; a second time with the same bytes changes nothing, with other bytes it is an error."""
+        with self._writing() as connection:
+            known = connection.execute(sql.select(tables.record.c.document).where(tables.record.c.run_id == record.run_id)).scalar()
+            if known is not None:
+                if _bytes(known) != document:
+                    message = f"The store {self._database.name} already holds another record of the run {record.run_id}."
+                    raise StoreError(message)
+                return
+            row = {column.name: getattr(record, column.name) for column in tables.record.c if hasattr(record, column.name)}
+            row |= {"verdict": record.verdict.value, "document": document, "signature": signature}
+            connection.execute(tables.record.insert().values(row))
+            connection.execute(tables.summary.insert().values(asdict(summarize(record))))
+            entry = self._append(connection, Kind.RECORD, [Member(chain.digest(document), record.run_id)])
+        self._remember(entry)
 
     def get(self, run: str) -> Stored:
         """The record of a run id, or the newest one for `latest`. RecordNotFoundError when there is none."""
-        query = sql.select(_record.c.run_id, _record.c.document, _record.c.signature)
-        newest = query.order_by(_record.c.opened_at.desc(), _record.c.run_id.desc()).limit(1)
-        query = newest if run == LATEST else query.where(_record.c.run_id == run)
+        query = _newest_first(_records())
+        query = query.limit(1) if run == LATEST else query.where(tables.record.c.run_id == run)
         found = self._read(query)
         if not found:
             message = "There are no results yet." if run == LATEST else f"There is no result of a run {run!r}."
@@ -132,61 +90,232 @@ class Store:
 
     def newest(self, limit: int | None = None, *, cluster: str | None = None, runbook: str | None = None) -> list[Stored]:
         """Records, newest first, optionally of one cluster or runbook."""
-        query = sql.select(_record.c.run_id, _record.c.document, _record.c.signature)
-        query = query.order_by(_record.c.opened_at.desc(), _record.c.run_id.desc())
+        query = _newest_first(_records())
         if cluster is not None:
-            query = query.where(_record.c.cluster == cluster)
+            query = query.where(tables.record.c.cluster == cluster)
         if runbook is not None:
-            query = query.where(_record.c.runbook == runbook)
+            query = query.where(tables.record.c.runbook == runbook)
         return self._read(query if limit is None else query.limit(limit))
 
-    def summaries(self, *, cluster: str | None = None, since: str = "") -> list[Summary]:
-        """Every run in short, newest first, optionally of one cluster and from a time on."""
-        found = self.newest(cluster=cluster)
-        return [summary for stored in found if (summary := summarize(parse(stored.document))).opened_at >= since]
+    def each(self) -> Iterator[Stored]:
+        """All records by run id, a few at a time: a long history fits in no memory."""
+        last = ""
+        while True:
+            query = _records().where(tables.record.c.run_id > last).order_by(tables.record.c.run_id)
+            batch = self._read(query.limit(_BATCH))
+            yield from batch
+            if len(batch) < _BATCH:
+                return
+            last = batch[-1].run_id
 
     def before(self, record: Record, *, verdict: str | None) -> Stored | None:
         """The run of the same runbook and cluster that began last before this one, or the last with that verdict.
 
         A run that ended before anybody named a cluster may be of any.
         """
-        query = sql.select(_record.c.run_id, _record.c.document, _record.c.signature)
-        query = query.where(_record.c.runbook == record.runbook, _record.c.opened_at < record.opened_at)
+        column = tables.record.c
+        query = _newest_first(_records()).where(column.runbook == record.runbook, column.opened_at < record.opened_at)
         if record.cluster:
-            query = query.where(sql.or_(_record.c.cluster == record.cluster, _record.c.cluster.is_(None)))
+            query = query.where(sql.or_(column.cluster == record.cluster, column.cluster.is_(None)))
         if verdict is not None:
-            query = query.where(_record.c.verdict == verdict)
-        found = self._read(query.order_by(_record.c.opened_at.desc(), _record.c.run_id.desc()).limit(1))
+            query = query.where(column.verdict == verdict)
+        found = self._read(query.limit(1))
         return found[0] if found else None
+
+    def listed(self) -> dict[str, tuple[Any, ...]]:
+        """By run id what the lists are searched by, beside the documents."""
+        column = tables.record.c
+        query = sql.select(column.run_id, column.runbook, column.cluster, column.mode, column.verdict, column.opened_at)
+        return {row[0]: tuple(row[1:]) for row in self._rows(query)}
+
+    # -- in short --
+
+    def summaries(
+        self, *, cluster: str | None = None, since: str = "", runbook: str | None = None, limit: int | None = None
+    ) -> list[Summary]:
+        """Every run in short, newest first, optionally of one cluster, of one runbook and from a time on. No document is read for it."""
+        column = tables.summary.c
+        query = sql.select(*tables.SUMMARY).order_by(column.opened_at.desc(), column.run_id.desc())
+        if cluster is not None:
+            query = query.where(column.cluster == cluster)
+        if runbook is not None:
+            query = query.where(column.runbook == runbook)
+        if since:
+            query = query.where(column.opened_at >= since)
+        return [Summary(*row) for row in self._rows(query if limit is None else query.limit(limit))]
+
+    def count(self, *, cluster: str | None = None, runbook: str | None = None) -> int:
+        """How many runs the summaries hold."""
+        query = sql.select(sql.func.count()).select_from(tables.summary)
+        if cluster is not None:
+            query = query.where(tables.summary.c.cluster == cluster)
+        if runbook is not None:
+            query = query.where(tables.summary.c.runbook == runbook)
+        found = self._rows(query)
+        return int(found[0][0]) if found else 0
 
     def first(self, cluster: str, runbook: str, verdicts: Sequence[str]) -> str | None:
         """When the oldest run of a runbook that ended with one of these verdicts was opened; None when there is none.
 
         A run in check mode did nothing.
         """
-        query = sql.select(_record.c.run_id, _record.c.document, _record.c.signature)
-        query = query.where(_record.c.cluster == cluster, _record.c.runbook == runbook, _record.c.verdict.in_(verdicts))
-        documents = (json.loads(stored.document) for stored in self._read(query.order_by(_record.c.opened_at)))
-        return next((str(document["opened_at"]) for document in documents if not document["check_mode"]), None)
+        column = tables.summary.c
+        query = sql.select(sql.func.min(column.opened_at)).where(column.cluster == cluster, column.runbook == runbook)
+        found = self._rows(query.where(column.verdict.in_(verdicts), column.check_mode.is_(False)))
+        return found[0][0] if found else None
 
-    def _make_tables(self) -> None:
-        """Two first writers at once both try: what counts is that the table is there afterwards."""
+    # -- beside the records --
+
+    def read(self) -> AbstractContextManager[sql.Connection]:
+        """Look at what is kept beside the records."""
+        return self._database.read()
+
+    def write(self) -> AbstractContextManager[sql.Connection]:
+        """Change what is kept beside the records, alone; all of it or nothing."""
+        return self._database.write()
+
+    # -- the chain --
+
+    def entries(self) -> list[StoredEntry]:
+        """The chain, by the number of each row."""
+        query = sql.select(tables.chain.c.sequence, tables.chain.c.document, tables.chain.c.signature)
+        return [StoredEntry(row[0], _bytes(row[1]), row[2]) for row in self._rows(query.order_by(tables.chain.c.sequence))]
+
+    def last_entry(self) -> StoredEntry | None:
+        """The newest entry; None when this store has no chain yet."""
+        query = sql.select(tables.chain.c.sequence, tables.chain.c.document, tables.chain.c.signature)
+        found = self._rows(query.order_by(tables.chain.c.sequence.desc()).limit(1))
+        return StoredEntry(found[0][0], _bytes(found[0][1]), found[0][2]) if found else None
+
+    def state_signers(self, signers: Sequence[Signer]) -> chain.Entry:
+        """Say in the chain, with this controller's signature, that these keys are believed."""
+        with self._writing() as connection:
+            entry = self._append(connection, Kind.SIGNER, signers=signers)
+        self._remember(entry)
+        return entry
+
+    def remembered(self) -> chain.Entry | None:
+        """The entry that this controller wrote last: a store that is put back to an earlier state no longer holds it."""
         try:
-            _metadata.create_all(self._engine)
-        except SQLAlchemyError:
-            if not sql.inspect(self._engine).has_table(_record.name):
-                raise
+            return chain.parse(self._memory.read_bytes())
+        except (OSError, ChainError):
+            return None
+
+    def _remember(self, entry: chain.Entry) -> None:
+        draft = self._memory.with_name(f".{self._memory.name}.{os.getpid()}.{threading.get_ident()}")
+        with suppress(OSError):  # the record is stored; this only helps to see later that it still is
+            self._memory.parent.mkdir(mode=0o700, exist_ok=True)
+            draft.write_bytes(entry.document)
+            draft.rename(self._memory)
+
+    @cached_property
+    def _key(self) -> SigningKey:
+        return signature.ready_key(self._keys)
+
+    def _append(
+        self, connection: sql.Connection, kind: Kind, members: Sequence[Member] = (), signers: Sequence[Signer] = ()
+    ) -> chain.Entry:
+        """One more entry; the caller writes alone."""
+        introduced = connection.execute(sql.select(tables.chain.c.key).where(tables.chain.c.key == self._key.fingerprint).limit(1))
+        lines = signers if introduced.first() else [*signature.believed(self._keys), *signers]
+        writer = Writer(identity.controller(), self._key.fingerprint, tuple(signer.line for signer in lines))
+        end = _end(connection)
+        if end is None and kind is not Kind.BEGIN:
+            self._append(connection, Kind.BEGIN)
+            end = _end(connection)
+        now = clock.utc_now()
+        entry = chain.first(uuid.uuid4().hex, now, writer) if end is None else chain.following(end, now, writer, kind, members)
+        row = {"sequence": entry.sequence, "key": entry.key, "document": entry.document}
+        connection.execute(tables.chain.insert().values(**row, signature=signature.sign(self._key, entry.document)))
+        return entry
+
+    # -- the form of the store --
+
+    @contextmanager
+    def _writing(self) -> Iterator[sql.Connection]:
+        """Alone, in a store of the present form: one of an earlier form gets its summaries and its chain, all at once or not at all."""
+        with self._database.write() as connection:
+            if not self._ready and self._version(connection) < LAYOUT:
+                self._database.make_tables(connection)
+                self._take_over(connection)
+                connection.execute(tables.layout.insert().values(version=LAYOUT, since=clock.utc_now()))
+            yield connection
+        self._ready = True
+
+    def _version(self, connection: sql.Connection) -> int:
+        """The form of this store, 0 before there was a number. StoreError when a newer Relevo has brought it to a form of its own."""
+        if not sql.inspect(connection).has_table(tables.layout.name):
+            return 0
+        version = connection.execute(sql.select(sql.func.max(tables.layout.c.version))).scalar() or 0
+        if version > LAYOUT:
+            message = f"The store {self._database.name} has the form {version} of a newer Relevo, this one knows {LAYOUT}: install that one."
+            raise StoreError(message)
+        return version
+
+    def _take_over(self, connection: sql.Connection) -> None:
+        self._append(connection, Kind.BEGIN)
+        members: list[Member] = []
+        last = ""
+        while True:
+            query = sql.select(tables.record.c.run_id, tables.record.c.document).where(tables.record.c.run_id > last)
+            rows = connection.execute(query.order_by(tables.record.c.run_id).limit(_BATCH)).all()
+            if not rows:
+                break
+            members += [Member(chain.digest(_bytes(row.document)), row.run_id) for row in rows if chain.NAME.fullmatch(row.run_id)]
+            short = []
+            for row in rows:
+                with suppress(StoreError):  # no record any more: verify names it
+                    short.append({**asdict(summarize(parse(_bytes(row.document)))), "run_id": row.run_id})
+            if short:
+                connection.execute(tables.summary.insert(), short)
+            last = rows[-1].run_id
+        if members:
+            self._append(connection, Kind.TAKEOVER, members)
+
+    def _rows(self, query: sql.Select[*tuple[Any, ...]]) -> Sequence[sql.Row[*tuple[Any, ...]]]:
+        """Of what came with the present form; nothing, and nothing is made, in a store that is still empty."""
+        with self._database.read() as connection:
+            if self._ready or self._version(connection) == LAYOUT:
+                self._ready = True
+                return connection.execute(query).all()
+            if not sql.inspect(connection).has_table(tables.record.name):
+                return []
+        with self._writing():
+            pass
+        return self._rows(query)
 
     def _read(self, query: sql.Select[Any]) -> list[Stored]:
-        try:
-            if not sql.inspect(self._engine).has_table(_record.name):
+        """Of the records, which every form has."""
+        with self._database.read() as connection:
+            if not sql.inspect(connection).has_table(tables.record.name):
                 return []
-            with self._engine.connect() as connection:
-                rows = connection.execute(query).all()
-        except SQLAlchemyError as error:
-            raise self._away(error) from error
-        return [Stored(row.run_id, bytes(row.document), row.signature) for row in rows]
+            rows = connection.execute(query).all()
+        return [Stored(row.run_id, _bytes(row.document), row.signature) for row in rows]
 
-    def _away(self, error: SQLAlchemyError) -> StoreError:
-        reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
-        return StoreError(f"The store {self._name} cannot be used: {reason}.")
+
+def _end(connection: sql.Connection) -> chain.End | None:
+    """Where the chain goes on, also behind entries that somebody broke; None where there is no entry."""
+    column = tables.chain.c
+    query = sql.select(column.sequence, column.document).order_by(column.sequence.desc())
+    last = connection.execute(query.limit(1)).first()
+    if last is None:
+        return None
+    with suppress(ChainError):
+        return chain.End(last[0], _bytes(last[1]), chain.parse(_bytes(last[1])))
+    for _, document in connection.execute(query):
+        with suppress(ChainError):
+            return chain.End(last[0], _bytes(last[1]), chain.parse(_bytes(document)))
+    return chain.End(last[0], _bytes(last[1]), chain.first(uuid.uuid4().hex, "", Writer("", "")))
+
+
+def _bytes(value: Any) -> bytes:
+    """Stored bytes; a forger may have put text there, which SQLite does not mind."""
+    return value.encode() if isinstance(value, str) else bytes(value)
+
+
+def _records() -> sql.Select[Any]:
+    return sql.select(tables.record.c.run_id, tables.record.c.document, tables.record.c.signature)
+
+
+def _newest_first(query: sql.Select[Any]) -> sql.Select[Any]:
+    return query.order_by(tables.record.c.opened_at.desc(), tables.record.c.run_id.desc())

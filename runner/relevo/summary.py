@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from relevo.history import Summary
     from relevo.record import Record
 
 VERDICT_STYLES = {
@@ -74,22 +75,22 @@ def _gates(gates: Sequence[dict[str, Any]]) -> Table:
     return table
 
 
-def list_records(console: Console, records: Sequence[Record]) -> None:
-    """One line per record, in the order given."""
+def list_runs(console: Console, runs: Sequence[Summary]) -> None:
+    """One line per run, in the order given."""
     table = Table(box=None, header_style="dim")
     for title in ("run", "cluster", "mode", "verdict", "RTO", "RPO", "objectives", "operator"):
         table.add_column(title, justify="right" if title in {"RTO", "RPO"} else "left", no_wrap=title == "run")
-    for record in records:
+    for run in runs:
         table.add_row(
-            Text(record.run_id),
-            Text(record.cluster or "–"),
-            Text(record.mode or "–"),
-            Text(record.verdict, VERDICT_STYLES[record.verdict]),
-            *(Text(_short(record.measures.get(name))) for name in ("rto_seconds", "rpo_seconds")),
-            Text({True: "met", False: "missed", None: "–"}[record.objectives_met]),
-            Text(record.operator),
+            Text(run.run_id),
+            Text(run.cluster or "–"),
+            Text(run.mode or "–"),
+            Text(run.verdict, VERDICT_STYLES[run.verdict]),
+            *(Text(_short(seconds)) for seconds in (run.rto_seconds, run.rpo_seconds)),
+            Text({True: "met", False: "missed", None: "–"}[run.objectives_met]),
+            Text(run.operator),
         )
-    console.print(table if records else Text("There are no results yet."))
+    console.print(table if runs else Text("There are no results yet."))
 
 
 def _short(seconds: Any) -> str:

@@ -15,6 +15,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 DR = "collections/ansible_collections/relevo/dr/plugins"
+AUDIT = "tests/unit/runner/test_audit.py"
 CONTRACT = "tests/integration/test_contract.py"
 # A run without a record: what its plugins tell each other goes to this test's own store.
 UNRECORDED = 'control = Control("none", __import__("os").environ["RELEVO_STORE"])'
@@ -1471,8 +1472,8 @@ FAST = [
     Protection(
         "a trial run protects",
         "runner/relevo/store.py",
-        'if not document["check_mode"]), None)',
-        "), None)",
+        "column.verdict.in_(verdicts), column.check_mode.is_(False))",
+        "column.verdict.in_(verdicts))",
         "tests/unit/runner/test_store.py",
     ),
     Protection(
@@ -1516,6 +1517,90 @@ FAST = [
         ", ContentMD5=digest",
         "",
         "tests/unit/dr/test_bucket.py",
+    ),
+    Protection(
+        "an entry of the chain that was moved",
+        "runner/relevo/audit.py",
+        "if entry.sequence != sequence:",
+        "if False:",
+        f"{AUDIT}::test_every_tampering_is_found_by_all_three[exchange_entries]",
+    ),
+    Protection(
+        "an entry that does not follow the one before",
+        "runner/relevo/audit.py",
+        "if previous is not None and entry.previous != previous:",
+        "if False:",
+        f"{AUDIT}::test_every_tampering_is_found_by_all_three[edit_entry]",
+    ),
+    Protection(
+        "a record that no entry vouches for",
+        "runner/relevo/audit.py",
+        'problems.append("put in: no entry',
+        'str("put in: no entry',
+        f"{AUDIT}::test_every_tampering_is_found_by_all_three[put_record_in]",
+    ),
+    Protection(
+        "a record that was removed",
+        "runner/relevo/audit.py",
+        "if run not in seen:",
+        "if False:",
+        f"{AUDIT}::test_every_tampering_is_found_by_all_three[remove_record]",
+    ),
+    Protection(
+        "an end that was cut off",
+        "runner/relevo/audit.py",
+        "elif said.sequence > held:",
+        "elif False:",
+        f"{AUDIT}::test_every_tampering_is_found_by_all_three[cut_the_end]",
+    ),
+    Protection(
+        "an entry that is dated back with a stolen old key",
+        "runner/relevo/audit.py",
+        "if entry.at < before.at:",
+        "if False:",
+        f"{AUDIT}::test_a_key_of_ours_that_is_dated_back_is_found",
+    ),
+    Protection(
+        "figures of the lists that are not those of the documents",
+        "runner/relevo/audit.py",
+        "!= summarize(record):",
+        "is None:",
+        f"{AUDIT}::test_a_measured_time_that_is_edited_beside_its_document_is_found",
+    ),
+    Protection(
+        "a verifier of standard tools that checks no signature",
+        "runner/relevo/templates/verify.sh",
+        "ssh-keygen -Y verify -q",
+        "true",
+        f"{AUDIT}::test_every_tampering_is_found_by_all_three[change_signature]",
+    ),
+    Protection(
+        "a key that is believed because it says so itself",
+        "runner/relevo/audit.py",
+        "if not _holds(stored, links, checker)]",
+        "if True]",
+        "tests/unit/runner/test_keys.py::test_another_controller_is_believed_once_somebody_said_so",
+    ),
+    Protection(
+        "a rotation after which the old key signs on",
+        "runner/relevo/signature.py",
+        "keyring.merged([*known, new, *ended])",
+        "keyring.merged([*known, new])",
+        "tests/unit/runner/test_keys.py::test_a_key_that_is_out_of_use_signs_nothing_any_more",
+    ),
+    Protection(
+        "a database file that is opened and closed beside its own locks",
+        "runner/relevo/tables.py",
+        " or Path(database).exists():",
+        " or os.close(os.open(database, os.O_RDWR | os.O_CREAT)):",
+        "tests/unit/runner/test_store.py::test_another_store_of_the_same_process_drops_no_lock",
+    ),
+    Protection(
+        "a chain that one broken byte stops",
+        "runner/relevo/store.py",
+        "for _, document in connection.execute(query):\n        with suppress(ChainError):",
+        "for _, document in connection.execute(query):\n        with suppress(KeyError):",
+        "tests/unit/runner/test_store.py::test_a_broken_end_of_the_chain_keeps_nobody_from_recording",
     ),
 ]
 

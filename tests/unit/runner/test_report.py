@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 
-from relevo import picture, report, story, wording
+from relevo import picture, story, wording
 from relevo.record import Record
 from relevo.report import Form, render
-from relevo.store import Stored
 from relevo.verdict import Ending
 from tests.unit.runner.streams import build, failed, read, record_of, said, stats
 
@@ -151,11 +150,3 @@ def test_a_long_list_of_numbers_is_shortened() -> None:
 def test_the_json_report_is_the_record() -> None:
     record = record_of("failover_disaster")
     assert json.loads(render(record, Form.JSON)) == record.document()
-
-
-def test_a_bundle_verifies_with_standard_tools_only(tmp_path: Any) -> None:
-    signers = tmp_path / "signers"
-    signers.write_text("x\n")
-    written = report.export([Stored("r1", b"{}\n", "sig")], signers, tmp_path / "out")
-    assert [path.name for path in written] == ["r1.json"]
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["allowed_signers", "r1.json", "r1.json.sig"]

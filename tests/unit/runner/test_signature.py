@@ -6,8 +6,10 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
-from relevo import signature
+from relevo import signature, sshsig
 from relevo.errors import SignatureError
 
 
@@ -62,3 +64,19 @@ def test_a_machine_without_ssh_keygen_is_told_what_to_install(tmp_path: Path, mo
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(SignatureError, match="openssh-client"):
         signature.ready_key(tmp_path / "keys")
+
+
+@settings(max_examples=5, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(st.binary(max_size=300))
+def test_our_signatures_are_those_of_ssh_keygen_byte_for_byte(key: signature.SigningKey, data: bytes) -> None:
+    """Ed25519 signs the same bytes the same way, so nothing is left to belief."""
+    assert signature.sign(key, data) == signature.sign_as(key.path, signature.NAMESPACE, data)
+
+
+def test_a_key_that_cannot_sign_is_named(tmp_path: Path) -> None:
+    other = tmp_path / "key"
+    with pytest.raises(SignatureError, match="cannot be read: No such file"):
+        sshsig.sign(other, "x", b"")
+    subprocess.run(["ssh-keygen", "-q", "-t", "ecdsa", "-N", "", "-f", other], check=True)
+    with pytest.raises(SignatureError, match="another kind"):
+        sshsig.sign(other, "x", b"")

@@ -1,15 +1,21 @@
 from __future__ import annotations
 
+import sqlite3
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from relevo import chain, tables
 from relevo.errors import RecordNotFoundError, StoreError
+from relevo.history import summarize
 from relevo.paths import Place
 from relevo.record import Record, canonical
 from relevo.store import Store
+from tests.unit.runner.evidence import insert, old_store
 from tests.unit.runner.streams import build, read
 
 
@@ -93,3 +99,92 @@ def test_a_run_in_check_mode_is_not_the_first_one(store: Store) -> None:
     assert store.first("minimarket", "failover", [verdict]) is None
     add(store, record("r1"))
     assert store.first("minimarket", "failover", [verdict]) == "2026-11-24T12:15:30.000000Z"
+
+
+def test_another_store_of_the_same_process_drops_no_lock(store: Store, tmp_path: Path) -> None:
+    """POSIX locks of a process end when it closes any descriptor of the file: two writers would be in at once, and one is lost."""
+    add(store, record("r1"))
+    place = Place(tmp_path / "state", f"sqlite:///{tmp_path}/state/relevo.db")
+    other = "import sqlite3, sys; sqlite3.connect(sys.argv[1], timeout=0, isolation_level=None).execute('BEGIN IMMEDIATE')"
+    with tables.Database(place).write():
+        Store(place)
+        words = [sys.executable, "-c", other, tmp_path / "state" / "relevo.db"]
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert "database is locked" in done.stderr
+    assert subprocess.run(words, check=False).returncode == 0
+
+
+def chained(store: Store) -> list[chain.Entry]:
+    return [chain.parse(entry.document) for entry in store.entries()]
+
+
+def chained_end(store: Store) -> chain.Entry:
+    return chain.parse(store.entries()[-1].document)
+
+
+def test_each_record_has_its_entry_in_the_order_in_which_they_came(store: Store) -> None:
+    add(store, record("r2"), record("r1"), record("r2"))
+    begun, *entries = chained(store)
+    assert (begun.kind, begun.sequence, begun.records) == ("begin", 1, 0)
+    assert [entry.members[0].run_id for entry in entries] == ["r2", "r1"]
+    assert [entry.records for entry in entries] == [1, 2]
+    assert entries[0].members[0].sha256 == chain.digest(store.get("r2").document)
+
+
+def test_a_store_from_before_the_chain_is_taken_over_and_says_so(tmp_path: Path) -> None:
+    place = Place(tmp_path / "state", f"sqlite:///{tmp_path}/state/relevo.db")
+    old_store(place, 0, 1)
+    with sqlite3.connect(tmp_path / "state" / "relevo.db") as database:
+        insert(
+            database, b'{"run_id": "odd", "runbook": "x", "cluster": null, "mode": null, "verdict": "x", "opened_at": "2020"}', ""
+        )
+        insert(database, canonical(record("r1").document()), "", "../../odd")
+    store = Store(place)
+    before = [(stored.document, stored.signature) for stored in store.newest()]
+    assert [summary.run_id for summary in store.summaries()] == ["run1", "run0", "../../odd"]
+    _, taken = chained(store)
+    assert taken.kind == "takeover"
+    assert [member.run_id for member in taken.members] == ["odd", "run0", "run1"]
+    assert [(stored.document, stored.signature) for stored in store.newest()] == before
+    add(store, record("r2"))
+    assert chained(Store(place))[-1].records == 4
+
+
+def test_a_broken_end_of_the_chain_keeps_nobody_from_recording(store: Store, tmp_path: Path) -> None:
+    add(store, record("r1"))
+    with sqlite3.connect(tmp_path / "state" / "relevo.db") as database:
+        database.execute("UPDATE chain SET document = 'x' WHERE sequence = 2")
+    add(store, record("r2"))
+    assert store.entries()[-1].sequence == 3
+    assert chained_end(store).previous == chain.digest(b"x")
+    with sqlite3.connect(tmp_path / "state" / "relevo.db") as database:
+        database.execute("UPDATE chain SET document = 'x'")
+    add(store, record("r4"))
+    assert (chained_end(store).sequence, chained_end(store).kind) == (4, "record")
+    with sqlite3.connect(tmp_path / "state" / "relevo.db") as database:
+        database.execute("DELETE FROM chain")
+    add(store, record("r3"))
+    assert [entry.kind for entry in chained(store)] == ["begin", "record"]
+
+
+def test_a_store_of_a_newer_form_is_left_alone(store: Store, tmp_path: Path) -> None:
+    add(store, record("r1"))
+    with sqlite3.connect(tmp_path / "state" / "relevo.db") as database:
+        database.execute("INSERT INTO layout VALUES (9, 'x')")
+    with pytest.raises(StoreError, match="newer Relevo"):
+        add(Store(Place(tmp_path / "state", f"sqlite:///{tmp_path}/state/relevo.db")), record("r2"))
+
+
+def test_summaries_are_those_of_the_documents(store: Store) -> None:
+    made = [record("r1"), record("r2", "2026-11-24T13:00:00.000000Z", "other"), record("r3", "2026-11-24T14:00:00.000000Z")]
+    add(store, *made)
+    assert store.summaries() == [summarize(one) for one in reversed(made)]
+    assert [summary.run_id for summary in store.summaries(cluster="minimarket")] == ["r3", "r1"]
+    assert [summary.run_id for summary in store.summaries(since="2026-11-24T13:00")] == ["r3", "r2"]
+    assert [summary.run_id for summary in store.summaries(limit=1)] == ["r3"]
+    assert (store.count(), store.count(cluster="other"), store.count(runbook="protect")) == (3, 1, 0)
+
+
+def test_nothing_is_made_by_looking_at_an_empty_store(store: Store) -> None:
+    assert (store.summaries(), store.entries(), store.count(), store.last_entry()) == ([], [], 0, None)
+    assert store.first("c", "protect", ["passed"]) is None

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from relevo import status, summary
 from relevo.cli import Ended, app
+from relevo.history import summarize
 from relevo.progress import Progress
 from tests.unit.runner.streams import build, failed, read, record_of, said, stats
 
@@ -70,9 +71,9 @@ def test_a_summary_says_what_a_manager_asks() -> None:
 
 def test_a_list_shows_whole_run_ids() -> None:
     console, target = shown()
-    summary.list_records(console, [record_of("failover_disaster")])
+    summary.list_runs(console, [summarize(record_of("failover_disaster"))])
     assert "20261124T121530Z-failover-1f3a" in target.getvalue()
-    summary.list_records(console, [])
+    summary.list_runs(console, [])
     assert "no results yet" in target.getvalue()
 
 
