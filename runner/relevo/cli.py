@@ -338,11 +338,14 @@ def write_report(
     file: Annotated[Path | None, typer.Option("--output", "-o", help="A file; without it the report is printed.")] = None,
 ) -> Exit:
     """Write the report of one run."""
-    text = report.render(parse(open_store().get(run_id).document), form)
+    if form is report.Form.PDF and file is None and sys.stdout.isatty():
+        message = "A PDF is nothing that a terminal can show: give a file with -o, or send it into one with >."
+        raise UsageError(message)
+    contents = report.contents(parse(open_store().get(run_id).document), form)
     if file is None:
-        sys.stdout.write(text)
+        sys.stdout.buffer.write(contents)
     else:
-        write(file, text)
+        write(file, contents)
         output.print(f"Written to {file}.", highlight=False)
     return Exit.PASSED
 

@@ -1,22 +1,25 @@
-"""Reports of one run: a page for people, Markdown, or the record itself; and bundles of signed records."""
+"""Reports of one run: a page for people, on a screen or on paper, Markdown, JUnit, or the record itself; and bundles of signed records."""
 
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup
 
-from relevo import picture, story, wording
+from relevo import junit, paper, particulars, picture, story, wording
 from relevo.clock import parse_utc
 from relevo.errors import RelevoError
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Collection, Sequence
     from pathlib import Path
 
+    from relevo.junit import Criterion
     from relevo.record import Record
     from relevo.store import Stored
 
@@ -24,12 +27,16 @@ MOODS = {"passed": "good", "partial": "doubt", "failed": "bad", "refused": "doub
 GATE_MOODS = {"pass": "good", "fail": "bad", "unknown": "doubt", "accepted": "doubt", "not_applicable": "soft"}
 # What needs a reader's eye comes first.
 _GATE_ORDER = ("fail", "unknown", "accepted", "pass", "not_applicable")
+_ESCAPED = {"<": "&lt;", "&": "&amp;"} | {character: f"\\{character}" for character in "\\|`*[]~"}
+_MARKDOWN = re.compile("[" + "".join(map(re.escape, _ESCAPED)) + "]")
 
 
 class Form(StrEnum):
     """The forms of a report."""
 
     HTML = "html"
+    PDF = "pdf"
+    JUNIT = "junit"
     MARKDOWN = "markdown"
     JSON = "json"
 
@@ -42,15 +49,42 @@ class Fact:
     code: bool = False
 
 
-def render(record: Record, form: Form) -> str:
-    """The report of one run as text."""
+def contents(record: Record, form: Form, criteria: Sequence[Criterion] = ()) -> bytes:
+    """The report of one run as it stands in a file. criteria: of the test that the run was, where somebody judged them.
+
+    RelevoError where a PDF cannot be made on this machine.
+    """
+    if form is Form.PDF:
+        return paper.print_page(_page(record, criteria, paged=True))
+    return render(record, form, criteria).encode("utf-8", "replace")
+
+
+def render(record: Record, form: Form, criteria: Sequence[Criterion] = ()) -> str:
+    """The report of one run as text; of a PDF the page that is printed."""
     if form is Form.JSON:
         return json.dumps(record.document(), ensure_ascii=False, indent=2, sort_keys=True) + "\n"
+    if form is Form.JUNIT:
+        return junit.render(record, criteria)
+    if form is Form.MARKDOWN:
+        environment = _environment(_cell)
+        environment.filters["words"] = words
+        return environment.get_template("report.md.j2").render(_view(record, criteria)).rstrip() + "\n"
+    return _page(record, criteria, paged=form is Form.PDF)
+
+
+def _page(record: Record, criteria: Sequence[Criterion], *, paged: bool) -> str:
+    """paged: with what stands on top of each sheet of paper."""
+    environment = _environment(_shown)
+    environment.filters.update(words=words, longest=lambda text: max(map(len, text.split()), default=0))
+    return environment.get_template("report.html.j2").render(_view(record, criteria), paged=paged).rstrip() + "\n"
+
+
+def _environment(finalize: Callable[[Any], Any]) -> Environment:
     environment = Environment(
         loader=PackageLoader("relevo"),
         autoescape=select_autoescape(("html.j2",), default=False),
         undefined=StrictUndefined,
-        finalize=_cell if form is Form.MARKDOWN else None,
+        finalize=finalize,
     )
     environment.filters.update(
         seconds=wording.seconds,
@@ -58,11 +92,14 @@ def render(record: Record, form: Form) -> str:
         time_of_day=wording.time_of_day,
         numbers=wording.numbers,
         size=wording.size,
-        number=_number,
-        words=words,
+        number=wording.number,
     )
-    template = environment.get_template("report.html.j2" if form is Form.HTML else "report.md.j2")
-    return template.render(_view(record)).rstrip() + "\n"
+    return environment
+
+
+def _shown(value: Any) -> Any:
+    """What a host says, without the characters that would turn, hide or end the text around it."""
+    return value if isinstance(value, Markup) or not isinstance(value, str) else wording.visible(value)
 
 
 def _filled(items: Sequence[dict[str, Any]], *names: str) -> list[dict[str, Any]]:
@@ -70,7 +107,7 @@ def _filled(items: Sequence[dict[str, Any]], *names: str) -> list[dict[str, Any]
     return [dict.fromkeys(names, "") | {name: value for name, value in item.items() if value is not None} for item in items]
 
 
-def _view(record: Record) -> dict[str, Any]:
+def _view(record: Record, criteria: Sequence[Criterion]) -> dict[str, Any]:
     parts = record.measures.get("rto_breakdown") or []
     return {
         "record": record,
@@ -96,6 +133,8 @@ def _view(record: Record) -> dict[str, Any]:
         "ledger": record.measures["ledger"],
         "observers": _observers(record.measures.get("observers")),
         "fence_meaning": story.FENCES.get(str(record.fence.get("class")), ""),
+        "criteria": criteria,
+        "tables": particulars.tables(record),
         "gates": gates_in_order(record),
         "gate_moods": GATE_MOODS,
         "passed_gates": sum(gate.get("verdict") in {"pass", "not_applicable"} for gate in record.gates),
@@ -138,6 +177,8 @@ def _basis(record: Record) -> list[tuple[str, Fact]]:
         ("Began, ended", Fact(f"{wording.moment(record.opened_at)}, {wording.moment(record.closed_at)}")),
         ("Operator, controller", Fact(f"{record.operator} on {record.controller}")),
         ("Approver", Fact(record.approver or "")),
+        ("Accepted by name", Fact(story.accepted(record))),
+        ("Reason given", Fact(str(record.run.get("reason") or ""))),
         ("T0 known from", Fact(str(record.measures.get("t0_source") or ""))),
         ("Versions", Fact(versions)),
         ("Commit", Fact(commit, code=True)),
@@ -146,10 +187,6 @@ def _basis(record: Record) -> list[tuple[str, Fact]]:
         ("Signed by", Fact(str(record.signature.get("key") or ""), code=True)),
     ]
     return [(name, fact) for name, fact in rows if fact.text]
-
-
-def _number(value: Any) -> str:
-    return f"{value:,}".replace(",", " ") if isinstance(value, int) and not isinstance(value, bool) else wording.UNOBSERVED
 
 
 def words(value: Any) -> str:
@@ -161,7 +198,7 @@ def words(value: Any) -> str:
 
 def _cell(value: Any) -> str:
     """Text that is no Markdown: it fits in a cell of a table, and what a host says is never markup."""
-    return " ".join(str(value).split()).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
+    return _MARKDOWN.sub(lambda found: _ESCAPED[found[0]], " ".join(wording.visible(str(value)).split()))
 
 
 def export(records: Sequence[Stored], allowed_signers: Path, directory: Path) -> list[Path]:
