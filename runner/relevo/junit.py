@@ -111,7 +111,9 @@ def _cases(record: Record, criteria: Sequence[Criterion]) -> Iterator[_Case]:
 def _run(record: Record) -> _Case:
     reasons = "\n".join(record.verdict_reasons)
     message = f"{record.verdict}: {story.VERDICTS[record.verdict]}"
-    return _Case("run", f"{record.runbook} passes", record.duration_seconds, _RUNS[record.verdict], record.verdict, message, reasons)
+    return _Case(
+        "run", f"{record.runbook} passes", record.duration_seconds, _RUNS[record.verdict], record.verdict, message, reasons
+    )
 
 
 def _objective(record: Record, objective: Objective) -> _Case:
@@ -125,9 +127,9 @@ def _objective(record: Record, objective: Objective) -> _Case:
 
 
 def _gate(gate: Mapping[str, Any]) -> _Case:
-    verdict = str(gate.get("verdict"))
+    verdict = str(gate.get("verdict") or "unknown")
     title = gate.get("title")
-    name = f"{gate.get('id')} on {gate.get('host')}{f': {title}' if title else ''}"
+    name = f"{gate.get('id') or 'a gate'} on {gate.get('host') or 'no host'}{f': {title}' if title else ''}"
     outcome = _GATES.get(verdict, _FAILURE)
     said = _said(wording.plain(gate.get("observed")), wording.plain(gate.get("expected")), gate.get("next_action"))
     message = f"{verdict.replace('_', ' ')}: {wording.plain(gate.get('observed'))}"
@@ -135,9 +137,9 @@ def _gate(gate: Mapping[str, Any]) -> _Case:
 
 
 def _phase(phase: Mapping[str, Any]) -> _Case:
-    outcome = str(phase.get("outcome"))
+    outcome = str(phase.get("outcome") or "unknown")
     detail = str(phase.get("detail") or f"ended as {outcome}")
-    name = f"{phase.get('name')} on {phase.get('host')}"
+    name = f"{phase.get('name') or 'a phase'} on {phase.get('host') or 'no host'}"
     seconds = phase.get("duration_seconds")
     took = float(seconds) if isinstance(seconds, (int, float)) else 0.0
     return _Case("phases", name, took, _PHASES.get(outcome, _FAILURE), _word(outcome), detail, detail)

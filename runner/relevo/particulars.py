@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
     from relevo.record import Record
 
-_MOST_ROWS = 400
 _HOST_COLUMNS = ("site", "role", "state", "timeline", "lsn", "lag_seconds", "fence", "guard")
 _HOST_TITLES = {"lsn": "position", "lag_seconds": "lag"}
 
@@ -77,12 +76,22 @@ def _joined(values: Any) -> str | None:
     return ", ".join(str(value) for value in values) or None if isinstance(values, list) else None
 
 
+def _sentence(form: str, said: Mapping[str, Any]) -> str | None:
+    """A sentence of several facts; None when one of them was not said."""
+    known = {name: _text(value) for name, value in said.items()}
+    try:
+        sentence = form.format_map({name: value for name, value in known.items() if value})
+    except KeyError:
+        return None
+    return sentence
+
+
 def _said_of(value: Any, yes: str, no: str) -> str | None:
     return None if value is None else yes if value is True else no
 
 
 def _restore_test(test: Mapping[str, Any]) -> Table:
-    rungs = [rung for rung in listed(test.get("rungs")) if rung.get("seconds")]
+    rungs = [rung for rung in listed(test.get("rungs")) if rung.get("seconds") and rung.get("name")]
     rate = test.get("restore_bytes_per_second")
     copied = "only what had changed in an older copy" if test.get("delta") else "the whole backup"
     restored = f"{wording.size(test.get('restored_bytes'))} in {wording.seconds(test.get('restore_seconds'))}, {copied}"
@@ -104,9 +113,11 @@ def _restore_test(test: Mapping[str, Any]) -> Table:
             ("Data loss window of this restore", wording.seconds(test.get("rpo_seconds"))),
             (
                 "Predicted recovery time",
-                f"{wording.seconds(test['predicted_rto_seconds'])}{live}" if test.get("predicted_rto_seconds") is not None else None,
+                f"{wording.seconds(test['predicted_rto_seconds'])}{live}"
+                if test.get("predicted_rto_seconds") is not None
+                else None,
             ),
-            ("Time of each proof", ", ".join(f"{rung.get('name')} {wording.seconds(rung['seconds'])}" for rung in rungs)),
+            ("Time of each proof", ", ".join(f"{rung['name']} {wording.seconds(rung['seconds'])}" for rung in rungs)),
         ),
     )
 
@@ -117,7 +128,7 @@ def _window(lines: Any) -> Table:
     for line in lines if isinstance(lines, list) else ():
         place, _, stretches = str(line).partition(": ")
         rows += [(place, wording.with_moments(stretch)) for stretch in stretches.split("; ") if stretch]
-    return Table("What can be restored", ("Repository", "Stretch"), tuple(rows[:_MOST_ROWS]))
+    return Table("What can be restored", ("Repository", "Stretch"), tuple(rows))
 
 
 def _backups(backups: Mapping[str, Any]) -> Table:
@@ -145,8 +156,10 @@ def _verified(repositories: Mapping[str, Any]) -> Table:
             _text(seen.get("backups")) or "0",
             _range(seen.get("restorable_from"), seen.get("restorable_until")),
             _text(seen.get("coverage")) or wording.UNOBSERVED,
-            f"{wording.count(seen.get('objects_read'), 'object')}, {wording.size(seen.get('bytes_read'))}"
-            f" of {wording.count(seen.get('objects'), 'object')}, {wording.size(seen.get('bytes'))}",
+            (
+                f"{wording.count(seen.get('objects_read'), 'object')}, {wording.size(seen.get('bytes_read'))}"
+                f" of {wording.count(seen.get('objects'), 'object')}, {wording.size(seen.get('bytes'))}"
+            ),
             wording.seconds(seen.get("seconds")),
         )
         for number, seen in _each(repositories)
@@ -176,19 +189,19 @@ def _files(hosts: Mapping[str, Any]) -> list[Table]:
         Table(
             "Snapshots of files that were taken",
             ("Host", "Set", "Repository", "Snapshot", "Files", "Size", "Added", "Time", "Outcome"),
-            tuple(taken[:_MOST_ROWS]),
+            tuple(taken),
             frozenset({4, 5, 6, 7}),
         ),
         Table(
             "Snapshots of files that were verified",
             ("Host", "Repository", "Snapshots", "Age of the newest", "Read in full", "Time"),
-            tuple(read[:_MOST_ROWS]),
+            tuple(read),
             frozenset({2, 5}),
         ),
         Table(
             "Files that were restored",
             ("Host", "Set", "Snapshot", "Age", "Entries", "Size", "Time", "Compared with the host"),
-            tuple(restored[:_MOST_ROWS]),
+            tuple(restored),
             frozenset({3, 4, 5, 6}),
         ),
     ]
@@ -238,9 +251,12 @@ def _promotion(measures: Mapping[str, Any]) -> Table:
     """Lineage: which timeline forked from which, where, and by what right."""
     promotion, handover = measured(measures.get("promotion")), measured(measures.get("handover"))
     before = measured(measures.get("loss_before_promotion"))
-    loss = f"{wording.count(before.get('transactions'), 'transaction')}, {wording.seconds(before.get('seconds'))}" if before else None
-    fork = f"timeline {promotion.get('timeline')} forks from {promotion.get('parent')} at {promotion.get('fork_lsn')}"
-    shutdown = f"{handover.get('shutdown_lsn')} on timeline {handover.get('timeline')}"
+    loss = (
+        f"{wording.count(before.get('transactions'), 'transaction')}, {wording.seconds(before.get('seconds'))}" if before else None
+    )
+    fork = _sentence("timeline {timeline} forks from {parent} at {fork_lsn}", promotion) or _sentence(
+        "timeline {timeline}, forked at {fork_lsn}", promotion
+    )
     left_out = _joined(measured(measures.get("repositories")).get("left_out"))
     return Table(
         "Promotion",
@@ -248,11 +264,11 @@ def _promotion(measures: Mapping[str, Any]) -> Table:
         _known(
             ("Way", _text(measures.get("path"))),
             ("Promoted", wording.moment(promotion.get("promoted_at"))),
-            ("Lineage", fork if promotion.get("timeline") else None),
+            ("Lineage", fork),
             ("Replayed to", _text(measures.get("replay_lsn"))),
             ("The archive", _said_of(measures.get("archive_replayed"), "replayed to its end", "not replayed to its end")),
             ("Handed over", wording.moment(handover.get("at"))),
-            ("Shut down at", shutdown if handover.get("shutdown_lsn") else None),
+            ("Shut down at", _sentence("{shutdown_lsn} on timeline {timeline}", handover)),
             ("Missing before the promotion", loss),
             ("Repositories left out", left_out),
         ),
@@ -266,17 +282,16 @@ def _salvaged(host: str, kept: Mapping[str, Any]) -> Table:
         for name, changes in _each(kept.get("relations"))
     ]
     missing = _joined(kept.get("missing"))
-    span = f"{kept.get('fork_lsn')} to {kept.get('end_lsn')} of timeline {kept.get('timeline')}"
     return Table(
         f"What only {host} had, sealed",
         (),
         _known(
             ("Committed transactions", wording.number(kept.get("committed"))),
             ("Without an end", wording.number(len(kept["unfinished"])) if isinstance(kept.get("unfinished"), list) else None),
-            ("WAL", span if kept.get("fork_lsn") else None),
+            ("WAL", _sentence("{fork_lsn} to {end_lsn} of timeline {timeline}", kept)),
             ("Size", wording.size(kept.get("bytes"))),
             ("Whole", _said_of(kept.get("complete"), "yes", f"no: {missing or 'a part is missing'}")),
-            ("Rows", "; ".join(relations[:_MOST_ROWS]) or None),
+            ("Rows", "; ".join(relations) or None),
             ("Kept in", _text(kept.get("directory"))),
             ("SHA-256", _text(kept.get("digest"))),
         ),
@@ -284,15 +299,20 @@ def _salvaged(host: str, kept: Mapping[str, Any]) -> Table:
 
 
 def _rebuilt(measures: Mapping[str, Any]) -> Table:
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for host, rebuild in _each(measures.get("rebuild")):
         ways = [
-            f"{name} {wording.seconds(way.get('predicted_seconds'))}" if not way.get("obstacle") else f"{name} impossible: {way['obstacle']}"
+            f"{name} {wording.seconds(way.get('predicted_seconds'))}"
+            if not way.get("obstacle")
+            else f"{name} impossible: {way['obstacle']}"
             for name, way in _each(rebuild.get("ways"))
         ]
         failed = [f"{name}: {reason}" for name, reason in measured(rebuild.get("failed")).items()]
         rows += _known(
-            (f"Data of {host} came back", f"by {rebuild.get('method')} in {wording.seconds(rebuild.get('seconds'))}"),
+            (
+                f"Data of {host} came back",
+                f"by {rebuild['method']} in {wording.seconds(rebuild.get('seconds'))}" if rebuild.get("method") else None,
+            ),
             ("Predicted", ", ".join(ways) or None),
             ("Tried in vain", "; ".join(failed) or None),
         )
@@ -309,12 +329,10 @@ def _hosts(hosts: Mapping[str, Any]) -> Table:
     columns = [name for name in _HOST_COLUMNS if any(_text(entry.get(name)) for entry in said.values())]
     rows = tuple((host, *(_cell(name, entry.get(name)) for name in columns)) for host, entry in said.items())
     titles = ("Host", *(_HOST_TITLES.get(name, name).capitalize() for name in columns))
-    return Table("Hosts as they were found", titles, rows[:_MOST_ROWS])
+    return Table("Hosts as they were found", titles, rows)
 
 
 def _cell(name: str, value: Any) -> str:
     if value is None:
         return "–"
     return wording.seconds(value) if name == "lag_seconds" else _text(value) or "–"
-
-

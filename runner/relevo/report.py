@@ -27,6 +27,8 @@ MOODS = {"passed": "good", "partial": "doubt", "failed": "bad", "refused": "doub
 GATE_MOODS = {"pass": "good", "fail": "bad", "unknown": "doubt", "accepted": "doubt", "not_applicable": "soft"}
 # What needs a reader's eye comes first.
 _GATE_ORDER = ("fail", "unknown", "accepted", "pass", "not_applicable")
+# Of each table: nobody reads more on paper, and drawing a thousand rows takes half a minute.
+_MOST_ON_PAPER, _MOST_REASONS_ON_PAPER = 200, 20
 _ESCAPED = {"<": "&lt;", "&": "&amp;"} | {character: f"\\{character}" for character in "\\|`*[]~"}
 _MARKDOWN = re.compile("[" + "".join(map(re.escape, _ESCAPED)) + "]")
 
@@ -68,7 +70,7 @@ def render(record: Record, form: Form, criteria: Sequence[Criterion] = ()) -> st
     if form is Form.MARKDOWN:
         environment = _environment(_cell)
         environment.filters["words"] = words
-        return environment.get_template("report.md.j2").render(_view(record, criteria)).rstrip() + "\n"
+        return environment.get_template("report.md.j2").render(_view(record, criteria, paged=False)).rstrip() + "\n"
     return _page(record, criteria, paged=form is Form.PDF)
 
 
@@ -76,7 +78,7 @@ def _page(record: Record, criteria: Sequence[Criterion], *, paged: bool) -> str:
     """paged: with what stands on top of each sheet of paper."""
     environment = _environment(_shown)
     environment.filters.update(words=words, longest=lambda text: max(map(len, text.split()), default=0))
-    return environment.get_template("report.html.j2").render(_view(record, criteria), paged=paged).rstrip() + "\n"
+    return environment.get_template("report.html.j2").render(_view(record, criteria, paged=paged)).rstrip() + "\n"
 
 
 def _environment(finalize: Callable[[Any], Any]) -> Environment:
@@ -107,7 +109,8 @@ def _filled(items: Sequence[dict[str, Any]], *names: str) -> list[dict[str, Any]
     return [dict.fromkeys(names, "") | {name: value for name, value in item.items() if value is not None} for item in items]
 
 
-def _view(record: Record, criteria: Sequence[Criterion]) -> dict[str, Any]:
+def _view(record: Record, criteria: Sequence[Criterion], *, paged: bool) -> dict[str, Any]:
+    most = _MOST_ON_PAPER if paged else None
     parts = record.measures.get("rto_breakdown") or []
     return {
         "record": record,
@@ -118,6 +121,9 @@ def _view(record: Record, criteria: Sequence[Criterion]) -> dict[str, Any]:
         "sentences": story.sentences(record),
         "cards": story.cards(record),
         "picture": picture.draw(record),
+        "paged": paged,
+        "most": most,
+        "most_reasons": _MOST_REASONS_ON_PAPER if paged else None,
         "phases": _filled(record.phases, "name", "host", "started_at", "ended_at", "duration_seconds", "outcome", "detail"),
         "probes": _filled(record.fence["probes"], "host", "vantage", "method", "address", "at", "result"),
         "failures": _filled(

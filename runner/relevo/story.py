@@ -12,6 +12,13 @@ if TYPE_CHECKING:
 
     from relevo.record import Record
 
+_TITLES = {
+    "protect": "Protection",
+    "verify_backup": "Verification of the backups",
+    "restore_files": "Restore of files",
+    "rehearse": "Rehearsal of a recovery",
+    "nightly": "Nightly jobs",
+}
 # In these clients wait for the new site. A failback builds up the old one while they are served.
 _INTERRUPTS = frozenset({"failover", "switchover"})
 _REHEARSES = "rehearse"
@@ -49,7 +56,8 @@ def title(record: Record) -> str:
     """Such as `Failover of minimarket to site b`."""
     cluster = f" of {record.cluster}" if record.cluster else ""
     target = record.run.get("target_site")
-    return f"{record.runbook.replace('_', ' ').capitalize()}{cluster}{f' to site {target}' if target else ''}"
+    what = _TITLES.get(record.runbook, record.runbook.replace("_", " ").capitalize())
+    return f"{what}{cluster}{f' to site {target}' if target else ''}"
 
 
 def kind(record: Record) -> str:
@@ -103,7 +111,8 @@ def _tested(record: Record) -> Iterator[str]:
     for test in particulars.listed(record.measures.get("restore_tests")):
         proven = test.get("proven_up_to")
         end = f"and proven up to: {proven}" if proven else "and nothing was proven"
-        yield f"Backup {test.get('label')} of repository {test.get('repository')} was restored {end}."
+        if test.get("label"):
+            yield f"Backup {test['label']} of repository {test.get('repository', '–')} was restored {end}."
     for host, rebuild in particulars.measured(record.measures.get("rebuild")).items():
         if isinstance(rebuild, dict) and rebuild.get("method"):
             yield f"The data of {host} came back by {rebuild['method']} in {wording.seconds(rebuild.get('seconds'))}."
@@ -161,7 +170,9 @@ def _measured(measures: dict[str, Any]) -> list[Card]:
     if tests:
         test = tests[0]
         live = f"for the live database of {wording.size(test.get('live_bytes'))}"
-        found.append(Card("Restored", wording.seconds(test.get("restore_seconds")), wording.size(test.get("restored_bytes")), "plain"))
+        found.append(
+            Card("Restored", wording.seconds(test.get("restore_seconds")), wording.size(test.get("restored_bytes")), "plain")
+        )
         if test.get("predicted_rto_seconds") is not None:
             found.append(Card("Predicted recovery time", wording.seconds(test["predicted_rto_seconds"]), live, "plain"))
     if measures.get("time_to_reprotect_seconds") is not None:

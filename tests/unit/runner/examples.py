@@ -38,9 +38,11 @@ RESTORE_TEST = {
     "predicted_rto_seconds": 4.7,
 }
 WINDOW = [
-    "repository 1: timeline 6 from 2026-11-28T00:20:04.000000Z (LSN 0/4000050, backup 20261128-002001F) to 2026-11-28T00:26:29.563592Z "
-    "(LSN 0/29031B00); timeline 5 from 2026-11-28T00:20:04.000000Z (LSN 0/4000050, backup 20261128-002001F) to 2026-11-28T00:25:55.880685Z "
-    "(LSN 0/2311C720)"
+    (
+        "repository 1: timeline 6 from 2026-11-28T00:20:04.000000Z (LSN 0/4000050, backup 20261128-002001F) to 2026-11-28T00:26:29.563592Z "
+        "(LSN 0/29031B00); timeline 5 from 2026-11-28T00:20:04.000000Z (LSN 0/4000050, backup 20261128-002001F) to 2026-11-28T00:25:55.880685Z "
+        "(LSN 0/2311C720)"
+    )
 ]
 BACKUP = {
     "label": "20261128-002001F",
@@ -110,8 +112,24 @@ REBUILD = {
     },
 }
 HOSTS = {
-    "a-db1": {"role": "none", "site": "a", "state": "stopped", "timeline": 1, "fence": "fenced by r1", "guard": "at start", "lag_seconds": None},
-    "b-db1": {"role": "primary", "site": "b", "state": "running", "timeline": 2, "lsn": "0/C0BCAF8", "guard": "at start", "lag_seconds": None},
+    "a-db1": {
+        "role": "none",
+        "site": "a",
+        "state": "stopped",
+        "timeline": 1,
+        "fence": "fenced by r1",
+        "guard": "at start",
+        "lag_seconds": None,
+    },
+    "b-db1": {
+        "role": "primary",
+        "site": "b",
+        "state": "running",
+        "timeline": 2,
+        "lsn": "0/C0BCAF8",
+        "guard": "at start",
+        "lag_seconds": None,
+    },
     "a-app1": {"role": "application", "site": "a", "state": "active, uses b-db1:5432"},
     "wit1": {"role": "witness", "site": "w", "state": "last acknowledgement 0.0 s ago"},
 }
@@ -158,7 +176,13 @@ def every() -> dict[str, Record]:
     """By name: each runbook, and each way in which a run can end."""
     opening, events = read("failover_disaster")
     planned = {"mode": "planned", "scope": "site", "target_site": "b"}
-    accepted = {"loss_seconds": 300.0, "loss_transactions": 1697, "unknown": ["G05"], "fence": ["attested"], "attested_dead": ["a-db1"]}
+    accepted = {
+        "loss_seconds": 300.0,
+        "loss_transactions": 1697,
+        "unknown": ["G05"],
+        "fence": ["attested"],
+        "attested_dead": ["a-db1"],
+    }
     holding = [gate for gate in GATES if gate["verdict"] in {"pass", "not_applicable"}]
     return {
         "disaster": record_of("failover_disaster"),
@@ -195,14 +219,27 @@ def every() -> dict[str, Record]:
             t0_source="command",
         ),
         "restore_test": of("restore_test", holding, restore_tests=[RESTORE_TEST], restore_window=WINDOW),
-        "restore_test_two": of("restore_test", holding, restore_tests=[RESTORE_TEST, {**RESTORE_TEST, "repository": 2, "delta": True}]),
-        "protect": of("protect", backups={"repository_1": BACKUP, "repository_2": BACKUP}, files={"a-db1": {"configuration": {"1": SNAPSHOT}}}),
+        "restore_test_two": of(
+            "restore_test", holding, restore_tests=[RESTORE_TEST, {**RESTORE_TEST, "repository": 2, "delta": True}]
+        ),
+        "protect": of(
+            "protect", backups={"repository_1": BACKUP, "repository_2": BACKUP}, files={"a-db1": {"configuration": {"1": SNAPSHOT}}}
+        ),
         "backup": of("backup", holding, backups={"repository_1": BACKUP}),
         "verify_backup": of(
             "verify_backup",
             holding,
             backup_verification={"1": VERIFIED, "2": {**VERIFIED, "restorable_from": None}},
-            files={"a-db1": {"1": {"age_seconds": {"configuration": 3600.0, "system": None}, "snapshots": 9, "read": "share 3 of 14", "seconds": 2.5}}},
+            files={
+                "a-db1": {
+                    "1": {
+                        "age_seconds": {"configuration": 3600.0, "system": None},
+                        "snapshots": 9,
+                        "read": "share 3 of 14",
+                        "seconds": 2.5,
+                    }
+                }
+            },
         ),
         "restore_files": of("restore_files", holding, files={"a-db1": {"restored": {"configuration": RESTORED}}}),
         "nightly": of("nightly", holding),
