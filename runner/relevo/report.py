@@ -118,6 +118,7 @@ def _view(record: Record, criteria: Sequence[Criterion], *, paged: bool) -> dict
         "mood": MOODS[record.verdict],
         "kind": story.kind(record),
         "overlap": story.overlap_sentence(record.measures.get("writable_overlap_seconds")),
+        "reasons": _reasons(record),
         "sentences": story.sentences(record),
         "cards": story.cards(record),
         "picture": picture.draw(record),
@@ -127,7 +128,7 @@ def _view(record: Record, criteria: Sequence[Criterion], *, paged: bool) -> dict
         "phases": _filled(record.phases, "name", "host", "started_at", "ended_at", "duration_seconds", "outcome", "detail"),
         "probes": _filled(record.fence["probes"], "host", "vantage", "method", "address", "at", "result"),
         "failures": _filled(
-            [failure for failure in record.failures if failure.get("message") not in record.verdict_reasons],
+            [failure for failure in record.failures if not _is_reason(str(failure.get("message")), record)],
             "at",
             "host",
             "task",
@@ -158,6 +159,20 @@ def gates_in_order(record: Record, wanted: Collection[str] = ()) -> list[dict[st
     gates = _filled(record.gates, "id", "title", "host", "observed", "expected", "verdict", "next_action")
     gates.sort(key=lambda gate: _rank(str(gate["verdict"])))
     return [gate for gate in gates if not wanted or (gate["verdict"] if gate["verdict"] in _GATE_ORDER else "unknown") in wanted]
+
+
+def _is_reason(message: str, record: Record) -> bool:
+    return any(reason.endswith(message) for reason in record.verdict_reasons)
+
+
+def _reasons(record: Record) -> list[str]:
+    """The reasons of the verdict; that a phase failed of what its task has said already is not said again."""
+    kept: list[str] = []
+    for reason in record.verdict_reasons:
+        _, failed, why = reason.partition(" ended as failed: ")
+        if not (failed and any(why.rstrip(".") in earlier for earlier in kept)):
+            kept.append(reason)
+    return kept
 
 
 def _rank(verdict: str) -> int:
