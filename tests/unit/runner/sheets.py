@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pypdfium2 as pdfium
 
 # As the style sheet has them: A4 and its margins, in points, with room for a rounding.
-SIDE, BOTTOM, WIDTH, HEIGHT = 14 / 25.4 * 72, 8 / 25.4 * 72, 595.3, 841.9
+SIDE, BOTTOM, WIDTH, HEIGHT = 14 / 25.4 * 72, 7 / 25.4 * 72, 595.3, 841.9
 
 
 @dataclass(frozen=True)
