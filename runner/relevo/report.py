@@ -29,6 +29,9 @@ GATE_MOODS = {"pass": "good", "fail": "bad", "unknown": "doubt", "accepted": "do
 _GATE_ORDER = ("fail", "unknown", "accepted", "pass", "not_applicable")
 # Of each table: nobody reads more on paper, and drawing a thousand rows takes half a minute.
 _MOST_ON_PAPER, _MOST_REASONS_ON_PAPER = 200, 20
+_LONGEST_ON_PAPER = 600
+# Longer than a digest, which is to be copied whole.
+_LONG_WORD, _PIECE = re.compile(r"\S{81,}"), re.compile(r"\S{20}")
 _ESCAPED = {"<": "&lt;", "&": "&amp;"} | {character: f"\\{character}" for character in "\\|`*[]~"}
 _MARKDOWN = re.compile("[" + "".join(map(re.escape, _ESCAPED)) + "]")
 
@@ -76,7 +79,7 @@ def render(record: Record, form: Form, criteria: Sequence[Criterion] = ()) -> st
 
 def _page(record: Record, criteria: Sequence[Criterion], *, paged: bool) -> str:
     """paged: with what stands on top of each sheet of paper."""
-    environment = _environment(_shown)
+    environment = _environment(_printed if paged else _shown)
     environment.filters.update(words=words, longest=lambda text: max(map(len, text.split()), default=0))
     return environment.get_template("report.html.j2").render(_view(record, criteria, paged=paged)).rstrip() + "\n"
 
@@ -102,6 +105,15 @@ def _environment(finalize: Callable[[Any], Any]) -> Environment:
 def _shown(value: Any) -> Any:
     """What a host says, without the characters that would turn, hide or end the text around it."""
     return value if isinstance(value, Markup) or not isinstance(value, str) else wording.visible(value)
+
+
+def _printed(value: Any) -> Any:
+    """As :func:`_shown`, of a length that a sheet holds; a long word may be broken, for which the engine would try each letter."""
+    if isinstance(value, Markup) or not isinstance(value, str):
+        return value
+    text = wording.visible(value)
+    text = text if len(text) <= _LONGEST_ON_PAPER else f"{text[:_LONGEST_ON_PAPER]} … (cut: --format html shows all)"
+    return _LONG_WORD.sub(lambda word: _PIECE.sub("\\g<0>\u200b", word[0]), text)
 
 
 def _filled(items: Sequence[dict[str, Any]], *names: str) -> list[dict[str, Any]]:
