@@ -7,8 +7,13 @@ import os
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 REQUEST = "notify.json"
+REPORT_VARIABLE = "RELEVO_NOTIFY_REPORT"
 
 
 class When(StrEnum):
@@ -20,11 +25,17 @@ class When(StrEnum):
 
 @dataclass(frozen=True)
 class Request:
-    """Whom to tell (a file of apprise URLs), when, and who has heard already (digests of targets)."""
+    """Whom to tell (a file of apprise URLs), when, who has heard already (digests of targets), and whether the report goes with it."""
 
     file: str
     when: When = When.NOT_PASSED
     told: list[str] = field(default_factory=list)
+    report: bool = False
+
+
+def wants_report(environment: Mapping[str, str]) -> bool:
+    """Whether the environment asks for the report, where no command line can."""
+    return environment.get(REPORT_VARIABLE, "").strip().lower() in {"1", "true", "yes", "on"}
 
 
 def ask(directory: Path, request: Request) -> None:

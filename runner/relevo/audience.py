@@ -5,6 +5,7 @@ Whom `relevo run --notify` names, or else the contacts of the inventory: never b
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -60,6 +61,6 @@ class Audience:
             self._herald = Herald(self._about, self._reader(file))
             if self._named is None:
                 # From now on also a run that is killed is told of.
-                asked.ask(self._recorder.directory, asked.Request(str(file)))
+                asked.ask(self._recorder.directory, asked.Request(str(file), report=asked.wants_report(os.environ)))
         self._herald.about = self._about
         self._herald.take(event)

@@ -52,6 +52,15 @@ NotifyFile = Annotated[
         help="Tell people: a file of apprise URLs, one a line, mode 0600.",
     ),
 ]
+NotifyReport = Annotated[
+    bool,
+    typer.Option(
+        "--notify-report",
+        envvar=asked.REPORT_VARIABLE,
+        show_envvar=True,
+        help="With the report as a PDF, to those who take files.",
+    ),
+]
 
 
 def app() -> None:
@@ -89,6 +98,7 @@ def run(
     notify_when: Annotated[
         asked.When, typer.Option(help="Of which runs: not-passed (and the first that passes after it), or always.")
     ] = asked.When.NOT_PASSED,
+    notify_report: NotifyReport = False,
     as_json: AsJson = False,
 ) -> Exit:
     """Run a runbook, show its progress, and record it.
@@ -96,7 +106,7 @@ def run(
     A run may come home: with -e dr_after=return what it needs for that follows, each run with its own record.
     Exit codes: 0 passed, 1 failed, 2 refused, 3 interrupted, 4 usage, 5 partial.
     """
-    asked = _Asked(sources, approver, check=check, request=_request(notify_file, notify_when), as_json=as_json)
+    asked = _Asked(sources, approver, check=check, request=_request(notify_file, notify_when, notify_report), as_json=as_json)
     records = _run_and_return(runbook, extra or [], asked)
     missed = require_objectives and records[0].verdict in _CAME_THROUGH and records[0].objectives_met is not True
     return Exit.FAILED if missed else records[-1].verdict.exit
@@ -113,11 +123,12 @@ def run_drill(
     approver: Annotated[str | None, typer.Option(help="The second person who agreed to this run.")] = None,
     notify_file: NotifyFile = None,
     notify_when: Annotated[asked.When, typer.Option(help="Of which runs; see relevo run.")] = asked.When.NOT_PASSED,
+    notify_report: NotifyReport = False,
     as_json: AsJson = False,
 ) -> Exit:
     """Rehearse on a restored copy in the sandbox, which harms nobody; with --production move production, as a drill."""
     pairs = [*(extra or []), *(["dr_mode=drill"] if production else [])]
-    asked = _Asked(sources, approver, check=False, request=_request(notify_file, notify_when), as_json=as_json)
+    asked = _Asked(sources, approver, check=False, request=_request(notify_file, notify_when, notify_report), as_json=as_json)
     return _run_and_return(drill.PRODUCTION if production else drill.REHEARSAL, pairs, asked)[-1].verdict.exit
 
 
@@ -191,13 +202,13 @@ def _conduct(
     return conduct(session, Progress(errors, f"relevo {runbook}", lasting=kept))
 
 
-def _request(file: Path | None, when: asked.When) -> asked.Request | None:
+def _request(file: Path | None, when: asked.When, report: bool) -> asked.Request | None:
     """Judged before anything starts: a run that nobody would hear of is no run of the night."""
     if file is None:
         return None
     path = file.expanduser().absolute()
     targets.read(path)
-    return asked.Request(str(path), when)
+    return asked.Request(str(path), when, report=report)
 
 
 def _tell_people() -> notify.Delivery:
@@ -255,6 +266,7 @@ def approve_plan(
 def notify_people(
     run_id: Annotated[str | None, typer.Argument(help="A run id, or: latest. Without it whatever waits is delivered.")] = None,
     file: NotifyFile = None,
+    with_report: NotifyReport = False,
 ) -> Exit:
     """Deliver word of runs that waits, also of runs that were killed; or tell of one run now."""
     store = open_store()
@@ -262,7 +274,7 @@ def notify_people(
         if file is None:
             message = "Nobody to notify: give a file of apprise URLs with --notify, or set RELEVO_NOTIFY_URLS."
             raise UsageError(message)
-        reasons = notify.send(paths.find_place(os.environ), parse(store.get(run_id).document), file)
+        reasons = notify.send(paths.find_place(os.environ), parse(store.get(run_id).document), file, with_report=with_report)
         for reason in reasons:
             complain(f"Not delivered: {reason}.")
         return Exit.FAILED if reasons else Exit.PASSED
@@ -312,11 +324,14 @@ def write_report(
     file: Annotated[Path | None, typer.Option("--output", "-o", help="A file; without it the report is printed.")] = None,
 ) -> Exit:
     """Write the report of one run."""
-    text = report.render(parse(open_store().get(run_id).document), form)
+    if form is report.Form.PDF and file is None and sys.stdout.isatty():
+        message = "A PDF is nothing that a terminal can show: give a file with -o, or send it into one with >."
+        raise UsageError(message)
+    contents = report.contents(parse(open_store().get(run_id).document), form)
     if file is None:
-        sys.stdout.write(text)
+        sys.stdout.buffer.write(contents)
     else:
-        write(file, text)
+        write(file, contents)
         output.print(f"Written to {file}.", highlight=False)
     return Exit.PASSED
 

@@ -106,11 +106,11 @@ def print_json(tree: Any) -> None:
     sys.stdout.write(json.dumps(tree, ensure_ascii=False, indent=2, sort_keys=True) + "\n")
 
 
-def write(path: Path, text: str) -> None:
+def write(path: Path, contents: str | bytes) -> None:
     """A file as a whole. RelevoError with the reason when it cannot be written."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
+        path.write_bytes(contents.encode() if isinstance(contents, str) else contents)
     except OSError as error:
         message = f"{path} cannot be written: {error.strerror}."
         raise RelevoError(message) from error

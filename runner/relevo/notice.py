@@ -32,6 +32,14 @@ class Notice:
 
 
 @dataclass(frozen=True)
+class Attachment:
+    """A file that goes with a message."""
+
+    name: str
+    contents: bytes
+
+
+@dataclass(frozen=True)
 class History:
     """What the store says of the runs before. passed_at: None when none ever passed; known: whether it could be asked."""
 
@@ -41,8 +49,8 @@ class History:
     over: bool = False
 
 
-def compose(record: Record, history: History) -> Notice:
-    """The message about a run. history.over: it is the first one that passed after others that did not."""
+def compose(record: Record, history: History, footnote: str = "") -> Notice:
+    """The message about a run. history.over: it is the first one that passed after others that did not; footnote: of the message itself."""
     gates = report.gates_in_order(record, {"fail", "unknown", "accepted"})
     reasons = [reason for reason in record.verdict_reasons if not any(_tells(reason, gate) for gate in gates)]
     templates = environment()
@@ -60,6 +68,7 @@ def compose(record: Record, history: History) -> Notice:
         "holding": sum(gate.get("verdict") in {"pass", "not_applicable"} for gate in record.gates),
         "unobserved": wording.UNOBSERVED,
         "last_passed": _last_passed(record, history),
+        "footnote": footnote,
     }
     return Notice(
         title=_title(record, gates, reasons, history),
@@ -96,7 +105,7 @@ def _title(record: Record, gates: Sequence[dict[str, Any]], reasons: Sequence[st
         about += f" - {worst['title'] or worst['id']} on {worst['host']}{rest} {report.words(worst['observed'])}"
     elif reasons:
         about += f" - {reasons[0]}"
-    about = " ".join(about.split())
+    about = " ".join(wording.visible(about).split())
     return about if len(about) <= _LONGEST_TITLE else f"{about[: _LONGEST_TITLE - 1]}…"
 
 
@@ -114,5 +123,5 @@ def _last_passed(record: Record, history: History) -> str:
 
 def _said(value: Any, nothing: str = "–") -> str:
     """What a host said, on one line and of a bearable length."""
-    text = nothing if value in (None, "") else " ".join(report.words(value).split())
+    text = nothing if value in (None, "") else " ".join(wording.visible(report.words(value)).split())
     return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"

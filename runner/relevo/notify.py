@@ -14,11 +14,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from relevo import closing, targets
+from relevo import closing, report, targets
 from relevo.asked import REQUEST, Request, When, ask
 from relevo.clock import parse_utc
 from relevo.errors import RelevoError, StoreError
-from relevo.notice import History, Notice, compose
+from relevo.notice import Attachment, History, Notice, compose
 from relevo.record import Record, parse
 from relevo.request import CONFIRMED
 from relevo.store import Store
@@ -64,10 +64,29 @@ def _deliver_one(place: Place, directory: Path) -> str | None:
         return _tell(place, directory)
 
 
-def send(place: Place, record: Record, file: Path) -> list[str]:
+def send(place: Place, record: Record, file: Path, *, with_report: bool = False) -> list[str]:
     """Tell of one run now, whatever its verdict; the reasons of those who could not be told."""
-    notice = compose(record, history(place, record))
-    return [reason for target in targets.read(file) if (reason := target.send(notice))]
+    letter = write(record, history(place, record), with_report=with_report)
+    return [reason for target in targets.read(file) if (reason := target.send(letter.notice, letter.attachment))]
+
+
+@dataclass(frozen=True)
+class Letter:
+    """What is sent: the words, and the report where it was asked for and could be made."""
+
+    notice: Notice
+    attachment: Attachment | None = None
+
+
+def write(record: Record, past: History, *, with_report: bool) -> Letter:
+    """The words about a run; a report that cannot be made is named in them and keeps nobody from hearing."""
+    if not with_report:
+        return Letter(compose(record, past))
+    try:
+        attachment = Attachment(f"{record.run_id}.pdf", report.contents(record, report.Form.PDF))
+    except Exception as error:  # noqa: BLE001 - whatever is wrong with a drawing, the words arrive
+        return Letter(compose(record, past, f"The report was asked for and is not attached: {error}"))
+    return Letter(compose(record, past), attachment)
 
 
 def _tell(place: Place, directory: Path) -> str | None:
@@ -78,12 +97,12 @@ def _tell(place: Place, directory: Path) -> str | None:
     if not due(record, request.when, past):
         (directory / REQUEST).unlink()
         return ""
-    notice: Notice = compose(record, past)
+    letter = write(record, past, with_report=request.report)
     reasons = []
     for target in targets.read(Path(request.file)):
         if target.digest in request.told:
             continue
-        reason = target.send(notice)
+        reason = target.send(letter.notice, letter.attachment)
         if reason:
             reasons.append(reason)
         else:
@@ -123,7 +142,7 @@ def history(place: Place, record: Record) -> History:
 
 def _read(directory: Path) -> Request:
     kept = json.loads((directory / REQUEST).read_text(encoding="utf-8"))
-    return Request(str(kept["file"]), When(kept["when"]), [str(entry) for entry in kept["told"]])
+    return Request(str(kept["file"]), When(kept["when"]), [str(entry) for entry in kept["told"]], report=bool(kept.get("report")))
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,9 @@ _TOP, _TOP_WITH_MARKS = 14.0, 52.0
 _LANE, _PADDING, _SLIMMEST = 12.0, 6.0, 2.0
 _STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200, 86400)
 _MOST_TICKS = 9
+# More of them are no picture any more; the table of phases holds all.
+_MOST_HEIGHT, _MOST_LANES, _LONGEST_LABEL = 1100.0, 24, 22
+_TOOK_WIDTH = 60.0
 # When people took longer than this share of the whole, the picture begins with the command: the rest would be one line.
 _LONGEST_DECISION = 0.75
 
@@ -63,7 +66,7 @@ class Mark:
 
 @dataclass(frozen=True)
 class Picture:
-    """A whole timeline. top: of the first row; band: left and width of the time without service."""
+    """A whole timeline. top: of the first row; band: left and width of the time without service; whole: whether every phase is drawn."""
 
     height: float
     top: float
@@ -71,6 +74,7 @@ class Picture:
     ticks: tuple[tuple[float, str], ...]
     marks: tuple[Mark, ...]
     band: tuple[float, float] | None
+    whole: bool
 
 
 @dataclass(frozen=True)
@@ -99,14 +103,16 @@ def draw(record: Record) -> Picture | None:
     marks = _marks(scale, t0, first_write)
     top = _TOP_WITH_MARKS if marks else _TOP
     rows = _rows(spans, scale, top, t0 if t0 is not None and t0 >= begin else None, command)
-    height = rows[-1].top + rows[-1].height + BOTTOM
+    drawn = [_clear(row, marks) for row in rows if row.top + row.height <= _MOST_HEIGHT]
+    height = drawn[-1].top + drawn[-1].height + BOTTOM
     return Picture(
         height=height,
         top=top,
-        rows=rows,
+        rows=tuple(drawn),
         ticks=_ticks(scale, t0 if t0 is not None and t0 >= begin else begin),
         marks=marks,
         band=_band(scale, t0, first_write),
+        whole=sum(bar.outcome != "decision" for row in drawn for bar in row.bars) >= len(spans),
     )
 
 
@@ -125,17 +131,27 @@ def _rows(
         lanes.setdefault(str(phase.get("name")).capitalize(), []).append(entry)
     rows = []
     for label, entries in lanes.items():
-        height = len(entries) * _LANE + 2 * _PADDING
+        height = min(len(entries), _MOST_LANES) * _LANE + 2 * _PADDING
         bars = []
-        for number, (host, began, ended, outcome) in enumerate(entries):
+        for number, (host, began, ended, outcome) in enumerate(entries[:_MOST_LANES]):
             left, right = scale.place(began), scale.place(ended)
             title = f"{label} on {host}: {wording.seconds((ended - began).total_seconds())}, {outcome}"
             bars.append(Bar(left, top + _PADDING + number * _LANE, max(right - left, _SLIMMEST), _LANE - 2, outcome, title))
         whole = max(entry[2] for entry in entries) - min(entry[1] for entry in entries)
         end = max(bar.left + bar.width for bar in bars) + 8
-        rows.append(Row(label, top + height / 2, top, height, end, wording.seconds(whole.total_seconds()), tuple(bars)))
+        shown = label if len(label) <= _LONGEST_LABEL else f"{label[: _LONGEST_LABEL - 1]}…"
+        rows.append(Row(shown, top + height / 2, top, height, end, wording.seconds(whole.total_seconds()), tuple(bars)))
         top += height
     return tuple(rows)
+
+
+def _clear(row: Row, marks: Sequence[Mark]) -> Row:
+    """The row with its time where no mark runs through it."""
+    end = row.end
+    for mark in sorted(marks, key=lambda mark: mark.left):
+        if end - 4 <= mark.left <= end + _TOOK_WIDTH:
+            end = mark.left + 6
+    return replace(row, end=end)
 
 
 def _ticks(scale: _Scale, zero: datetime) -> tuple[tuple[float, str], ...]:

@@ -1,32 +1,44 @@
-"""Reports of one run: a page for people, Markdown, or the record itself; and bundles of signed records."""
+"""Reports of one run: a page for people, on a screen or on paper, Markdown, JUnit, or the record itself; and bundles of signed records."""
 
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup
 
-from relevo import picture, story, wording
+from relevo import junit, paper, particulars, picture, story, wording
 from relevo.clock import parse_utc
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
+    from relevo.junit import Criterion
     from relevo.record import Record
 
 MOODS = {"passed": "good", "partial": "doubt", "failed": "bad", "refused": "doubt", "interrupted": "bad"}
 GATE_MOODS = {"pass": "good", "fail": "bad", "unknown": "doubt", "accepted": "doubt", "not_applicable": "soft"}
 # What needs a reader's eye comes first.
 _GATE_ORDER = ("fail", "unknown", "accepted", "pass", "not_applicable")
+# Of each table: nobody reads more on paper, and drawing a thousand rows takes half a minute.
+_MOST_ON_PAPER, _MOST_REASONS_ON_PAPER = 200, 20
+_LONGEST_ON_PAPER = 600
+# Longer than a digest, which is to be copied whole.
+_LONG_WORD, _PIECE = re.compile(r"\S{81,}"), re.compile(r"\S{20}")
+_ESCAPED = {"<": "&lt;", "&": "&amp;"} | {character: f"\\{character}" for character in "\\|`*[]~"}
+_MARKDOWN = re.compile("[" + "".join(map(re.escape, _ESCAPED)) + "]")
 
 
 class Form(StrEnum):
     """The forms of a report."""
 
     HTML = "html"
+    PDF = "pdf"
+    JUNIT = "junit"
     MARKDOWN = "markdown"
     JSON = "json"
 
@@ -39,15 +51,42 @@ class Fact:
     code: bool = False
 
 
-def render(record: Record, form: Form) -> str:
-    """The report of one run as text."""
+def contents(record: Record, form: Form, criteria: Sequence[Criterion] = ()) -> bytes:
+    """The report of one run as it stands in a file. criteria: of the test that the run was, where somebody judged them.
+
+    RelevoError where a PDF cannot be made on this machine.
+    """
+    if form is Form.PDF:
+        return paper.print_page(_page(record, criteria, paged=True))
+    return render(record, form, criteria).encode("utf-8", "replace")
+
+
+def render(record: Record, form: Form, criteria: Sequence[Criterion] = ()) -> str:
+    """The report of one run as text; of a PDF the page that is printed."""
     if form is Form.JSON:
         return json.dumps(record.document(), ensure_ascii=False, indent=2, sort_keys=True) + "\n"
+    if form is Form.JUNIT:
+        return junit.render(record, criteria)
+    if form is Form.MARKDOWN:
+        environment = _environment(_cell)
+        environment.filters["words"] = words
+        return environment.get_template("report.md.j2").render(_view(record, criteria, paged=False)).rstrip() + "\n"
+    return _page(record, criteria, paged=form is Form.PDF)
+
+
+def _page(record: Record, criteria: Sequence[Criterion], *, paged: bool) -> str:
+    """paged: with what stands on top of each sheet of paper."""
+    environment = _environment(_printed if paged else _shown)
+    environment.filters.update(words=words, longest=lambda text: max(map(len, text.split()), default=0))
+    return environment.get_template("report.html.j2").render(_view(record, criteria, paged=paged)).rstrip() + "\n"
+
+
+def _environment(finalize: Callable[[Any], Any]) -> Environment:
     environment = Environment(
         loader=PackageLoader("relevo"),
         autoescape=select_autoescape(("html.j2",), default=False),
         undefined=StrictUndefined,
-        finalize=_cell if form is Form.MARKDOWN else None,
+        finalize=finalize,
     )
     environment.filters.update(
         seconds=wording.seconds,
@@ -55,11 +94,23 @@ def render(record: Record, form: Form) -> str:
         time_of_day=wording.time_of_day,
         numbers=wording.numbers,
         size=wording.size,
-        number=_number,
-        words=words,
+        number=wording.number,
     )
-    template = environment.get_template("report.html.j2" if form is Form.HTML else "report.md.j2")
-    return template.render(_view(record)).rstrip() + "\n"
+    return environment
+
+
+def _shown(value: Any) -> Any:
+    """What a host says, without the characters that would turn, hide or end the text around it."""
+    return value if isinstance(value, Markup) or not isinstance(value, str) else wording.visible(value)
+
+
+def _printed(value: Any) -> Any:
+    """As :func:`_shown`, of a length that a sheet holds; a long word may be broken, for which the engine would try each letter."""
+    if isinstance(value, Markup) or not isinstance(value, str):
+        return value
+    text = wording.visible(value)
+    text = text if len(text) <= _LONGEST_ON_PAPER else f"{text[:_LONGEST_ON_PAPER]} … (cut: --format html shows all)"
+    return _LONG_WORD.sub(lambda word: _PIECE.sub("\\g<0>\u200b", word[0]), text)
 
 
 def _filled(items: Sequence[dict[str, Any]], *names: str) -> list[dict[str, Any]]:
@@ -67,7 +118,8 @@ def _filled(items: Sequence[dict[str, Any]], *names: str) -> list[dict[str, Any]
     return [dict.fromkeys(names, "") | {name: value for name, value in item.items() if value is not None} for item in items]
 
 
-def _view(record: Record) -> dict[str, Any]:
+def _view(record: Record, criteria: Sequence[Criterion], *, paged: bool) -> dict[str, Any]:
+    most = _MOST_ON_PAPER if paged else None
     parts = record.measures.get("rto_breakdown") or []
     return {
         "record": record,
@@ -75,13 +127,17 @@ def _view(record: Record) -> dict[str, Any]:
         "mood": MOODS[record.verdict],
         "kind": story.kind(record),
         "overlap": story.overlap_sentence(record.measures.get("writable_overlap_seconds")),
+        "reasons": _reasons(record),
         "sentences": story.sentences(record),
         "cards": story.cards(record),
         "picture": picture.draw(record),
+        "paged": paged,
+        "most": most,
+        "most_reasons": _MOST_REASONS_ON_PAPER if paged else None,
         "phases": _filled(record.phases, "name", "host", "started_at", "ended_at", "duration_seconds", "outcome", "detail"),
         "probes": _filled(record.fence["probes"], "host", "vantage", "method", "address", "at", "result"),
         "failures": _filled(
-            [failure for failure in record.failures if failure.get("message") not in record.verdict_reasons],
+            [failure for failure in record.failures if not _is_reason(str(failure.get("message")), record)],
             "at",
             "host",
             "task",
@@ -93,6 +149,8 @@ def _view(record: Record) -> dict[str, Any]:
         "ledger": record.measures["ledger"],
         "observers": _observers(record.measures.get("observers")),
         "fence_meaning": story.FENCES.get(str(record.fence.get("class")), ""),
+        "criteria": criteria,
+        "tables": particulars.tables(record),
         "gates": gates_in_order(record),
         "gate_moods": GATE_MOODS,
         "passed_gates": sum(gate.get("verdict") in {"pass", "not_applicable"} for gate in record.gates),
@@ -110,6 +168,20 @@ def gates_in_order(record: Record, wanted: Collection[str] = ()) -> list[dict[st
     gates = _filled(record.gates, "id", "title", "host", "observed", "expected", "verdict", "next_action")
     gates.sort(key=lambda gate: _rank(str(gate["verdict"])))
     return [gate for gate in gates if not wanted or (gate["verdict"] if gate["verdict"] in _GATE_ORDER else "unknown") in wanted]
+
+
+def _is_reason(message: str, record: Record) -> bool:
+    return any(reason.endswith(message) for reason in record.verdict_reasons)
+
+
+def _reasons(record: Record) -> list[str]:
+    """The reasons of the verdict; that a phase failed of what its task has said already is not said again."""
+    kept: list[str] = []
+    for reason in record.verdict_reasons:
+        _, failed, why = reason.partition(" ended as failed: ")
+        if not (failed and any(why.rstrip(".") in earlier for earlier in kept)):
+            kept.append(reason)
+    return kept
 
 
 def _rank(verdict: str) -> int:
@@ -135,6 +207,8 @@ def _basis(record: Record) -> list[tuple[str, Fact]]:
         ("Began, ended", Fact(f"{wording.moment(record.opened_at)}, {wording.moment(record.closed_at)}")),
         ("Operator, controller", Fact(f"{record.operator} on {record.controller}")),
         ("Approver", Fact(record.approver or "")),
+        ("Accepted by name", Fact(story.accepted(record))),
+        ("Reason given", Fact(str(record.run.get("reason") or ""))),
         ("T0 known from", Fact(str(record.measures.get("t0_source") or ""))),
         ("Versions", Fact(versions)),
         ("Commit", Fact(commit, code=True)),
@@ -143,10 +217,6 @@ def _basis(record: Record) -> list[tuple[str, Fact]]:
         ("Signed by", Fact(str(record.signature.get("key") or ""), code=True)),
     ]
     return [(name, fact) for name, fact in rows if fact.text]
-
-
-def _number(value: Any) -> str:
-    return f"{value:,}".replace(",", " ") if isinstance(value, int) and not isinstance(value, bool) else wording.UNOBSERVED
 
 
 def words(value: Any) -> str:
@@ -158,4 +228,4 @@ def words(value: Any) -> str:
 
 def _cell(value: Any) -> str:
     """Text that is no Markdown: it fits in a cell of a table, and what a host says is never markup."""
-    return " ".join(str(value).split()).replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
+    return _MARKDOWN.sub(lambda found: _ESCAPED[found[0]], " ".join(wording.visible(str(value)).split()))

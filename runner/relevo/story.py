@@ -5,11 +5,24 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from relevo import wording
-from relevo.objectives import MOVES_PRODUCTION
+from relevo import particulars, wording
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from relevo.record import Record
+
+_TITLES = {
+    "protect": "Protection",
+    "verify_backup": "Verification of the backups",
+    "restore_files": "Restore of files",
+    "rehearse": "Rehearsal of a recovery",
+    "nightly": "Nightly jobs",
+}
+# In these clients wait for the new site. A failback builds up the old one while they are served.
+_INTERRUPTS = frozenset({"failover", "switchover"})
+_REHEARSES = "rehearse"
+_MOST_CARDS = 4
 
 VERDICTS = {
     "passed": "Everything that was required was done and observed.",
@@ -43,7 +56,8 @@ def title(record: Record) -> str:
     """Such as `Failover of minimarket to site b`."""
     cluster = f" of {record.cluster}" if record.cluster else ""
     target = record.run.get("target_site")
-    return f"{record.runbook.replace('_', ' ').capitalize()}{cluster}{f' to site {target}' if target else ''}"
+    what = _TITLES.get(record.runbook, record.runbook.replace("_", " ").capitalize())
+    return f"{what}{cluster}{f' to site {target}' if target else ''}"
 
 
 def kind(record: Record) -> str:
@@ -51,10 +65,34 @@ def kind(record: Record) -> str:
     return "check mode, nothing changed" if record.check_mode else record.mode or ""
 
 
+def owes_recovery(record: Record) -> bool:
+    """Whether there was a recovery to measure: a run that was refused, changed nothing or found all done has none."""
+    moved = record.verdict != "refused" and not record.check_mode and not record.run.get("done")
+    return moved and record.runbook in {*_INTERRUPTS, _REHEARSES}
+
+
+def accepted(record: Record) -> str:
+    """What the operator accepted at the start, and so answers for; empty when nothing."""
+    said = particulars.measured(record.run.get("accepted"))
+    found = []
+    if said.get("loss_seconds") is not None:
+        found.append(f"a loss of at most {wording.seconds(said['loss_seconds'])}")
+    if said.get("loss_transactions") is not None:
+        found.append(f"a loss of at most {wording.count(said['loss_transactions'], 'transaction')}")
+    for name, words in (("unknown", "unseen"), ("fence", "as a fence"), ("attested_dead", "declared dead")):
+        values = said.get(name)
+        if isinstance(values, list) and values:
+            found.append(f"{words}: {', '.join(map(str, values))}")
+    return "; ".join(found)
+
+
 def sentences(record: Record) -> list[str]:
     """What happened, each sentence resting on a measure that was observed."""
     told = [VERDICTS[record.verdict]]
     measures = record.measures
+    if record.run.get("done") and record.verdict == "passed":
+        told = ["It was so already: nothing had to be changed."]
+    told += _tested(record)
     if isinstance(measures.get("outage_seconds"), (int, float)):
         told.append(f"Clients could not write for {wording.seconds(measures['outage_seconds'])}.")
     if isinstance(measures.get("restore"), dict):
@@ -66,6 +104,21 @@ def sentences(record: Record) -> list[str]:
     if isinstance(overlap, (int, float)):
         told.append(overlap_sentence(overlap))
     return told
+
+
+def _tested(record: Record) -> Iterator[str]:
+    """What other runbooks than those that move production did."""
+    for test in particulars.listed(record.measures.get("restore_tests")):
+        proven = test.get("proven_up_to")
+        end = f"and proven up to: {proven}" if proven else "and nothing was proven"
+        if test.get("label"):
+            yield f"Backup {test['label']} of repository {test.get('repository', '–')} was restored {end}."
+    for host, rebuild in particulars.measured(record.measures.get("rebuild")).items():
+        if isinstance(rebuild, dict) and rebuild.get("method"):
+            yield f"The data of {host} came back by {rebuild['method']} in {wording.seconds(rebuild.get('seconds'))}."
+    for host, kept in particulars.measured(record.measures.get("salvage")).items():
+        if isinstance(kept, dict) and kept.get("committed"):
+            yield f"{wording.count(kept['committed'], 'committed transaction')} that only {host} had: kept there, sealed."
 
 
 def _restored(restore: dict[str, Any]) -> str:
@@ -93,19 +146,46 @@ def _fate(sums: dict[str, Any]) -> str:
 
 
 def cards(record: Record) -> list[Card]:
-    """Recovery time, loss window, lost transactions, overlap; for other runbooks how long it took and its gates.
+    """Recovery time, loss window, lost transactions, overlap; for other runbooks what they measured, how long it took, and the gates.
 
     None for a run that was refused: nothing was started, so there is nothing to measure.
     """
     if record.verdict == "refused":
         return []
-    found = [_objective(objective) for objective in record.objectives]
-    if record.objectives or record.runbook in MOVES_PRODUCTION:
-        found += [_lost(record.measures.get("ledger") or {}), _overlap(record.measures.get("writable_overlap_seconds"))]
-    else:
+    found = [_objective(objective) for objective in record.objectives if owes_recovery(record) or objective.measured is not None]
+    if owes_recovery(record) and record.runbook in _INTERRUPTS:
+        return [*found, _lost(record.measures.get("ledger") or {}), _overlap(record.measures.get("writable_overlap_seconds"))]
+    found += _measured(record.measures)
+    if len(found) < _MOST_CARDS:
         found.append(Card("Duration", wording.seconds(record.duration_seconds), "from command to record", "plain"))
-        if record.gates:
-            found.append(_gates(record))
+    if len(found) < _MOST_CARDS and record.gates:
+        found.append(_gates(record))
+    return found[:_MOST_CARDS]
+
+
+def _measured(measures: dict[str, Any]) -> list[Card]:
+    """What the runbooks measure that do not move production."""
+    found = []
+    tests = particulars.listed(measures.get("restore_tests"))
+    if tests:
+        test = tests[0]
+        live = f"for the live database of {wording.size(test.get('live_bytes'))}"
+        found.append(
+            Card("Restored", wording.seconds(test.get("restore_seconds")), wording.size(test.get("restored_bytes")), "plain")
+        )
+        if test.get("predicted_rto_seconds") is not None:
+            found.append(Card("Predicted recovery time", wording.seconds(test["predicted_rto_seconds"]), live, "plain"))
+    if measures.get("time_to_reprotect_seconds") is not None:
+        value = wording.seconds(measures["time_to_reprotect_seconds"])
+        found.append(Card("Without protection", value, "from the promotion to a standby that follows", "plain"))
+    backups = [entry for entry in particulars.measured(measures.get("backups")).values() if isinstance(entry, dict)]
+    if backups:
+        whole = sum(size for entry in backups if isinstance(size := entry.get("copied_bytes"), (int, float)))
+        found.append(Card("Backups taken", str(len(backups)), f"{wording.size(whole)} copied", "plain"))
+    verified = [entry for entry in particulars.measured(measures.get("backup_verification")).values() if isinstance(entry, dict)]
+    if verified:
+        seen = sum(count for entry in verified if isinstance(count := entry.get("backups"), int))
+        found.append(Card("Backups found", str(seen), f"in {wording.count(len(verified), 'repository', 'repositories')}", "plain"))
     return found
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 import apprise
+from apprise.attachment.memory import AttachMemory
 
 from relevo.errors import UsageError
 from relevo.redact import Redactor
@@ -19,7 +20,7 @@ from relevo.redact import Redactor
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from relevo.notice import Notice
+    from relevo.notice import Attachment, Notice
 
 # Longer than apprise's own limits for a connection, an answer and a proxy together.
 _LIMIT_SECONDS = 60
@@ -39,15 +40,21 @@ class Target:
         """Recognises the same target later, without keeping it."""
         return hashlib.sha256(self.url.encode()).hexdigest()[:16]
 
-    def send(self, notice: Notice) -> str | None:
-        """Send; the reason when it was not taken. Never raises, and always comes back."""
+    def send(self, notice: Notice, attachment: Attachment | None = None) -> str | None:
+        """Send, with the attachment where the target takes one; the reason when it was not taken. Never raises, and always comes back."""
         answer: list[str | None] = []
-        work = threading.Thread(target=lambda: answer.append(self._send(notice)), daemon=True)
+        work = threading.Thread(target=lambda: answer.append(self._send(notice, attachment)), daemon=True)
         work.start()
         work.join(_LIMIT_SECONDS)
         return answer[0] if answer else f"{self.name}: no answer within {_LIMIT_SECONDS} s"
 
-    def _send(self, notice: Notice) -> str | None:
+    def _send(self, notice: Notice, attachment: Attachment | None) -> str | None:
+        """What a target does not take with its attachment, as too large a mail, it hears without: the words matter more."""
+        if attachment is not None and self._try(notice, attachment) is None:
+            return None
+        return self._try(notice, None)
+
+    def _try(self, notice: Notice, attachment: Attachment | None) -> str | None:
         with apprise.LogCapture(level=logging.DEBUG, fmt="%(levelname)s %(message)s") as said:  # type: ignore[no-untyped-call]
             try:
                 service = _service(self.url)
@@ -57,6 +64,7 @@ class Target:
                     body=notice.page if page else notice.text,
                     body_format=apprise.NotifyFormat.HTML if page else apprise.NotifyFormat.TEXT,
                     notify_type=_MOODS[notice.mood],
+                    attach=_attached(attachment) if attachment and service.attachment_support else None,
                 )
             except Exception as error:  # noqa: BLE001 - a hundred services, and none may end the run that has something to tell
                 return f"{self.name}: {self._redactor().text(f'{type(error).__name__}: {error}')}"
@@ -108,6 +116,11 @@ def _service(url: str) -> apprise.NotifyBase:
         message = "no service of apprise's"
         raise ValueError(message)  # noqa: TRY004 - it is the text that is wrong
     return service
+
+
+def _attached(attachment: Attachment) -> apprise.AppriseAttachment:
+    file = AttachMemory(content=attachment.contents, name=attachment.name, mimetype="application/pdf")  # type: ignore[no-untyped-call]
+    return apprise.AppriseAttachment(file)
 
 
 def _reason(said: str) -> str:

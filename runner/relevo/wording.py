@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from typing import TYPE_CHECKING, Any
 
 from relevo.clock import parse_utc
@@ -12,6 +14,9 @@ if TYPE_CHECKING:
 UNOBSERVED = "not observed"
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 _MANY = 12
+# Also surrogates, which no file can hold.
+_UNSEEN = re.compile(r"[^\t\n\r\x20-\x7e\u00a0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]|[\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z")
 NAMES = {"rto_seconds": "Recovery time (RTO)", "rpo_seconds": "Data loss window (RPO)"}
 
 
@@ -49,11 +54,33 @@ def time_of_day(value: Any) -> str:
         return UNOBSERVED
 
 
-def count(value: Any, noun: str) -> str:
-    """A number of things: `1 transaction`, `0 transactions`, `not observed`."""
+def count(value: Any, noun: str, nouns: str | None = None) -> str:
+    """A number of things: `1 transaction`, `0 transactions`, `not observed`. nouns: the plural, when it is no mere s."""
     if isinstance(value, bool) or not isinstance(value, int):
         return UNOBSERVED
-    return f"{value:,} {noun}{'' if value == 1 else 's'}".replace(",", " ")
+    return f"{value:,}".replace(",", " ") + f" {noun if value == 1 else nouns or noun + 's'}"
+
+
+def number(value: Any) -> str:
+    """A number that people read, in groups of three: 1 284."""
+    return f"{value:,}".replace(",", " ") if isinstance(value, int) and not isinstance(value, bool) else UNOBSERVED
+
+
+def with_moments(text: str) -> str:
+    """A text whose times people read: 2026-11-24T12:15:30.123456Z as 2026-11-24 12:15:30 UTC."""
+    return _MOMENT.sub(lambda found: moment(found[0]), text)
+
+
+def plain(value: Any) -> str:
+    """Any JSON value as text: text as it is, a tree as JSON, nothing as not observed."""
+    if value is None or value == "":
+        return UNOBSERVED
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def visible(text: str) -> str:
+    """A text without what nobody sees: control characters, which XML cannot hold, and those that turn its direction round."""
+    return _UNSEEN.sub("", text)
 
 
 def size(value: Any) -> str:

@@ -1602,6 +1602,41 @@ FAST = [
         "for _, document in connection.execute(query):\n        with suppress(KeyError):",
         "tests/unit/runner/test_store.py::test_a_broken_end_of_the_chain_keeps_nobody_from_recording",
     ),
+    Protection(
+        "a page on paper fetches what a host names",
+        "runner/relevo/paper.py",
+        "URLFetcher(allowed_protocols=())",
+        "URLFetcher()",
+        "tests/unit/runner/test_paper.py::test_nothing_is_fetched_for_a_page",
+    ),
+    Protection(
+        "who takes no file hears nothing",
+        "runner/relevo/targets.py",
+        "return self._try(notice, None)",
+        "return self._try(notice, attachment)",
+        "tests/unit/runner/test_mail.py::test_a_server_that_takes_no_such_mail_takes_the_words",
+    ),
+    Protection(
+        "what nobody saw is green in JUnit",
+        "runner/relevo/junit.py",
+        '"unknown": _FAILURE',
+        '"unknown": None',
+        "tests/unit/runner/test_junit.py",
+    ),
+    Protection(
+        "a control character ends a report",
+        "runner/relevo/wording.py",
+        'return _UNSEEN.sub("", text)',
+        "return text",
+        "tests/unit/runner/test_junit.py",
+    ),
+    Protection(
+        "a host writes Markdown",
+        "runner/relevo/report.py",
+        "return _MARKDOWN.sub(lambda found: _ESCAPED[found[0]], ",
+        "return str(",
+        "tests/unit/runner/test_report_forms.py::test_what_hosts_say_changes_no_page_and_gets_lost_nowhere",
+    ),
 ]
 
 ON_THE_LABORATORY = [
