@@ -14,16 +14,18 @@ import typer
 from rich.text import Text
 
 import relevo
-from relevo import approve, asked, closing, drill, inventory, notify, paths, report, status, summary, targets
+from relevo import approve, asked, closing, criteria, drill, inventory, junit, notify, paths, report, status, summary, targets
 from relevo.console import (
     AsJson,
     Ended,
     Inventory,
+    PolicyFile,
     Run,
     commands,
     complain,
     errors,
     explained,
+    load_policy,
     open_store,
     output,
     print_json,
@@ -31,6 +33,7 @@ from relevo.console import (
     write,
 )
 from relevo.errors import Exit, UsageError
+from relevo.history import summarize
 from relevo.progress import Progress
 from relevo.record import parse
 from relevo.session import Session, conduct
@@ -322,12 +325,21 @@ def write_report(
     run_id: Run,
     form: Annotated[report.Form, typer.Option("--format", help="The form of the report.")] = report.Form.HTML,
     file: Annotated[Path | None, typer.Option("--output", "-o", help="A file; without it the report is printed.")] = None,
+    policy: PolicyFile = None,
 ) -> Exit:
-    """Write the report of one run."""
+    """Write the report of one run, judged as the tests that it counts as."""
     if form is report.Form.PDF and file is None and sys.stdout.isatty():
         message = "A PDF is nothing that a terminal can show: give a file with -o, or send it into one with >."
         raise UsageError(message)
-    contents = report.contents(parse(open_store().get(run_id).document), form)
+    judged, stored = load_policy(policy).policy, open_store().get(run_id)
+    record = parse(stored.document)
+    outcomes = criteria.of_run(judged, summarize(record), json.loads(stored.document))
+    found = [
+        junit.Criterion(f"{judged.tests[name].title}: {one.name}", one.seen, one.wanted, one.verdict)
+        for name, outcome in outcomes.items()
+        for one in outcome.judgements
+    ]
+    contents = report.contents(record, form, found)
     if file is None:
         sys.stdout.buffer.write(contents)
     else:

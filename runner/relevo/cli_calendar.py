@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,13 +13,12 @@ from rich.text import Text
 
 from relevo import appointments, digest, due, inventory, paths, wording
 from relevo.clock import utc
-from relevo.console import AsJson, PolicyFile, commands, explained, load_policy, open_store, output, print_json, write
+from relevo.console import AsJson, PolicyFile, commands, documents, explained, load_policy, open_store, output, print_json, write
 from relevo.errors import Exit, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from relevo.store import Store
 
 _STYLES = {
     due.State.NEVER_PASSED: "bold red",
@@ -52,7 +50,7 @@ def show_calendar(
     """Show for each test of each cluster when it last passed, what has changed since, and when it is due."""
     loaded, store, at = load_policy(file), open_store(), datetime.now(UTC)
     now = _now(sources or ([os.environ["RELEVO_INVENTORY"]] if os.environ.get("RELEVO_INVENTORY") else []), at)
-    found = due.entries(loaded.policy, store.summaries(cluster=cluster), reader(store), now)
+    found = due.entries(loaded.policy, store.summaries(cluster=cluster), documents(store), now)
     found = [entry for entry in found if cluster in {None, entry.cluster}]
     if ics is not None:
         write(ics, appointments.write(found, at).decode())
@@ -62,19 +60,6 @@ def show_calendar(
         _show(found)
     good = all(entry.state in {due.State.CURRENT, due.State.DUE} for entry in found)
     return Exit.FAILED if require_current and not good else Exit.PASSED
-
-
-def reader(store: Store) -> due.Records:
-    """Whole records, each read once."""
-    kept: dict[str, Mapping[str, Any]] = {}
-
-    def read(run_ids: Sequence[str], /) -> list[Mapping[str, Any]]:
-        for run_id in run_ids:
-            if run_id not in kept:
-                kept[run_id] = json.loads(store.get(run_id).document)
-        return [kept[run_id] for run_id in run_ids]
-
-    return read
 
 
 def _now(sources: Sequence[str], at: datetime) -> due.Now:

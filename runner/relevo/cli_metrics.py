@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from relevo import clock, forecast, metrics, trend
-from relevo.console import AsJson, commands, explained, open_store, output, print_json
+from relevo import clock, due, forecast, metrics, trend
+from relevo.console import AsJson, PolicyFile, commands, documents, explained, load_policy, open_store, output, print_json
 from relevo.errors import Exit, RelevoError
 from relevo.record import parse
 from relevo.trend import NO_CLUSTER
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from relevo.history import Summary
+    from relevo.policy import Policy
     from relevo.record import Record
     from relevo.store import Store
 
@@ -35,11 +37,12 @@ def write_metrics(
     file: Annotated[
         Path | None, typer.Option("--textfile", help="Write it there as a whole; without it the metrics are printed.")
     ] = None,
+    policy: PolicyFile = None,
     as_json: AsJson = False,
 ) -> Exit:
     """Write the results as Prometheus metrics (OpenMetrics), for a textfile collector."""
     now = clock.utc_now()
-    facts = read(open_store())
+    facts = read(open_store(), load_policy(policy).policy)
     if as_json:
         print_json([{"name": name, "labels": list(labels), "value": value} for name, labels, value in metrics.samples(facts, now)])
         return Exit.PASSED
@@ -52,9 +55,10 @@ def write_metrics(
     return Exit.PASSED
 
 
-def read(store: Store) -> metrics.Facts:
-    """The facts that the store holds. StoreError when it is away."""
+def read(store: Store, policy: Policy) -> metrics.Facts:
+    """The facts that the store holds, and what the policy makes of them. StoreError when it is away."""
     summaries = store.summaries()
+    calendar = due.entries(policy, summaries, documents(store), due.Now(datetime.now(UTC), {}, lambda *_: None))
     series = trend.series(summaries)
 
     def records(found: Mapping[str, Summary]) -> list[Record]:
@@ -71,6 +75,7 @@ def read(store: Store) -> metrics.Facts:
         backups=records(trend.newest(summaries, ["backup"], _FINISHED)),
         verifications=records(trend.newest(summaries, ["verify_backup"], _FINISHED)),
         restore_tests=records(trend.newest(summaries, ["restore_test"], [Verdict.PASSED])),
+        overdue=[metrics.Overdue(entry.cluster, entry.test, entry.overdue) for entry in calendar],
         predictions=[found for cluster, runbooks in planned.items() for found in forecast.look(store, cluster, runbooks)],
     )
 

@@ -27,7 +27,7 @@ def show_verdict(run_id: Run = LATEST, file: PolicyFile = None, as_json: AsJson 
     """
     loaded, stored = load_policy(file), open_store().get(run_id)
     run, document = summarize(parse(stored.document)), json.loads(stored.document)
-    judged = {name: criteria.judge_run(test, document) for name, test in loaded.policy.tests.items() if criteria.counts(test, run)}
+    judged = criteria.of_run(loaded.policy, run, document)
     if as_json:
         tests = [
             {

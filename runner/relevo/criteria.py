@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from relevo.history import Summary
-    from relevo.policy import Test
+    from relevo.policy import Policy, Test
 
 PASS, FAIL, UNKNOWN = "pass", "fail", "unknown"
 PASSED, FAILED = "passed", "failed"
@@ -85,6 +85,11 @@ def judge_run(test: Test, document: Mapping[str, Any]) -> Outcome:
     else:
         verdict = UNKNOWN if reasons else PASSED
     return Outcome(verdict, judgements, tuple(reasons))
+
+
+def of_run(policy: Policy, run: Summary, document: Mapping[str, Any]) -> dict[str, Outcome]:
+    """What a run was as each test that it counts as, by the name of the test."""
+    return {name: judge_run(test, document) for name, test in policy.tests.items() if counts(test, run)}
 
 
 def _in_time(test: Test) -> Criterion:

@@ -16,7 +16,7 @@ from typing import Any, Self
 
 import pytest
 
-from .conftest import DRILL, INVENTORY, ROOT, SNAPSHOT, Bench, Run
+from .conftest import DRILL, INVENTORY, ROOT, SNAPSHOT, Bench, Run, kill_all
 from .test_failback import power_on
 from .test_refusals import standing_still
 
@@ -503,7 +503,7 @@ def test_by_hand_a_cut_on_purpose(bench):
 def test_by_hand_a_stale_lock(bench):
     process = bench.start("failover", **DRILL)
     bench.wait("the run holds its lock", lambda: bench.lock_of("b-db1") is not None, 60, 0.02)
-    subprocess.run(["kill", "-9", f"-{process.pid}"], check=True)
+    kill_all(process.pid)
     process.wait()
     state = json.loads(walk(bench, [("controller", "relevo status minimarket -i INVENTORY")])[0])
     assert state["interrupted_run"]

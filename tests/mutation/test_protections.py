@@ -35,6 +35,20 @@ class Protection:
 
 FAST = [
     Protection(
+        "a primary that only says that it stops gets no fence",
+        "roles/dr_guard/files/relevo_guard.py",
+        'return controldata(settings, ANSWER_SECONDS / 3).get("Database cluster state") == "shut down"',
+        "return True",
+        "tests/unit/dr/test_guard_lease.py",
+    ),
+    Protection(
+        "a server that is about to serve counts as shut down",
+        "roles/dr_guard/files/relevo_guard.py",
+        'if server is None or server[1] != "stopping":',
+        "if server is None:",
+        "tests/unit/dr/test_guard_lease.py",
+    ),
+    Protection(
         "WAL that waits for hours counts as archived",
         f"{DR}/module_utils/gates.py",
         "in_time = waiting is None or waiting <= limits.archive_age_seconds",

@@ -346,9 +346,12 @@ def renew(lease: Lease, counts: Mapping[str, int], asked: float) -> Lease:
     return replace(lease, heard=heard, heard_from=heard_from, samples=samples)
 
 
-def lease_of(lease: Optional[Lease], server: Optional[tuple[int, str]], now: float) -> Optional[Lease]:
-    """The lease that the server at hand needs: kept for the same process, new for one that was started since (systemd asked the boot guard), else none."""
-    if server is None:
+def lease_of(lease: Optional[Lease], server: Optional[tuple[int, str]], now: float, over: Optional[int] = None) -> Optional[Lease]:
+    """The lease that the server at hand needs: kept for the same process, new for one that was started since (systemd asked the boot guard), else none.
+
+    over: the process that was shut down and is none.
+    """
+    if server is None or server[0] == over:
         return None
     postmaster, state = server
     # A signal file that appears beside a primary is somebody's fence at work: until it has ended, the primary is one.
@@ -470,11 +473,11 @@ def with_archive(evidence: Evidence, found: Mapping[int, Optional[int]]) -> Evid
     return replace(evidence, archive_timeline=newest, archive_silent=silent)
 
 
-def controldata(settings: Settings) -> dict[str, str]:
+def controldata(settings: Settings, seconds: float = 10) -> dict[str, str]:
     """pg_controldata by label; empty when there is no cluster. Raises GuardError for a cluster that cannot be read."""
     if not settings.file("global/pg_control").exists():
         return {}
-    done = run_as_owner(settings, [settings.program("pg_controldata"), settings.data_directory], 10)
+    done = run_as_owner(settings, [settings.program("pg_controldata"), settings.data_directory], seconds)
     if done is None or done.returncode != 0:
         raise GuardError("pg_controldata cannot read %s" % settings.data_directory)
     pairs = (line.split(":", 1) for line in done.stdout.splitlines() if ":" in line)
@@ -952,6 +955,15 @@ def server_state(settings: Settings) -> Optional[tuple[int, str]]:
     return pid, "standby" if recovering and state == "ready" else state
 
 
+def shut_down(settings: Settings, server: Optional[tuple[int, str]]) -> bool:
+    """Whether a server that stops has written its last checkpoint: it commits nothing any more, and only waits for who streams from it."""
+    if server is None or server[1] != "stopping":
+        return False
+    with contextlib.suppress(GuardError):
+        return controldata(settings, ANSWER_SECONDS / 3).get("Database cluster state") == "shut down"
+    return False
+
+
 def local_conninfo(settings: Settings) -> str:
     """The way to the server on this host: its own socket and port, as it says in postmaster.pid."""
     with contextlib.suppress(OSError, IndexError):
@@ -1215,15 +1227,18 @@ def watch(settings: Settings) -> int:
     works = [(hear, shared), *((give, shared, peer, own_name) for peer in settings.peers)]
     threads = [threading.Thread(target=guarded, args=work, daemon=True) for work in works]
     written, told, give_up = 0.0, False, float("inf")
+    # The process number of a primary that was shut down: what is left of it is none.
+    over: Optional[int] = None
     while not told and boottime() < give_up:
         now = boottime()
-        lease = lease_of(lease, server_state(settings), now)
+        server = server_state(settings)
+        lease = lease_of(lease, server, now, over)
         if lease is not None and now < lease.ends(settings.self_fence_seconds):
             # What was heard before a freeze is as old as its asking; a lease that ended meanwhile is not renewed by it.
             lease = renewed(shared, lease)
         (shared.primary.set if lease is not None else shared.primary.clear)()
         if lease is not None and now >= lease.ends(settings.self_fence_seconds) - LEAD_SECONDS:
-            self_fence(settings, lease)
+            over = end_of_lease(settings, server, lease)
         if now - written >= HEARING_SECONDS:
             written = now
             write_running(WATCHED, watched(settings, lease, now))
@@ -1296,6 +1311,14 @@ def watch_state(settings: Settings) -> dict[str, Any]:
         "heard_age_seconds": None if heard is None else round(now - float(heard), 1),
         "heard_from": kept.get("heard_from", ""),
     }
+
+
+def end_of_lease(settings: Settings, server: Optional[tuple[int, str]], lease: Lease) -> Optional[int]:
+    """Fence this host. One whose primary was shut down is none to fence, however long a standby that is gone is waited for: its process number."""
+    if shut_down(settings, server):
+        return lease.postmaster
+    self_fence(settings, lease)
+    return None
 
 
 def self_fence(settings: Settings, lease: Lease) -> None:

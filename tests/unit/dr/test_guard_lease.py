@@ -296,6 +296,33 @@ def test_a_primary_that_nobody_hears_is_stopped_in_time(host, start, watch):
     assert guard.read_mark(guard.FENCE)["class"] == "self"
 
 
+def control(directory, state):
+    """A pg_controldata that says so."""
+    program = directory / "pg_controldata"
+    program.write_text(f"#!/bin/sh\necho 'Database cluster state:               {state}'\n")
+    program.chmod(0o755)
+    return str(directory)
+
+
+@pytest.mark.parametrize(
+    ("server", "cluster", "fenced"),
+    [("stopping", "shut down", False), ("stopping", "in production", True), ("ready", "shut down", True)],
+)
+def test_a_primary_that_is_shut_down_and_waits_for_a_dead_standby_is_not_fenced(
+    host, start, watch, tmp_path, server, cluster, fenced
+):
+    """As at a planned reboot right after the standby vanished: its sender is waited for up to wal_sender_timeout."""
+    host.file("global").mkdir()
+    host.file("global/pg_control").touch()
+    postmaster = start("postgres", host.data_directory)
+    lead(host, postmaster)
+    watch(self_fence_seconds=7, bin_directory=control(tmp_path, cluster))
+    lead(host, postmaster, server)
+    time.sleep(8)
+    assert bool(guard.read_mark(guard.FENCE)) is fenced
+    assert (postmaster.poll() is not None) is fenced
+
+
 def test_a_standby_is_left_alone(host, start, watch):
     postmaster = start("postgres", host.data_directory)
     lead(host, postmaster)

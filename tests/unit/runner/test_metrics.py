@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as read_older_text
 
-from relevo import cli_metrics, paths, trend
+from relevo import cli_metrics, paths, policy_file, trend
 from relevo.cli import app
 from relevo.errors import RelevoError
 from relevo.history import Summary, summarize
@@ -55,6 +55,9 @@ def history() -> list[Record]:
     ]
 
 
+POLICY = policy_file.parse("clusters: {minimarket: {tests: [full_site]}}", "policy.yml")
+
+
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     filled = Store(Place(tmp_path / "state", f"sqlite:///{tmp_path}/state/relevo.db"))
@@ -76,7 +79,7 @@ def value(text: bytes, name: str, **labels: str) -> float | None:
 
 @pytest.fixture
 def text(store: Store) -> bytes:
-    return exposition(cli_metrics.read(store), NOW)
+    return exposition(cli_metrics.read(store, POLICY), NOW)
 
 
 def test_the_newest_run_of_each_kind(text: bytes) -> None:
@@ -116,7 +119,8 @@ def test_what_nobody_observed_is_absent_and_not_zero(text: bytes) -> None:
     assert value(text, "relevo_repository_bytes", **second) is None
     assert value(text, "relevo_restore_test_bytes_per_second", cluster="minimarket", repository="1") is None
     assert value(text, "relevo_predicted_seconds", runbook="failover", part="recovery", percentile="90") is None
-    assert value(text, "relevo_test_overdue") is None
+    # A test that never passed is, and nobody has to measure that.
+    assert value(text, "relevo_test_overdue") == 1.0
 
 
 def test_the_calendar_may_say_what_is_overdue() -> None:
@@ -166,7 +170,7 @@ def test_names_have_their_unit_and_the_prefix() -> None:
 
 
 def test_every_declared_metric_can_have_a_sample(store: Store) -> None:
-    facts = cli_metrics.read(store)
+    facts = cli_metrics.read(store, POLICY)
     said = {name for name, _, _ in samples(Facts(**{**vars(facts), "overdue": [Overdue("c", "t", overdue=True)]}), NOW)}
     # The only restore of this history found its files there.
     assert {metric.name for metric in METRICS} - said == {"relevo_restore_test_bytes_per_second"}
