@@ -238,10 +238,8 @@ def assert_ended(bench: Bench, runbook: str, run: Run, dead: dict[str, Any] | No
     else:
         assert_serves(bench, "b")
     if runbook != "failback":
-        accounts = [
-            record["measures"]["ledger"]["lost"] for record in (run.record, dead or {"measures": {"ledger": {"lost": None}}})
-        ]
-        assert next(lost for lost in accounts if lost is not None) == 0
+        lost = [record["measures"]["ledger"]["lost"] for record in (run.record, dead) if record]
+        assert [count for count in lost if count is not None][:1] == [0], lost
 
 
 def writable_in_turn(bench: Bench, since: str) -> list[str]:
