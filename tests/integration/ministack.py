@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 # Its own environment: it pins another botocore than ours.
@@ -32,3 +34,25 @@ def serving(place: Path, port: int, certificate: Path, key: Path, inside: Sequen
         finally:
             server.terminate()
             server.wait(timeout=30)
+
+
+@dataclass(frozen=True)
+class Here:
+    """A store at localhost, and the certificate that it shows."""
+
+    port: int
+    certificate: Path
+
+
+@contextmanager
+def serving_here(place: Path) -> Iterator[Here]:
+    """Serve at a free port of localhost, with a certificate made for it."""
+    certificate, key = place / "host.pem", place / "host.key"
+    request = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
+    request += ["-addext", "subjectAltName=DNS:localhost", "-keyout", key, "-out", certificate]
+    subprocess.run(request, check=True, capture_output=True, timeout=60)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with serving(place, port, certificate, key):
+        yield Here(port, certificate)

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import sqlite3
-import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,7 +19,7 @@ from relevo.cli import commands
 from relevo.errors import AnchorError
 from tests.unit.runner.evidence import add, place_at
 
-from .ministack import ROOT_KEY, serving
+from .ministack import ROOT_KEY, serving_here
 
 pytestmark = pytest.mark.full
 
@@ -37,17 +35,12 @@ class Bucket:
 @pytest.fixture(scope="module")
 def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bucket]:
     place = tmp_path_factory.mktemp("ministack")
-    certificate, key = place / "host.pem", place / "host.key"
-    request = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
-    request += ["-addext", "subjectAltName=DNS:localhost", "-keyout", key, "-out", certificate]
-    subprocess.run(request, check=True, capture_output=True, timeout=60)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     for name, value in zip(("id", "secret"), ROOT_KEY, strict=True):
         (place / name).write_text(f"{value}\n")
-    options = f"endpoint=https://localhost:{port}&ca_file={certificate}&key_id_file={place}/id&secret_file={place}/secret"
-    with serving(place, port, certificate, key):
+    with serving_here(place) as here:
+        options = (
+            f"endpoint=https://localhost:{here.port}&ca_file={here.certificate}&key_id_file={place}/id&secret_file={place}/secret"
+        )
         client = anchor.find(f"s3://none?{options}")._client()
         limit = time.monotonic() + 120
         while True:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import socket
-import subprocess
 import time
 from collections.abc import Callable, Iterator
 from io import BytesIO
@@ -14,7 +12,7 @@ from ansible_collections.relevo.dr.plugins.plugin_utils import bucket
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.exceptions import BotoCoreError, ClientError
 
-from .ministack import ROOT_KEY, serving
+from .ministack import ROOT_KEY, serving_here
 
 SECRETS = dict(zip(("id", "key"), ROOT_KEY, strict=True))
 
@@ -23,20 +21,13 @@ SECRETS = dict(zip(("id", "key"), ROOT_KEY, strict=True))
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict]:
     """A repository's description, of a store that runs for these tests."""
     place = tmp_path_factory.mktemp("ministack")
-    certificate, key = place / "host.pem", place / "host.key"
-    request = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
-    request += ["-addext", "subjectAltName=DNS:localhost", "-keyout", key, "-out", certificate]
-    subprocess.run(request, check=True, capture_output=True, timeout=60)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    with serving(place, port, certificate, key):
+    with serving_here(place) as here:
         yield ready(
             {
                 "id": 1,
                 "endpoint": "localhost",
-                "port": port,
-                "ca_file": str(certificate),
+                "port": here.port,
+                "ca_file": str(here.certificate),
                 "key_id_secret": "id",
                 "key_secret": "key",
             }
