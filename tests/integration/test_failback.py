@@ -295,9 +295,9 @@ def test_what_was_written_on_a_timeline_of_its_own_with_the_same_number_is_salva
     bench.sql("a-db1", "insert into shop.ledger_entries (reference) select 'by-hand-' || number from generate_series(0, 6) number")
     only_here = set(bench.sql("a-db1", ENTRIES).split()) - set(bench.sql("b-db1", ENTRIES).split())
     assert len(only_here) >= len(lost) + 7
-    # Its archiver tries every store once more, and none of them answers.
+    # Its archiver tries three times more, each for a whole archive-timeout, and no store answers.
     bare_hands(bench, "a-db1", "-m fast -W stop")
-    bench.wait("it is stopped", lambda: bench.inside("a-db1", "pgrep", "-x", "postgres", check=False) == "", 240)
+    bench.wait("it is stopped", lambda: bench.inside("a-db1", "pgrep", "-x", "postgres", check=False) == "", 600, 1.0)
     bench.verb("heal-all")
     assert not bench.writable("a-db1")
 
