@@ -444,7 +444,8 @@ def walk(bench: Bench, commands: list[tuple[str, str]], *, check: bool = True) -
                     return False
                 return up and bench.inside(place, "systemctl", "is-system-running", check=False) in ("running", "degraded")
 
-            bench.wait(f"{place} is back", rebooted, 120, 0.5)
+            # A standby that is gone is waited for up to wal_sender_timeout before it goes down, and once more by the guard when it comes up.
+            bench.wait(f"{place} is back", rebooted, 300, 0.5)
             said.append("")
         else:
             said.append(bench.inside(place, "sh", "-c", command, check=check))
