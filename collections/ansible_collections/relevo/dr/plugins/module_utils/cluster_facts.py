@@ -203,6 +203,7 @@ def _births(data_directory: str, facts: dict[str, Any]) -> dict[str, str]:
 
 def host_facts(location: Optional[ClusterLocation] = None) -> dict[str, Any]:
     """Clock, Relevo's files and what else a gate wants to know of any host."""
+    journal = host_files.read_journal(1 << 20)
     lock = host_files.read_lock()
     facts: dict[str, Any] = {
         "wall_at": clock.utc_now(),
@@ -217,8 +218,8 @@ def host_facts(location: Optional[ClusterLocation] = None) -> dict[str, Any]:
         "fence": host_files.read_fence(),
         "restore": host_files.read_restore(),
         "open_phases": host_files.open_phases(host_files.read_journal()),
-        "promoted_at": host_files.last_promotion(host_files.read_journal(1 << 20)),
-        "last_turn": host_files.last_turn(host_files.read_journal(1 << 20)),
+        "promoted_at": host_files.last_promotion(journal),
+        "last_turn": host_files.last_turn(journal),
         "ha_managers": ha_managers(),
         "temporary_free_bytes": free_bytes(tempfile.gettempdir()),
         "allowed_signers": _first_lines("/etc/relevo/allowed_signers"),
