@@ -349,9 +349,9 @@ def renew(lease: Lease, counts: Mapping[str, int], asked: float) -> Lease:
 def lease_of(lease: Optional[Lease], server: Optional[tuple[int, str]], now: float, over: Optional[int] = None) -> Optional[Lease]:
     """The lease that the server at hand needs: kept for the same process, new for one that was started since (systemd asked the boot guard), else none.
 
-    over: the process that was shut down and is none.
+    over: the process that was shut down and is none, as long as it stops; its number may be given again.
     """
-    if server is None or server[0] == over:
+    if server is None or server == (over, "stopping"):
         return None
     postmaster, state = server
     # A signal file that appears beside a primary is somebody's fence at work: until it has ended, the primary is one.

@@ -96,6 +96,11 @@ def test_a_lease_is_of_one_process_that_serves(before, server, after):
     assert guard.lease_of(before, server, 50.0) == after
 
 
+def test_a_primary_that_was_shut_down_has_no_lease_and_the_next_of_its_number_has():
+    assert guard.lease_of(guard.Lease(7, 10.0), (7, "stopping"), 50.0, over=7) is None
+    assert guard.lease_of(None, (7, "ready"), 50.0, over=7) == guard.Lease(7, 50.0)
+
+
 @pytest.fixture
 def host(tmp_path, monkeypatch):
     """A host whose files are here; systemd is told nothing."""
