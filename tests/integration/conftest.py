@@ -233,6 +233,10 @@ class Bench:
             return []
         return [json.loads(line) for line in path.read_text().splitlines() if line.endswith("}")]
 
+    def begun(self, host: str, phase: str) -> bool:
+        """Whether a phase was begun there; it may be over already, as some take a few milliseconds."""
+        return any(entry["phase"] == phase and entry["kind"] == "intent" for entry in self.journal(host))
+
     def lock_of(self, host: str) -> dict[str, Any] | None:
         """The lock file on a host, read from its disk."""
         try:

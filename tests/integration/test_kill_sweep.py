@@ -22,12 +22,6 @@ HOSTS = {
 }
 
 
-def open_intent(bench: Bench, phase: str) -> bool:
-    """Whether the newest word about the phase is an intent."""
-    entries = [entry for entry in bench.journal(HOSTS[phase]) if entry["phase"] == phase]
-    return bool(entries) and entries[-1]["kind"] == "intent"
-
-
 def locked(bench: Bench) -> bool:
     return bench.lock_of("b-db1") is not None
 
@@ -96,7 +90,7 @@ CLEAN = {
 @pytest.mark.parametrize("phase", ["PREFLIGHT", "LOCK", "QUIESCE", "FENCE", "DRAIN", "PROMOTE", "CUTOVER", "PROTECT"])
 def test_a_killed_controller_is_recorded_and_the_next_run_goes_on(bench, phase):
     moments = {"PREFLIGHT": lambda: looked(bench), "LOCK": lambda: locked(bench)}
-    killed = kill_when(bench, moments.get(phase, lambda: open_intent(bench, phase)))
+    killed = kill_when(bench, moments.get(phase, lambda: bench.begun(HOSTS[phase], phase)))
 
     assert not (bench.writable("a-db1") and bench.writable("b-db1"))
     dead = bench.record(killed)
@@ -123,7 +117,7 @@ def test_a_killed_controller_is_recorded_and_the_next_run_goes_on(bench, phase):
 
 
 def test_status_names_the_interrupted_run_and_the_next_step(bench):
-    killed = kill_when(bench, lambda: open_intent(bench, "DRAIN"))
+    killed = kill_when(bench, lambda: bench.begun(HOSTS["DRAIN"], "DRAIN"))
     time.sleep(1)
     done = bench.relevo("status", "minimarket", "-i", "inventories/lab", "--json")
     found = json.loads(done.stdout)

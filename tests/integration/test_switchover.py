@@ -131,7 +131,7 @@ def test_a_standby_that_does_not_get_the_last_word_opens_the_old_side_again(benc
 def test_a_database_that_cannot_be_stopped_cleanly_is_opened_again(bench):
     """The promotion is asked for only with a clean shutdown; after a kill there is none."""
     process = bench.start("switchover", **to("b"))
-    when(process, lambda: any(entry["phase"] == "HANDOVER" for entry in bench.journal("a-db1")))
+    when(process, lambda: bench.begun("a-db1", "HANDOVER"))
     bench.inside("a-db1", "bash", "-c", "kill -9 $(head -1 /var/lib/postgresql/*/main/postmaster.pid)", check=False)
     run = bench.finish(process)
     if run.code == 0:
@@ -196,12 +196,7 @@ def test_a_killed_controller_is_followed_by_a_run_that_converges(bench, phase):
     """Forwards where the dead run had its message; where it had not, the old side is opened again, and the run after that goes through."""
     load(bench, 20)
     process = bench.start("switchover", **to("b"))
-
-    def begun() -> bool:
-        entries = [entry for entry in bench.journal(HOSTS[phase]) if entry["phase"] == phase]
-        return bool(entries) and entries[-1]["kind"] == "intent"
-
-    when(process, begun)
+    when(process, lambda: bench.begun(HOSTS[phase], phase))
     kill_all(process.pid)
     process.communicate(timeout=30)
     assert not (bench.writable("a-db1") and bench.writable("b-db1"))

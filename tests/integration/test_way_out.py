@@ -12,7 +12,7 @@ import pytest
 
 from .conftest import DRILL, SNAPSHOT, Bench
 from .test_failover import PHASES, assert_not_writable, assert_served_by_b, load
-from .test_kill_sweep import kill_when, open_intent
+from .test_kill_sweep import kill_when
 from .test_refusals import refused
 from .test_restore import archived, enter
 
@@ -160,7 +160,7 @@ def test_a_controller_that_dies_while_it_restores_is_gone_on_for(breakable, mome
     """The trap: what it left is in recovery like any standby, and must not be promoted as one."""
     bench = breakable
     lose_both(bench)
-    killed = kill_when(bench, lambda: open_intent(bench, "RESTORE") and mark(bench).get("state") == moment, 120, **BOUND)
+    killed = kill_when(bench, lambda: bench.begun("b-db1", "RESTORE") and mark(bench).get("state") == moment, 120, **BOUND)
     assert not bench.writable("b-db1")
     assert bench.record(killed)["verdict"] == "interrupted"
 
