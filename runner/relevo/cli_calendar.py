@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import os
 from datetime import UTC, datetime
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from pathlib import Path  # noqa: TC003 - typer reads it from the annotations
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 from rich.text import Text
 
-from relevo import appointments, digest, due, inventory, paths, wording
+from relevo import appointments, due, present, wording
 from relevo.clock import utc
 from relevo.console import AsJson, PolicyFile, commands, documents, explained, load_policy, open_store, output, print_json, write
-from relevo.errors import Exit, UsageError
+from relevo.errors import Exit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Sequence
 
 
 _STYLES = {
@@ -49,7 +48,7 @@ def show_calendar(
 ) -> Exit:
     """Show for each test of each cluster when it last passed, what has changed since, and when it is due."""
     loaded, store, at = load_policy(file), open_store(), datetime.now(UTC)
-    now = _now(sources or ([os.environ["RELEVO_INVENTORY"]] if os.environ.get("RELEVO_INVENTORY") else []), at)
+    now = present.look(sources, at)
     found = due.entries(loaded.policy, store.summaries(cluster=cluster), documents(store), now)
     found = [entry for entry in found if cluster in {None, entry.cluster}]
     if ics is not None:
@@ -60,25 +59,6 @@ def show_calendar(
         _show(found)
     good = all(entry.state in {due.State.CURRENT, due.State.DUE} for entry in found)
     return Exit.FAILED if require_current and not good else Exit.PASSED
-
-
-def _now(sources: Sequence[str], at: datetime) -> due.Now:
-    """What this checkout and the inventory are at this moment, before a run says it."""
-    try:
-        project = paths.find_project(Path.cwd(), os.environ)
-    except UsageError:
-        return due.Now(at, {}, lambda *_: None)
-    named = inventory.absolute(sources)
-    observed: Mapping[str, Any] = {"digests.inventory": digest.inventory_digest(named)}
-    clusters = inventory.clusters(project, named) if named else ()
-    return due.Now(at, dict.fromkeys(clusters, observed), _same(project))
-
-
-def _same(project: Path) -> Callable[[str, Any, Any], bool | None]:
-    def same(measurement: str, one: Any, other: Any) -> bool | None:
-        return digest.same_code(project, str(one), str(other)) if measurement == "digests.commit" else None
-
-    return same
 
 
 def _show(entries: Sequence[due.Entry]) -> None:

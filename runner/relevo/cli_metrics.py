@@ -11,23 +11,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from relevo import clock, due, forecast, metrics, trend
-from relevo.console import AsJson, PolicyFile, commands, documents, explained, load_policy, open_store, output, print_json
+from relevo import metrics, overview, present, trend
+from relevo.clock import utc
+from relevo.console import AsJson, PolicyFile, commands, explained, load_policy, open_store, output, print_json
 from relevo.errors import Exit, RelevoError
-from relevo.record import parse
-from relevo.trend import NO_CLUSTER
+from relevo.record import from_document
 from relevo.verdict import Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable
 
-    from relevo.history import Summary
-    from relevo.policy import Policy
+    from relevo.overview import Overview
     from relevo.record import Record
-    from relevo.store import Store
 
-# Those whose time people plan with.
-_PREDICTED = frozenset({"failover", "switchover", "failback", "rehearse", "restore_test"})
 _FINISHED = frozenset({Verdict.PASSED, Verdict.PARTIAL, Verdict.FAILED})
 
 
@@ -41,12 +37,11 @@ def write_metrics(
     as_json: AsJson = False,
 ) -> Exit:
     """Write the results as Prometheus metrics (OpenMetrics), for a textfile collector."""
-    now = clock.utc_now()
-    facts = read(open_store(), load_policy(policy).policy)
+    facts = read(overview.gather(open_store(), load_policy(policy).policy, present.look(None, datetime.now(UTC))))
     if as_json:
-        print_json([{"name": name, "labels": list(labels), "value": value} for name, labels, value in metrics.samples(facts, now)])
+        print_json([{"name": name, "labels": list(labels), "value": value} for name, labels, value in metrics.samples(facts)])
         return Exit.PASSED
-    text = metrics.exposition(facts, now)
+    text = metrics.exposition(facts)
     if file is None:
         sys.stdout.write(text.decode())
         return Exit.PASSED
@@ -55,28 +50,26 @@ def write_metrics(
     return Exit.PASSED
 
 
-def read(store: Store, policy: Policy) -> metrics.Facts:
-    """The facts that the store holds, and what the policy makes of them. StoreError when it is away."""
-    summaries = store.summaries()
-    calendar = due.entries(policy, summaries, documents(store), due.Now(datetime.now(UTC), {}, lambda *_: None))
-    series = trend.series(summaries)
+def read(seen: Overview) -> metrics.Facts:
+    """What an overview says, as metrics want it."""
 
-    def records(found: Mapping[str, Summary]) -> list[Record]:
-        return [parse(store.get(found[cluster].run_id).document) for cluster in sorted(found)]
+    def records(run_ids: Iterable[str]) -> list[Record]:
+        return [from_document(document) for document in seen.records(list(run_ids))]
 
-    measured = [one.measured.run_id for one in series if one.measured is not None]
-    planned: dict[str, list[str]] = {}
-    for one in series:
-        if one.runbook in _PREDICTED and one.cluster != NO_CLUSTER:
-            planned.setdefault(one.cluster, []).append(one.runbook)
+    def newest(runbook: str, verdicts: Iterable[str]) -> list[Record]:
+        found = trend.newest(seen.runs, [runbook], verdicts)
+        return records(found[cluster].run_id for cluster in sorted(found))
+
+    measured = [one.measured.run_id for one in seen.series if one.measured is not None]
     return metrics.Facts(
-        series,
-        {run_id: parse(store.get(run_id).document) for run_id in measured},
-        backups=records(trend.newest(summaries, ["backup"], _FINISHED)),
-        verifications=records(trend.newest(summaries, ["verify_backup"], _FINISHED)),
-        restore_tests=records(trend.newest(summaries, ["restore_test"], [Verdict.PASSED])),
-        overdue=[metrics.Overdue(entry.cluster, entry.test, entry.overdue) for entry in calendar],
-        predictions=[found for cluster, runbooks in planned.items() for found in forecast.look(store, cluster, runbooks)],
+        utc(seen.at),
+        seen.series,
+        dict(zip(measured, records(measured), strict=True)),
+        backups=newest("backup", _FINISHED),
+        verifications=newest("verify_backup", _FINISHED),
+        restore_tests=newest("restore_test", [Verdict.PASSED]),
+        overdue=[metrics.Overdue(entry.cluster, entry.test, entry.overdue) for entry in seen.calendar],
+        predictions=[found for predictions in seen.predictions.values() for found in predictions],
     )
 
 

@@ -95,9 +95,8 @@ def documents(store: Store) -> due.Records:
     kept: dict[str, Mapping[str, Any]] = {}
 
     def read(run_ids: Sequence[str], /) -> list[Mapping[str, Any]]:
-        for run_id in run_ids:
-            if run_id not in kept:
-                kept[run_id] = json.loads(store.get(run_id).document)
+        wanted = [run_id for run_id in run_ids if run_id not in kept]
+        kept.update({run_id: json.loads(document) for run_id, document in store.documents(wanted).items()})
         return [kept[run_id] for run_id in run_ids]
 
     return read

@@ -28,8 +28,8 @@ NEWEST = 50
 _RESTORES = ("restore_test", "rehearse")
 
 
-def look(store: Store, cluster: str, runbooks: Sequence[str]) -> list[Prediction]:
-    """A prediction of each runbook from what the store holds of a cluster. StoreError when it is away."""
+def look(store: Store, cluster: str, runbooks: Sequence[str], at: str | None = None) -> list[Prediction]:
+    """A prediction of each runbook from what the store holds of a cluster, as of now or of a time. StoreError when it is away."""
 
     @cache
     def read(runbook: str | None) -> list[Record]:
@@ -39,7 +39,7 @@ def look(store: Store, cluster: str, runbooks: Sequence[str]) -> list[Prediction
         restores = [record for name in _RESTORES for record in read(name)] if runbook == "failover" else []
         return Past(cluster, runbook, read(runbook), restores, read(None))
 
-    return [predict(past(runbook), clock.utc_now()) for runbook in runbooks]
+    return [predict(past(runbook), at or clock.utc_now()) for runbook in runbooks]
 
 
 class Forecast:

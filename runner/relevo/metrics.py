@@ -52,10 +52,12 @@ class Overdue:
 class Facts:
     """What the metrics are made of.
 
-    series: every runbook of every cluster; measured: by run id the records with a recovery time that series name; backups, verifications, restore_tests:
-    the newest record of each cluster that holds such numbers; predictions: of runbooks that have a history; overdue: the calendar's answer.
+    at: the moment they speak of; series: every runbook of every cluster; measured: by run id the records with a recovery time that series name;
+    backups, verifications, restore_tests: the newest record of each cluster that holds such numbers; predictions: of runbooks that have a
+    history; overdue: the calendar's answer.
     """
 
+    at: str
     series: Sequence[Series]
     measured: Mapping[str, Record]
     backups: Sequence[Record] = ()
@@ -106,19 +108,19 @@ METRICS = (
 )
 
 
-def exposition(facts: Facts, now: str) -> bytes:
+def exposition(facts: Facts) -> bytes:
     """The metrics as text that is OpenMetrics and, since all of them are gauges, also the older format that textfile collectors read."""
     registry = CollectorRegistry()
     gauges = {metric.name: Gauge(metric.name, metric.help, metric.labels, registry=registry) for metric in METRICS}
-    for name, labels, value in samples(facts, now):
+    for name, labels, value in samples(facts):
         gauges[name].labels(*labels).set(value) if labels else gauges[name].set(value)
     text: bytes = generate_latest(registry)  # type: ignore[no-untyped-call]  # the library's older half
     return text
 
 
-def samples(facts: Facts, now: str) -> list[Sample]:
+def samples(facts: Facts) -> list[Sample]:
     """(name, label values, value), in the order of METRICS and of the facts. What is not known has no sample."""
-    found: list[tuple[str, tuple[str, ...], float | None]] = [("relevo_written_timestamp_seconds", (), _epoch(now))]
+    found: list[tuple[str, tuple[str, ...], float | None]] = [("relevo_written_timestamp_seconds", (), _epoch(facts.at))]
     for series in facts.series:
         found += _of_runs(series)
         if series.measured is not None and series.measured.run_id in facts.measured:

@@ -14,6 +14,8 @@ from relevo.evidence import dictionaries
 from relevo.verdict import Ending, Verdict, decide
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from relevo.evidence import Evidence
     from relevo.journal import Opening
 
@@ -82,12 +84,15 @@ def canonical(tree: Any) -> bytes:
 def parse(document: bytes) -> Record:
     """A stored document as a record; older versions of the schema would be upgraded here, in memory. StoreError if it is none."""
     try:
-        tree = json.loads(document)
-        tree["schema_"] = tree.pop("schema")
-        return Record.model_validate(tree)
+        return from_document(json.loads(document))
     except (ValueError, KeyError, TypeError, ValidationError) as error:
         message = f"A stored document is no {SCHEMA} record: {error}"
         raise StoreError(message) from error
+
+
+def from_document(tree: Mapping[str, Any]) -> Record:
+    """The JSON tree that is stored as a record. KeyError or ValidationError if it is none."""
+    return Record.model_validate({**{name: value for name, value in tree.items() if name != "schema"}, "schema_": tree["schema"]})
 
 
 @dataclass(frozen=True)

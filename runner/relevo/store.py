@@ -88,6 +88,18 @@ class Store:
             raise RecordNotFoundError(message)
         return found[0]
 
+    def documents(self, run_ids: Sequence[str]) -> dict[str, bytes]:
+        """The documents of these runs by run id. RecordNotFoundError when a run that the lists show has none."""
+        found: dict[str, bytes] = {}
+        wanted = list(dict.fromkeys(run_ids))
+        for first in range(0, len(wanted), _BATCH):  # a question may name only so many
+            query = _records().where(tables.record.c.run_id.in_(wanted[first : first + _BATCH]))
+            found |= {stored.run_id: stored.document for stored in self._read(query)}
+        if missing := [run_id for run_id in wanted if run_id not in found]:
+            message = f"There is no result of a run {missing[0]!r}. The store {self._database.name} may have been edited: relevo results verify"
+            raise RecordNotFoundError(message)
+        return found
+
     def newest(self, limit: int | None = None, *, cluster: str | None = None, runbook: str | None = None) -> list[Stored]:
         """Records, newest first, optionally of one cluster or runbook."""
         query = _newest_first(_records())

@@ -59,8 +59,8 @@ def test_each_alert_speaks_when_it_should_and_only_then() -> None:
 @promtool
 def test_the_metrics_are_metrics_by_its_rules_of_naming() -> None:
     record = record_of("failover_drill")
-    facts = Facts(series([summarize(record)]), {record.run_id: record})
-    assert run("check", "metrics", given=exposition(facts, "2026-11-28T12:00:00.000000Z")) == ""
+    facts = Facts(record.closed_at, series([summarize(record)]), {record.run_id: record})
+    assert run("check", "metrics", given=exposition(facts)) == ""
 
 
 @promtool

@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as read_older_text
 
-from relevo import cli_metrics, paths, policy_file, trend
+from relevo import cli_metrics, due, overview, paths, policy_file, trend
 from relevo.cli import app
+from relevo.clock import parse_utc
 from relevo.errors import RelevoError
 from relevo.history import Summary, summarize
 from relevo.metrics import METRICS, Facts, Overdue, exposition, samples
@@ -66,6 +67,10 @@ def store(tmp_path: Path) -> Store:
     return filled
 
 
+def facts_of(store: Store) -> Facts:
+    return cli_metrics.read(overview.gather(store, POLICY, due.Now(parse_utc(NOW), {}, lambda *_: None)))
+
+
 def value(text: bytes, name: str, **labels: str) -> float | None:
     found = [
         sample.value
@@ -79,7 +84,7 @@ def value(text: bytes, name: str, **labels: str) -> float | None:
 
 @pytest.fixture
 def text(store: Store) -> bytes:
-    return exposition(cli_metrics.read(store, POLICY), NOW)
+    return exposition(facts_of(store))
 
 
 def test_the_newest_run_of_each_kind(text: bytes) -> None:
@@ -124,7 +129,7 @@ def test_what_nobody_observed_is_absent_and_not_zero(text: bytes) -> None:
 
 
 def test_the_calendar_may_say_what_is_overdue() -> None:
-    text = exposition(Facts([], {}, overdue=[Overdue("c", "failover", overdue=True), Overdue("c", "backup", overdue=False)]), NOW)
+    text = exposition(Facts(NOW, [], {}, overdue=[Overdue("c", "failover", overdue=True), Overdue("c", "backup", overdue=False)]))
     assert value(text, "relevo_test_overdue", cluster="c", test="failover") == 1
     assert value(text, "relevo_test_overdue", cluster="c", test="backup") == 0
 
@@ -147,7 +152,7 @@ def samples_of(text: bytes) -> list[str]:
 def test_any_name_of_a_cluster_is_a_label_and_no_other_line() -> None:
     odd = 'a"b\\c\nd{e}'
     series = trend.series([summarize(a_record("failover_drill", "x", cluster=odd))])
-    assert value(exposition(Facts(series, {}), NOW), "relevo_last_run_duration_seconds", cluster=odd) == 20.7
+    assert value(exposition(Facts(NOW, series, {})), "relevo_last_run_duration_seconds", cluster=odd) == 20.7
 
 
 def test_every_metric_is_documented_and_no_other() -> None:
@@ -170,8 +175,8 @@ def test_names_have_their_unit_and_the_prefix() -> None:
 
 
 def test_every_declared_metric_can_have_a_sample(store: Store) -> None:
-    facts = cli_metrics.read(store, POLICY)
-    said = {name for name, _, _ in samples(Facts(**{**vars(facts), "overdue": [Overdue("c", "t", overdue=True)]}), NOW)}
+    facts = facts_of(store)
+    said = {name for name, _, _ in samples(Facts(**{**vars(facts), "overdue": [Overdue("c", "t", overdue=True)]}))}
     # The only restore of this history found its files there.
     assert {metric.name for metric in METRICS} - said == {"relevo_restore_test_bytes_per_second"}
 
