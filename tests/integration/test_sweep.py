@@ -313,8 +313,17 @@ def runbook_of(step: str) -> str | None:
     return next(name for name in found.groups() if name) if found else None
 
 
+def by_hand(bench: Bench) -> None:
+    """What status says to do on a host: one whose only neighbour is fenced has nobody who could tell it that it may go on."""
+    found = re.match(r"restart PostgreSQL on (\S+) once the others answer; or,", status_of(bench)["next"])
+    if found:
+        bench.inside(found[1], GUARD, "start", "--reason", "the other one is fenced")
+        bench.wait(f"{found[1]} serves", lambda: bench.writable(found[1]))
+
+
 def follow(bench: Bench) -> list[Run]:
     """Do what status says, as long as it names a runbook. Each step ends well, or opens the old side again and says so."""
+    by_hand(bench)
     runs: list[Run] = []
     while (name := runbook_of(said := status_of(bench)["next"])) and name not in PROOFS:
         assert len(runs) < MOST_STEPS, f"after {[run.record['runbook'] for run in runs]} status still says: {said}"

@@ -74,6 +74,17 @@ def test_needs_one_primary(left):
         make_failback_plan(replace(left, database={**left.database, "a-db1": database("primary")}), "a")
 
 
+def test_a_primary_that_its_guard_holds_needs_a_word_and_no_failover(left):
+    """Its host was power-cycled, and the only other one is fenced: nobody can tell it that it may go on."""
+    held = {**left.database, "b-db1": database("standby")}
+    held["b-db1"]["facts"]["guard"] = {"held": {"reason": "nobody answers"}}
+    with pytest.raises(Refusal, match=r"the guard of b-db1 holds it read-only: .*relevo-guard start") as refused:
+        make_failback_plan(replace(left, database=held), "a")
+    assert "playbooks/failover.yml" not in str(refused.value)
+    with pytest.raises(Refusal, match=r"playbooks/failover\.yml"):
+        make_failback_plan(replace(left, database={**left.database, "b-db1": database("standby")}), "a")
+
+
 def test_refuses_the_site_that_serves(left):
     with pytest.raises(Refusal, match="no other database host"):
         make_failback_plan(left, "b")

@@ -13,6 +13,18 @@ from ansible_collections.relevo.dr.plugins.module_utils.plan import Landscape, P
 from ansible_collections.relevo.dr.plugins.module_utils.refusal import Refusal
 
 
+def _next(landscape: Landscape) -> str:
+    """A primary whose host came back while nobody else answered is held by its guard: it needs a word, no failover."""
+    facts = {host: entry.get("facts", {}) for host, entry in landscape.database.items()}
+    held = [
+        host for host, seen in facts.items() if (seen.get("guard") or {}).get("held") and not (seen.get("host") or {}).get("fence")
+    ]
+    if not held:
+        return "run playbooks/failover.yml"
+    by_hand = "the guard of %s holds it read-only: see relevo status, and when no other host is primary, relevo-guard start --reason ... on it"
+    return by_hand % ", ".join(held)
+
+
 def make_failback_plan(landscape: Landscape, target_site: str) -> Plan:
     """promote: the host that serves and goes on serving. fence: hosts that come back. follow: those, and others of the site that follow already."""
     primaries = landscape.primaries()
@@ -22,9 +34,7 @@ def make_failback_plan(landscape: Landscape, target_site: str) -> Plan:
             ", ".join(primaries) or "inventory",
             "%d writable primaries" % len(primaries),
             "exactly one",
-            "run playbooks/failover.yml"
-            if not primaries
-            else "stop: decide which one the application used, fence the other by hand",
+            _next(landscape) if not primaries else "stop: decide which one the application used, fence the other by hand",
         )
     primary = primaries[0]
     there = [host for host in landscape.groups["dr_database"] if landscape.sites[host] == target_site and host != primary]
