@@ -91,8 +91,10 @@ def parse(document: bytes) -> Record:
 
 
 def from_document(tree: Mapping[str, Any]) -> Record:
-    """The JSON tree that is stored as a record. KeyError or ValidationError if it is none."""
-    return Record.model_validate({**{name: value for name, value in tree.items() if name != "schema"}, "schema_": tree["schema"]})
+    """The JSON tree that is stored as a record. KeyError, TypeError or ValidationError if it is none."""
+    fields = {**tree}
+    fields["schema_"] = fields.pop("schema")
+    return Record.model_validate(fields)
 
 
 @dataclass(frozen=True)

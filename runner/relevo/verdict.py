@@ -94,19 +94,18 @@ def _without_statistics(evidence: Evidence, ending: Ending) -> Decision:
 
 def _failures(evidence: Evidence) -> list[str]:
     lost_or_failed = {*evidence.failed_hosts, *evidence.lost_hosts}
-    reasons = [
-        f"{failure.host}: {failure.task}: {failure.message}" for failure in evidence.failures if failure.host in lost_or_failed
-    ]
+    failures = [failure for failure in evidence.failures if failure.host in lost_or_failed]
+    reasons = [f"{failure.host}: {failure.task}: {failure.message}" for failure in failures]
     if evidence.part and evidence.part[0] < evidence.part[1] and not reasons:
         # Ansible ends a playbook early without a failure on record: an unreachable host that was ignored is enough.
         reasons = [f"The runbook ended after its part {evidence.part[0]} of {evidence.part[1]}."]
     if lost_or_failed and not reasons:
         reasons = [f"These hosts failed: {', '.join(sorted(lost_or_failed))}."]
     for (name, host), phase in evidence.phases.items():
-        if phase.get("outcome") not in {"ok", "skipped"}:
-            reasons.append(
-                f"Phase {name} on {host} ended as {phase.get('outcome') or 'unknown'}: {phase.get('detail') or 'no detail'}."
-            )
+        detail = str(phase.get("detail") or "")
+        told = detail and any(failure.host == host and detail in failure.message for failure in failures)
+        if phase.get("outcome") not in {"ok", "skipped"} and not told:
+            reasons.append(f"Phase {name} on {host} ended as {phase.get('outcome') or 'unknown'}: {detail or 'no detail'}.")
     for gate in _required(list(evidence.gates.values())):
         if gate.get("verdict") == "fail":
             reasons.append(f"Gate {_gate(gate)} fails: observed {gate.get('observed')}, expected {gate.get('expected')}.")

@@ -207,6 +207,12 @@ def test_what_fails_before_the_promotion_opens_the_old_side_again(run, broken):
     assert not [asked for asked in stage.asked if asked[1] == "application_unit" and asked[2] == "cutover" and asked[0] == "a-app1"]
 
 
+def test_what_failed_is_said_once_by_the_host_that_failed(run):
+    results = run(Stage({("a-db1", "server_fence", ""): {"failed": True, "msg": "no message could be written"}}))
+    assert {host for host, result in results.items() if "no message could be written" in result["msg"]} == {"a-db1"}
+    assert results["b-db1"]["msg"].startswith("not gone on with: the part of a-db1 failed. ")
+
+
 @pytest.mark.parametrize(
     ("proof", "words"),
     [

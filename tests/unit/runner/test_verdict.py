@@ -63,6 +63,16 @@ def test_verdict(events: list[Event], verdict: str) -> None:
     assert bool(decision.reasons) == (verdict != "passed"), "every other verdict says why"
 
 
+def test_a_phase_that_failed_is_a_reason_of_its_own_unless_its_host_has_said_so() -> None:
+    broken = said(phases=[phase("failed", host="b-db1", detail="no proof")])
+    assert judge(OPEN, broken, failed("FENCE on b-db1: no proof"), stats(failures=("b-db1",))).reasons == (
+        "b-db1: Do: FENCE on b-db1: no proof",
+    )
+    # Another host's words, or words that the playbook went on after, are none of it.
+    for more in ([failed("no proof", host="a-db1"), stats(failures=("a-db1",))], [failed("no proof"), stats()]):
+        assert "Phase FENCE on b-db1 ended as failed: no proof." in judge(OPEN, broken, *more).reasons
+
+
 def test_a_refusal_of_the_runner_itself_comes_first() -> None:
     assert judge(ending=Ending(refusal="-e dr_mode is missing")) == Decision(Verdict.REFUSED, ("-e dr_mode is missing",))
 

@@ -20,7 +20,7 @@ from ansible_collections.relevo.dr.plugins.module_utils.plan import read_plan
 from ansible_collections.relevo.dr.plugins.module_utils.probe import probe
 from ansible_collections.relevo.dr.plugins.module_utils.server_stop import replay_target
 from ansible_collections.relevo.dr.plugins.module_utils.way_out import RESTORE
-from ansible_collections.relevo.dr.plugins.plugin_utils.control import Aborted
+from ansible_collections.relevo.dr.plugins.plugin_utils.control import Aborted, ElsewhereFailed
 from ansible_collections.relevo.dr.plugins.plugin_utils.fencing import Fencing, LockLost, NotFenced, fence
 from ansible_collections.relevo.dr.plugins.plugin_utils.lineage import promoted_at
 from ansible_collections.relevo.dr.plugins.plugin_utils.reopening import Reopening, claim_promotion
@@ -75,7 +75,9 @@ class ActionModule(RunAction):
                 unforeseen = "HANDOVER on %s: %s: %s. Next: mend that, see relevo status, then start this runbook again"
                 wrong = unforeseen % (self.host, type(error).__name__, error)
             with contextlib.suppress(OSError):
-                self.control.write("handover/failed/%s" % self.host, {"msg": wrong})
+                self.control.write(
+                    "handover/failed/%s" % self.host, {"msg": wrong, "elsewhere": isinstance(error, ElsewhereFailed)}
+                )
             for key, value in getattr(error, "material", {}).items():
                 self._material[key] = self._material.get(key, []) + value if isinstance(value, list) else value
             said = wrong + self._way_back()

@@ -26,6 +26,10 @@ class Aborted(Exception):
     """Another host's part failed, or did not end in time; the message says which."""
 
 
+class ElsewhereFailed(Aborted):
+    """Another host's part failed, and says why itself."""
+
+
 class Control:
     """The directory ``control/`` of the run that this process belongs to."""
 
@@ -107,15 +111,16 @@ class Control:
             self.check_alive()
             failed = None if regardless else self.failed()
             if failed:
-                raise Aborted(failed)
+                raise ElsewhereFailed("not gone on with: %s" % failed)
             if time.monotonic() > deadline:
                 raise Aborted("%s did not come within %g s" % (", ".join(missing), seconds))
             time.sleep(0.003)
 
     def failed(self) -> Optional[str]:
-        """What the hosts say whose part of the hand-over failed, or None."""
+        """Whose part of the hand-over failed, without those who only did not go on for it; None when all is well."""
         said = self.read_all("handover/failed")
-        return "; ".join("%s: %s" % (host, value["msg"]) for host, value in said.items()) or None
+        first = [host for host, value in said.items() if not value.get("elsewhere")]
+        return "the part of %s failed" % ", ".join(first or said) if said else None
 
     def came(self, names: Iterable[str], seconds: float) -> bool:
         """Whether every name is kept within that time, where nothing depends on it but speed."""
