@@ -91,6 +91,16 @@ def test_one_bent_fact_fails_its_gate(landscape, gate, host, path, value):
     assert found[(gate, host)].next_action
 
 
+def test_a_standby_that_is_ahead_of_the_primary_is_never_built_anew(landscape):
+    """It was promoted by a run that died, and its host restarted: what it wrote meanwhile is nowhere else."""
+    ahead = bent(landscape, (*STANDBY, "timeline"), 2)
+    assert "do not rebuild it" in failing(ahead)[("G09", "b-db1")].next_action
+    held = bent(ahead, ("database", "b-db1", "facts", "guard"), {"held": {"reason": "nobody answers"}})
+    assert "relevo-guard start --reason ... on b-db1" in failing(held)[("G09", "b-db1")].next_action
+    behind = bent(landscape, ("database", "a-db1", "facts", "cluster", "timeline"), 2)
+    assert failing(behind)[("G09", "b-db1")].next_action == "rebuild the standby with playbooks/protect.yml"
+
+
 LOCK = {"run_id": "other", "owner": "ana", "controller": "ops1", "since": "2026-11-24T03:00:00Z"}
 
 

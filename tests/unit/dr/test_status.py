@@ -143,6 +143,16 @@ TABLE = [
         False,
     ),
     (
+        "the guard holds whom a dead run promoted",
+        [
+            ("a-db1", {"host": FENCED, "cluster": STOPPED}),
+            ("b-db1", {**DEAD_RUN, "guard": {"held": {"reason": "no other host answers"}}}),
+        ],
+        ["the guard of b-db1 holds it read-only", f"run {RUN} was interrupted"],
+        "relevo-guard start --reason",
+        False,
+    ),
+    (
         "a fenced host was not brought back",
         [("a-db1", {"host": FENCED, "cluster": STOPPED}), ("b-db1", PROMOTED)],
         ["no standby streams from b-db1", f"a-db1 is fenced by {RUN} and was not brought back"],
@@ -228,6 +238,17 @@ def test_the_table(healthy, changes, unsafe, next_step, protected):
         assert found["unsafe"] == []
     assert next_step in found["next"]
     assert found["protected"] is protected
+
+
+def test_a_run_that_only_an_application_host_still_knows_of_is_gone_on_with(healthy):
+    """It was lost when the locks were given back: any other runbook refuses as long as it holds one."""
+    left = copy.deepcopy(healthy)
+    left.application["a-app1"]["facts"]["host"].update(lock=LOCK, lock_expired=True)
+    found = status(left)
+    assert (found["interrupted_run"], found["lock"]["run_id"]) == (RUN, RUN)
+    assert "start failover again" in found["next"]
+    left.application["a-app1"]["facts"]["host"].update(lock=None, lock_unreadable=True)
+    assert "the lock file on a-app1 cannot be read" in status(left)["unsafe"][0]
 
 
 def test_a_phase_that_an_older_run_left_open_is_not_shown(healthy):

@@ -559,8 +559,22 @@ def _lineage(plan: Plan, landscape: Landscape, inputs: Inputs, limits: Limits) -
         "timeline %s; primary %s" % (ours, ", ".join(map(str, sorted(set(theirs)))) or "not seen"),
         "the same",
         verdict(ok),
-        "name the one that you mean with dr_restore_timeline" if plan.restore else "rebuild the standby with playbooks/protect.yml",
+        "name the one that you mean with dr_restore_timeline"
+        if plan.restore
+        else _way_to_one_timeline(plan, landscape, ours, theirs),
     )
+
+
+def _way_to_one_timeline(plan: Plan, landscape: Landscape, ours: Optional[int], theirs: Iterable[int]) -> str:
+    """One that is ahead was promoted and has written: whoever builds it anew loses that."""
+    if ours is None or ours <= max(theirs, default=ours):
+        return "rebuild the standby with playbooks/protect.yml"
+    if (landscape.database[plan.promote]["facts"].get("guard") or {}).get("held"):
+        return (
+            "it was promoted before, and its guard holds it read-only: when no other host is primary, relevo-guard start --reason ... on %s;"
+            " then start again" % plan.promote
+        )
+    return "it was promoted before and has what the primary never had: do not rebuild it; see relevo status"
 
 
 def _parity(plan: Plan, landscape: Landscape, inputs: Inputs, limits: Limits) -> Iterator[Gate]:

@@ -71,13 +71,13 @@ def _guard(entry: dict[str, Any]) -> dict[str, Any]:
 
 def _lock(landscape: Landscape) -> tuple[Optional[dict[str, Any]], Optional[str]]:
     """The newest lock, and its run when that run is surely not at work any more."""
-    held = [entry for entry in landscape.database.values() if _host(entry).get("lock")]
+    everybody = [*landscape.database.items(), *landscape.application.items()]
+    held = [entry for _, entry in everybody if _host(entry).get("lock")]
     if not held:
         return None, None
     entry = max(held, key=lambda one: str(_host(one)["lock"]["since"]))
     facts = _host(entry)
     lock = facts["lock"]
-    everybody = [*landscape.database.items(), *landscape.application.items()]
     dead = entry.get("lock_owner_dead") or stale_lock.sign_of_life(lock["run_id"], everybody) is None
     seconds = max(0.0, lock["lease_until_boottime"] - facts["boottime"]) if not facts.get("lock_expired") else 0.0
     shown = {"owner": lock["owner"], "run_id": lock["run_id"], "since": lock["since"], "lease_left_seconds": round(seconds)}
@@ -95,7 +95,7 @@ def _two_primaries(landscape: Landscape, primary: Optional[str]) -> Iterator[Fin
 
 
 def _locks(landscape: Landscape, primary: Optional[str]) -> Iterator[Finding]:
-    for host, entry in landscape.database.items():
+    for host, entry in [*landscape.database.items(), *landscape.application.items()]:
         if _host(entry).get("lock_unreadable"):
             yield Finding(
                 "the lock file on %s cannot be read" % host,
@@ -128,28 +128,36 @@ def _begun(landscape: Landscape, run_id: str) -> list[str]:
     """Phases of a run that were begun and not ended, with their hosts."""
     return [
         "%s on %s" % (phase["phase"], host)
-        for host, entry in landscape.database.items()
+        for host, entry in [*landscape.database.items(), *landscape.application.items()]
         for phase in _host(entry).get("open_phases") or []
         if phase.get("run_id") == run_id
     ]
+
+
+def _held(landscape: Landscape, primary: Optional[str]) -> Iterator[Finding]:
+    """Before the run that was interrupted: it cannot go on before somebody has said which host may write."""
+    if landscape.primaries():
+        return
+    for host, entry in landscape.database.items():
+        held = _guard(entry).get("held")
+        if held and not _host(entry).get("fence"):
+            yield Finding(
+                "the guard of %s holds it read-only: %s" % (host, held.get("reason")),
+                "restart PostgreSQL on %s once the others answer; or, when you know that no other host is primary: relevo-guard start --reason ... on it"
+                % host,
+                unprotected=True,
+            )
 
 
 def _no_primary(landscape: Landscape, primary: Optional[str]) -> Iterator[Finding]:
     if landscape.primaries():
         return
     for host, entry in landscape.database.items():
-        held, fence = _guard(entry).get("held"), _host(entry).get("fence")
+        fence = _host(entry).get("fence")
         if fence and fence.get("class") == "self":
             yield Finding(
                 "%s stopped itself: %s" % (host, fence.get("reason")),
                 "fail over to the other site; or, when nobody was promoted there and %s shall go on: relevo-guard lift --reason ... on it, then start its unit"
-                % host,
-                unprotected=True,
-            )
-        elif held and not fence and landscape.role(host) != "primary":
-            yield Finding(
-                "the guard of %s holds it read-only: %s" % (host, held.get("reason")),
-                "restart PostgreSQL on %s once the others answer; or, when you know that no other host is primary: relevo-guard start --reason ... on it"
                 % host,
                 unprotected=True,
             )
@@ -261,7 +269,7 @@ def _ledger(landscape: Landscape, primary: Optional[str]) -> Iterator[Finding]:
 
 
 # In the order of what is worse to leave as it is.
-_LOOKS = (_two_primaries, _locks, _restores, _no_primary, _self_fence, _protection, _other_hosts, _ledger)
+_LOOKS = (_two_primaries, _held, _locks, _restores, _no_primary, _self_fence, _protection, _other_hosts, _ledger)
 
 
 def _databases(landscape: Landscape, lock: Optional[dict[str, Any]]) -> dict[str, dict[str, Any]]:
