@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sql
 
 from relevo import chain, clock, identity, signature, tables
-from relevo.chain import Kind, Member, Writer
+from relevo.chain import Kind, Member, What, Writer
+from relevo.entries import Signed
 from relevo.errors import ChainError, RecordNotFoundError, StoreError
 from relevo.history import Summary, summarize
 from relevo.record import parse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from contextlib import AbstractContextManager
 
     from relevo.keyring import Signer
     from relevo.paths import Place
@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from relevo.signature import SigningKey
 
 LATEST = "latest"
-LAYOUT = 2
+LAYOUT = 3
+# Of these on there is a chain, and there are statements in it.
+_CHAINED, _SAID = 2, 3
 _BATCH = 500
 
 
@@ -176,15 +178,28 @@ class Store:
         found = self._rows(query.where(column.verdict.in_(verdicts), column.check_mode.is_(False)))
         return found[0][0] if found else None
 
-    # -- beside the records --
+    # -- what people say --
 
-    def read(self) -> AbstractContextManager[sql.Connection]:
-        """Look at what is kept beside the records."""
-        return self._database.read()
+    def keep(self, signed: Signed, kind: str, subject: str) -> None:
+        """Store a statement and its entry in the chain."""
+        row = {"entry_id": signed.entry_id, "kind": kind, "subject": subject}
+        with self._writing() as connection:
+            connection.execute(tables.statement.insert().values(**row, document=signed.document, signature=signed.signature))
+            entry = self._append(connection, Kind.STATEMENT, [_statement(signed.entry_id, signed.document)])
+        self._remember(entry)
 
-    def write(self) -> AbstractContextManager[sql.Connection]:
-        """Change what is kept beside the records, alone; all of it or nothing."""
-        return self._database.write()
+    def statements(self, kind: str | None = None) -> list[Signed]:
+        """What people said, in the order in which they did, optionally of one kind."""
+        column = tables.statement.c
+        query = sql.select(column.entry_id, column.document, column.signature).order_by(column.number)
+        rows = self._rows(query if kind is None else query.where(column.kind == kind))
+        return [Signed(row[0], _bytes(row[1]), row[2]) for row in rows]
+
+    def filed(self) -> dict[str, tuple[str, str]]:
+        """By the id of a statement under which kind and subject it is found, beside its document; in the order of the rows."""
+        column = tables.statement.c
+        rows = self._rows(sql.select(column.entry_id, column.kind, column.subject).order_by(column.number))
+        return {row[0]: (row[1], row[2]) for row in rows}
 
     # -- the chain --
 
@@ -245,11 +260,14 @@ class Store:
 
     @contextmanager
     def _writing(self) -> Iterator[sql.Connection]:
-        """Alone, in a store of the present form: one of an earlier form gets its summaries and its chain, all at once or not at all."""
+        """Alone, in a store of the present form: one of an earlier form gets what it has not, all at once or not at all."""
         with self._database.write() as connection:
-            if not self._ready and self._version(connection) < LAYOUT:
+            if not self._ready and (version := self._version(connection)) < LAYOUT:
                 self._database.make_tables(connection)
-                self._take_over(connection)
+                if version < _CHAINED:
+                    self._take_over(connection)
+                if version < _SAID:
+                    self._take_over_statements(connection)
                 connection.execute(tables.layout.insert().values(version=LAYOUT, since=clock.utc_now()))
             yield connection
         self._ready = True
@@ -284,13 +302,21 @@ class Store:
         if members:
             self._append(connection, Kind.TAKEOVER, members)
 
+    def _take_over_statements(self, connection: sql.Connection) -> None:
+        column = tables.statement.c
+        rows = connection.execute(sql.select(column.entry_id, column.document).order_by(column.number)).all()
+        members = [_statement(row.entry_id, _bytes(row.document)) for row in rows if chain.NAME.fullmatch(row.entry_id)]
+        if members:
+            self._append(connection, Kind.TAKEOVER, members)
+
     def _rows(self, query: sql.Select[*tuple[Any, ...]]) -> Sequence[sql.Row[*tuple[Any, ...]]]:
         """Of what came with the present form; nothing, and nothing is made, in a store that is still empty."""
         with self._database.read() as connection:
             if self._ready or self._version(connection) == LAYOUT:
                 self._ready = True
                 return connection.execute(query).all()
-            if not sql.inspect(connection).has_table(tables.record.name):
+            found = sql.inspect(connection)
+            if not (found.has_table(tables.record.name) or found.has_table(tables.statement.name)):
                 return []
         with self._writing():
             pass
@@ -318,6 +344,10 @@ def _end(connection: sql.Connection) -> chain.End | None:
         with suppress(ChainError):
             return chain.End(last[0], _bytes(last[1]), chain.parse(_bytes(document)))
     return chain.End(last[0], _bytes(last[1]), chain.first(uuid.uuid4().hex, "", Writer("", "")))
+
+
+def _statement(entry_id: str, document: bytes) -> Member:
+    return Member(chain.digest(document), entry_id, What.STATEMENT)
 
 
 def _bytes(value: Any) -> bytes:

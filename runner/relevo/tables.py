@@ -78,7 +78,18 @@ chain = sql.Table(
     sql.Column("document", sql.LargeBinary, nullable=False),
     sql.Column("signature", sql.Text, nullable=False),
 )
-# The forms that these tables have had: 1, the records alone; 2, with summaries and chain.
+# What people say about runs. number: in the order in which it was said, as the chain has it.
+statement = sql.Table(
+    "entry",
+    _metadata,
+    sql.Column("number", sql.Integer, primary_key=True, autoincrement=True),
+    sql.Column("entry_id", sql.String(100), unique=True, nullable=False),
+    sql.Column("kind", sql.String(20), nullable=False, index=True),
+    sql.Column("subject", sql.String(100), nullable=False),
+    sql.Column("document", sql.LargeBinary, nullable=False),
+    sql.Column("signature", sql.Text, nullable=False),
+)
+# The forms that these tables have had: 1, the records alone; 2, with summaries and chain; 3, with statements in the chain.
 layout = sql.Table("layout", _metadata, sql.Column("version", sql.Integer, primary_key=True), sql.Column("since", sql.Text))
 
 
