@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from relevo import chain, clock, entries, head, keyring
@@ -25,8 +22,6 @@ if TYPE_CHECKING:
     from relevo.history import Summary
     from relevo.keyring import Signer
     from relevo.store import Store, Stored, StoredEntry
-
-_BATCH = 500
 
 
 @dataclass(frozen=True)
@@ -128,23 +123,20 @@ def judge(given: Material, own: Sequence[Signer]) -> Judgement:
     links = follow(given.entries)
     believed = _vouched_for(given.entries, links, own)
     findings = list(links.findings)
+    checker, known = Checker(believed), {signer.fingerprint for signer in believed}
+    findings += filter(None, (_entry_signature(stored, links, checker, known) for stored in given.entries))
     seen: set[str] = set()
-    with Checker(believed) as checker, ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        known = {signer.fingerprint for signer in believed}
-        signed = pool.map(lambda stored: _entry_signature(stored, links, checker, known), given.entries)
-        findings += [finding for finding in signed if finding]
-        due = given.listed is not None and {*given.listed, *links.members}
-        for batch in _batches(given.records):
-            batch = [stored for stored in batch if due is False or stored.run_id in due]
-            seen.update(stored.run_id for stored in batch)
-            for found in pool.map(lambda stored: _record(stored, given, links, checker), batch):
-                findings += found
-        findings += _missing(given, links, seen)
-        said = [one for one in given.statements if given.filed is None or one.entry_id in {*given.filed, *links.statements}]
-        for found in pool.map(lambda signed: _statement(signed, given, links, checker), said):
-            findings += found
-        findings += _missing_statements(given, links, [signed.entry_id for signed in said])
-        judged = [_head(found, links, checker) for found in given.heads]
+    due = None if given.listed is None else {*given.listed, *links.members}
+    for stored in given.records:
+        if due is None or stored.run_id in due:
+            seen.add(stored.run_id)
+            findings += _record(stored, given, links, checker)
+    findings += _missing(given, links, seen)
+    due = None if given.filed is None else {*given.filed, *links.statements}
+    said = [signed for signed in given.statements if due is None or signed.entry_id in due]
+    findings += [finding for signed in said for finding in _statement(signed, given, links, checker)]
+    findings += _missing_statements(given, links, [signed.entry_id for signed in said])
+    judged = [_head(found, links, checker) for found in given.heads]
     findings += [finding for _, found in judged for finding in found]
     if given.remembered:
         findings += [Finding("this controller's memory", sentence) for sentence in _against(_head_of(given.remembered), links)]
@@ -226,8 +218,8 @@ def _vouched_for(linked: Sequence[StoredEntry], links: Links, own: Sequence[Sign
     """Own keys, and those that a believed key vouches for; again, until nobody new is vouched for."""
     believed, stating = keyring.merged(own), [stored for stored in linked if _stated(links, stored)]
     while stating:
-        with Checker(believed) as checker:
-            holding = [stored for stored in stating if not _holds(stored, links, checker)]
+        checker = Checker(believed)
+        holding = [stored for stored in stating if not _holds(stored, links, checker)]
         if not holding:
             break
         stating = [stored for stored in stating if stored not in holding]
@@ -356,9 +348,3 @@ def _head_of(entry: Entry) -> head.Head:
         entry.key,
         statements=entry.statements,
     )
-
-
-def _batches(records: Iterable[Stored]) -> Iterator[list[Stored]]:
-    iterator = iter(records)
-    while batch := list(islice(iterator, _BATCH)):
-        yield batch

@@ -24,8 +24,7 @@ def key(tmp_path_factory: pytest.TempPathFactory) -> signature.SigningKey:
 
 
 def problems(signed: entries.Signed, key: signature.SigningKey) -> list[str]:
-    with signature.Checker(signature.believed(key.path.parent)) as checker:
-        return entries.problems(signed, checker)
+    return entries.problems(signed, signature.Checker(signature.believed(key.path.parent)))
 
 
 @pytest.fixture
