@@ -99,7 +99,8 @@ def from_document(tree: Mapping[str, Any]) -> Record:
 class Closing:
     """The end of a run as its record keeps it. boottime: seconds since boot, None after a reboot; signer: who will sign.
 
-    log_digest: of what ansible-playbook printed, without secrets, None where nobody kept it; predicted: what the runner expected at its start, None where nobody asked the store.
+    log_digest: of what ansible-playbook printed, without secrets, None where nobody kept it; predicted: what the runner expected at its
+    start, None where nobody asked the store.
     """
 
     closed_at: str

@@ -30,7 +30,7 @@ _REFERENCE = (
     re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._:/#-]{0,199}"),
     "the name of something that is kept elsewhere: letters, digits, blanks and . _ : / # -",
 )
-_PEOPLE = (re.compile(r"(?! *,)[^-,][^,]*(, *[^ ,][^,]*)*"), "names with commas between them")
+_PEOPLE = (re.compile(r"(?=.{1,500}$)(?! *,)[^-,][^,]*(, *[^ ,][^,]*)*"), "names with commas between them")
 _FLAG = (re.compile(r"(?i)true|false|yes|no"), "true or false")
 
 # The inputs that every runbook understands in the same way: their form, and that form in words.

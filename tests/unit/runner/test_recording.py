@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import sqlite3
@@ -57,6 +58,18 @@ def test_a_run_is_recorded_signed_and_stored(place: Place, tmp_path: Path) -> No
 
 def judged(place: Place) -> tuple[audit.Finding, ...]:
     return audit.judge(audit.material(Store(place), []), signature.believed(place.keys)).findings
+
+
+def test_the_output_without_secrets_is_in_the_record_by_its_digest(place: Place, tmp_path: Path) -> None:
+    recorder = start(place, tmp_path)
+    recorder.take(OPENED)
+    (recorder.directory / closing.OUTPUT).write_text("PLAY RECAP\n")
+    finished = run(recorder, STATS)
+    assert finished is not None
+    assert finished.record.digests["log"] == hashlib.sha256(b"PLAY RECAP\n").hexdigest()
+    without = run(start(place, tmp_path), OPENED, STATS)
+    assert without is not None
+    assert without.record.digests["log"] is None
 
 
 def test_an_edited_record_is_found(place: Place, tmp_path: Path) -> None:

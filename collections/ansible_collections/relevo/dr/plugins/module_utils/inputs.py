@@ -26,7 +26,7 @@ _HOST = re.compile(r"[a-z0-9][a-z0-9.-]{0,252}")
 _FLAG = re.compile(r"(?i)true|false|yes|no")
 # The name of something that is kept elsewhere, such as CHG-4711 or the address of its page; and names with commas between them.
 _REFERENCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._:/#-]{0,199}")
-_PEOPLE = re.compile(r"(?! *,)[^-,][^,]*(, *[^ ,][^,]*)*")
+_PEOPLE = re.compile(r"(?=.{1,500}$)(?! *,)[^-,][^,]*(, *[^ ,][^,]*)*")
 
 MODES = ("drill", "disaster")
 SCOPES = ("database", "site")
@@ -222,7 +222,7 @@ def read_inputs(variables: Mapping[str, str], runbook: str = "failover") -> Inpu
 
 def context(variables: Mapping[str, str]) -> dict[str, Any]:
     """What the record shall say of the occasion, as it was typed; None where nobody said."""
-    said = {name: variables.get("dr_%s" % name) or None for name in CONTEXT}
+    said: dict[str, Any] = {name: variables.get("dr_%s" % name) or None for name in CONTEXT}
     for name in ("participants", "third_parties"):
         said[name] = [one.strip() for one in said[name].split(",")] if said[name] else None
     return said
