@@ -85,7 +85,7 @@ def parse(document: bytes) -> Record:
     """A stored document as a record; older versions of the schema would be upgraded here, in memory. StoreError if it is none."""
     try:
         return from_document(json.loads(document))
-    except (ValueError, KeyError, TypeError, ValidationError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, ValidationError) as error:
         message = f"A stored document is no {SCHEMA} record: {error}"
         raise StoreError(message) from error
 

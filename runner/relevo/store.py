@@ -104,12 +104,16 @@ class Store:
 
     def newest(self, limit: int | None = None, *, cluster: str | None = None, runbook: str | None = None) -> list[Stored]:
         """Records, newest first, optionally of one cluster or runbook."""
-        query = _newest_first(_records())
-        if cluster is not None:
-            query = query.where(tables.record.c.cluster == cluster)
-        if runbook is not None:
-            query = query.where(tables.record.c.runbook == runbook)
-        return self._read(query if limit is None else query.limit(limit))
+        if cluster is None and runbook is None:
+            query = _newest_first(_records())
+            return self._read(query if limit is None else query.limit(limit))
+        # Whose they are is asked of the summaries, which are short and have the indices for it.
+        wanted = [summary.run_id for summary in self.summaries(cluster=cluster, runbook=runbook, limit=limit)]
+        found: dict[str, Stored] = {}
+        for first in range(0, len(wanted), _BATCH):
+            query = _records().where(tables.record.c.run_id.in_(wanted[first : first + _BATCH]))
+            found |= {stored.run_id: stored for stored in self._read(query)}
+        return [found[run_id] for run_id in wanted if run_id in found]
 
     def each(self) -> Iterator[Stored]:
         """All records by run id, a few at a time: a long history fits in no memory."""
@@ -268,6 +272,7 @@ class Store:
                     self._take_over(connection)
                 if version < _SAID:
                     self._take_over_statements(connection)
+                    tables.SUMMARY_BY_RUNBOOK.create(connection, checkfirst=True)
                 connection.execute(tables.layout.insert().values(version=LAYOUT, since=clock.utc_now()))
             yield connection
         self._ready = True

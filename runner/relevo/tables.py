@@ -68,6 +68,8 @@ summary = sql.Table(
     sql.Index("summary_by_time", "opened_at", "run_id"),
     sql.Index("summary_by_cluster", "cluster", "opened_at", "run_id"),
 )
+# A prediction reads the newest of one runbook, which may be a handful among thousands of nights.
+SUMMARY_BY_RUNBOOK = sql.Index("summary_by_runbook", summary.c.cluster, summary.c.runbook, summary.c.opened_at, summary.c.run_id)
 SUMMARY = tuple(summary.c[field.name] for field in fields(Summary))
 chain = sql.Table(
     "chain",

@@ -50,8 +50,8 @@ class Landscape:
     def clock_offsets(self) -> dict[str, float]:
         """Of every host that said the time: its clock minus the controller's, as far as that is sure."""
         entries = [*self.database.items(), *self.application.items(), *self.witness.items(), *self.observer.items()]
-        offsets = {host: entry.get("clock_offset_seconds") for host, entry in entries}
-        return {host: offset for host, offset in sorted(offsets.items()) if offset is not None}
+        said = {host: entry["clock_offset_seconds"] for host, entry in entries if entry.get("clock_offset_seconds") is not None}
+        return dict(sorted(said.items()))
 
     def primaries(self) -> list[str]:
         """Database hosts that say of themselves that they are writable."""
