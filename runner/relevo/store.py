@@ -66,18 +66,26 @@ class Store:
 
     def add(self, record: Record, document: bytes, signature: str) -> None:
         """Store a record and its entry in the chain; a second time with the same bytes changes nothing, with other bytes it is an error."""
-        with self._writing() as connection:
-            known = connection.execute(sql.select(tables.record.c.document).where(tables.record.c.run_id == record.run_id)).scalar()
-            if known is not None:
+        row = {column.name: getattr(record, column.name) for column in tables.record.c if hasattr(record, column.name)}
+        row |= {"verdict": record.verdict.value, "document": document, "signature": signature}
+        short, member, _ = asdict(summarize(record)), Member(chain.digest(document), record.run_id), self._key
+        # Alone only for the entry: what may be done side by side is done before.
+        with self._database.change() as connection:
+            if not self._ready and self._version(connection) < LAYOUT:
+                self._database.wait_for_turn(connection)
+                self._bring_up(connection)
+            if not self._database.insert_once(connection, tables.record, row):
+                known = connection.execute(
+                    sql.select(tables.record.c.document).where(tables.record.c.run_id == record.run_id)
+                ).scalar()
                 if _bytes(known) != document:
                     message = f"The store {self._database.name} already holds another record of the run {record.run_id}."
                     raise StoreError(message)
                 return
-            row = {column.name: getattr(record, column.name) for column in tables.record.c if hasattr(record, column.name)}
-            row |= {"verdict": record.verdict.value, "document": document, "signature": signature}
-            connection.execute(tables.record.insert().values(row))
-            connection.execute(tables.summary.insert().values(asdict(summarize(record))))
-            entry = self._append(connection, Kind.RECORD, [Member(chain.digest(document), record.run_id)])
+            connection.execute(tables.summary.insert().values(short))
+            self._database.wait_for_turn(connection)
+            entry = self._append(connection, Kind.RECORD, [member])
+        self._ready = True
         self._remember(entry)
 
     def get(self, run: str) -> Stored:
@@ -266,16 +274,23 @@ class Store:
     def _writing(self) -> Iterator[sql.Connection]:
         """Alone, in a store of the present form: one of an earlier form gets what it has not, all at once or not at all."""
         with self._database.write() as connection:
-            if not self._ready and (version := self._version(connection)) < LAYOUT:
-                self._database.make_tables(connection)
-                if version < _CHAINED:
-                    self._take_over(connection)
-                if version < _SAID:
-                    self._take_over_statements(connection)
-                    tables.SUMMARY_BY_RUNBOOK.create(connection, checkfirst=True)
-                connection.execute(tables.layout.insert().values(version=LAYOUT, since=clock.utc_now()))
+            if not self._ready:
+                self._bring_up(connection)
             yield connection
         self._ready = True
+
+    def _bring_up(self, connection: sql.Connection) -> None:
+        """To the present form; the caller writes alone."""
+        version = self._version(connection)
+        if version == LAYOUT:
+            return
+        self._database.make_tables(connection)
+        if version < _CHAINED:
+            self._take_over(connection)
+        if version < _SAID:
+            self._take_over_statements(connection)
+            tables.SUMMARY_BY_RUNBOOK.create(connection, checkfirst=True)
+        connection.execute(tables.layout.insert().values(version=LAYOUT, since=clock.utc_now()))
 
     def _version(self, connection: sql.Connection) -> int:
         """The form of this store, 0 before there was a number. StoreError when a newer Relevo has brought it to a form of its own."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sql
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
@@ -19,7 +20,7 @@ from relevo.history import Summary
 from relevo.paths import make_private_directory
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from relevo.paths import Place
 
@@ -125,15 +126,31 @@ class Database:
             yield connection
 
     @contextmanager
-    def write(self) -> Iterator[sql.Connection]:
-        """Change, alone; all of it or nothing."""
+    def change(self) -> Iterator[sql.Connection]:
+        """Change, all of it or nothing; alone only from :meth:`wait_for_turn` on, because who is alone keeps everybody else waiting."""
         with self._explained(), self._engine.connect() as connection, self._watched(connection), connection.begin():
-            if self._local:
+            if self._local:  # it knows one writer only
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
             else:
                 connection.execute(sql.text(f"SET LOCAL lock_timeout = '{_WAIT_SECONDS}s'"))
-                connection.execute(sql.select(sql.func.pg_advisory_xact_lock(_LOCK)))
             yield connection
+
+    def wait_for_turn(self, connection: sql.Connection) -> None:
+        """From here on nobody else changes anything until this change is done."""
+        if not self._local:
+            connection.execute(sql.select(sql.func.pg_advisory_xact_lock(_LOCK)))
+
+    @contextmanager
+    def write(self) -> Iterator[sql.Connection]:
+        """Change, alone from the beginning."""
+        with self.change() as connection:
+            self.wait_for_turn(connection)
+            yield connection
+
+    def insert_once(self, connection: sql.Connection, table: sql.Table, row: Mapping[str, Any]) -> bool:
+        """Whether it was not there yet; waits for somebody else who is adding the same row."""
+        statement = (sqlite if self._local else postgresql).insert(table).values(row).on_conflict_do_nothing()
+        return connection.execute(statement).rowcount == 1
 
     def make_tables(self, connection: sql.Connection) -> None:
         """Whatever is not there yet."""
