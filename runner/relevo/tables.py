@@ -150,7 +150,8 @@ class Database:
     def insert_once(self, connection: sql.Connection, table: sql.Table, row: Mapping[str, Any]) -> bool:
         """Whether it was not there yet; waits for somebody else who is adding the same row."""
         statement = (sqlite if self._local else postgresql).insert(table).values(row).on_conflict_do_nothing()
-        return connection.execute(statement).rowcount == 1
+        # Of an insertion the drivers count nothing that can be relied on.
+        return connection.execute(statement.returning(*table.primary_key)).first() is not None
 
     def make_tables(self, connection: sql.Connection) -> None:
         """Whatever is not there yet."""

@@ -1666,6 +1666,13 @@ FAST = [
         f"{AUDIT}::test_what_was_said_and_nobody_touched_is_as_it_was_written",
     ),
     Protection(
+        "a record that is added twice at once has two entries",
+        "runner/relevo/tables.py",
+        "return connection.execute(statement.returning(*table.primary_key)).first() is not None",
+        "return connection.execute(statement.returning(*table.primary_key)).first() is not None or True",
+        "tests/unit/runner/test_store.py",
+    ),
+    Protection(
         "a statement without a place in the chain",
         "runner/relevo/store.py",
         "            entry = self._append(connection, Kind.STATEMENT, [_statement(signed.entry_id, signed.document)])",
