@@ -128,8 +128,8 @@ FAST = [
     Protection(
         "a run of tomorrow proves until tomorrow in half a year",
         "runner/relevo/due.py",
-        "criteria.counts(test, run) and parse_utc(run.closed_at) <= latest)",
-        "criteria.counts(test, run))",
+        "parse_utc(run.closed_at) <= latest",
+        "True",
         "tests/unit/runner/test_due.py",
     ),
     Protection(
@@ -1605,8 +1605,8 @@ FAST = [
     Protection(
         "what ansible-playbook printed is kept as it was",
         "runner/relevo/execute.py",
-        'text = redact("\n".join(line for line in output if line))',
-        'text = "\n".join(line for line in output if line)',
+        '    text = redact("',
+        '    text = str("',
         "tests/unit/runner/test_canary.py",
     ),
     Protection(
@@ -1682,8 +1682,8 @@ FAST = [
     Protection(
         "what was said before the chain knew statements looks put in",
         "runner/relevo/store.py",
-        "                if version < _SAID:",
-        "                if False:",
+        "        if version < _SAID:",
+        "        if False:",
         "tests/unit/runner/test_store.py",
     ),
     Protection(
