@@ -2,33 +2,22 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import os
 import re
-from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Protocol
 from urllib.parse import parse_qsl, unquote, urlsplit
-
-import boto3
-from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError
 
 from relevo.errors import AnchorError, UsageError
 from relevo.head import SignedHead
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-_SECONDS = 10
 # How many of the heads that reached farthest are judged: more than one, so that one that was written over hides nothing.
-_NEWEST = 5
-_NAME = re.compile(r"(\d{10})-\d{14}Z\.head")
+NEWEST = 5
+NAME = re.compile(r"(\d{10})-\d{14}Z\.head")
 _OPTIONS = frozenset({"endpoint", "region", "ca_file", "key_id_file", "secret_file", "days", "mode"})
-_MODES = ("COMPLIANCE", "GOVERNANCE")
+MODES = ("COMPLIANCE", "GOVERNANCE")
 
 
 class Anchor(Protocol):
@@ -61,9 +50,9 @@ def find(words: str) -> Anchor:
         )
         raise UsageError(message)
     unknown = sorted(options.keys() - _OPTIONS)
-    if unknown or not options.get("days", "1").isdigit() or options.get("mode", _MODES[0]) not in _MODES:
+    if unknown or not options.get("days", "1").isdigit() or options.get("mode", MODES[0]) not in MODES:
         message = (
-            f"The anchor's options are {', '.join(sorted(_OPTIONS))} (days: a number; mode: {' or '.join(_MODES)}); "
+            f"The anchor's options are {', '.join(sorted(_OPTIONS))} (days: a number; mode: {' or '.join(MODES)}); "
             f"not understood: {', '.join(unknown) or 'days or mode'}."
         )
         raise UsageError(message)
@@ -71,7 +60,9 @@ def find(words: str) -> Anchor:
         message = f"The anchor's endpoint is {options['endpoint']}, expected https://: a head that anybody can change on its way proves nothing."
         raise UsageError(message)
     prefix = unquote(parts.path).strip("/")
-    return Bucket(parts.hostname, f"{prefix}/" if prefix else "", options)
+    # What speaks to a bucket is slow to import: only who has one waits for it.
+    made: Anchor = import_module("relevo.locked_bucket").Bucket(parts.hostname, f"{prefix}/" if prefix else "", options)
+    return made
 
 
 @dataclass(frozen=True)
@@ -99,107 +90,19 @@ class Directory:
     def newest(self) -> list[SignedHead]:
         """The last files by name."""
         try:
-            names = sorted(path.name for path in self.path.iterdir() if _NAME.fullmatch(path.name))[-_NEWEST:]
+            names = sorted(path.name for path in self.path.iterdir() if NAME.fullmatch(path.name))[-NEWEST:]
             found = [SignedHead.of_file((self.path / name).read_bytes(), str(self.path / name)) for name in names]
         except OSError as error:
             message = f"The anchor {self.path} cannot be read: {error.strerror}."
             raise AnchorError(message) from error
-        return _some(found, str(self.path))
+        return holding(found, str(self.path))
 
 
-@dataclass(frozen=True)
-class Bucket:
-    """Objects under a lock: not even who wrote them can change or remove them before their time."""
-
-    bucket: str
-    prefix: str
-    options: dict[str, str]
-
-    @property
-    def _name(self) -> str:
-        return f"s3://{self.bucket}/{self.prefix}"
-
-    def keep(self, name: str, content: bytes) -> str:
-        """An object with a retention, which is read back: a store that takes one without enforcing it has been seen."""
-        if "days" not in self.options:
-            message = f"For how long shall {self._name} keep the head? Give it as days=400 in the URL."
-            raise UsageError(message)
-        until = (datetime.now(UTC) + timedelta(days=int(self.options["days"]))).replace(microsecond=0)
-        mode = self.options.get("mode", _MODES[0])
-        key = f"{self.prefix}{name}"
-        digest = base64.b64encode(hashlib.md5(content, usedforsecurity=False).digest()).decode()
-        with _explained(self._name):
-            client = self._client()
-            lock = {"ObjectLockMode": mode, "ObjectLockRetainUntilDate": until}
-            version = client.put_object(Bucket=self.bucket, Key=key, Body=content, ContentMD5=digest, **lock).get("VersionId")
-            seen = client.head_object(Bucket=self.bucket, Key=key, **({"VersionId": version} if version else {}))
-        if not version or seen.get("ObjectLockMode") != mode or seen["ObjectLockRetainUntilDate"] < until:
-            message = (
-                f"{self._name} took the head, but does not lock it (observed: mode {seen.get('ObjectLockMode')}, "
-                f"until {seen.get('ObjectLockRetainUntilDate')}; expected: {mode} until {until}). Give a bucket with object lock."
-            )
-            raise AnchorError(message)
-        return f"Kept as s3://{self.bucket}/{key}, locked ({mode.lower()}) until {until:%Y-%m-%d %H:%M:%S} UTC."
-
-    def newest(self) -> list[SignedHead]:
-        """The versions that reach farthest, those that somebody hid or wrote over among them."""
-        with _explained(self._name):
-            client = self._client()
-            pages = client.get_paginator("list_object_versions").paginate(Bucket=self.bucket, Prefix=self.prefix)
-            versions = [
-                (version["Key"], version["VersionId"])
-                for page in pages
-                for version in page.get("Versions", [])
-                if _NAME.fullmatch(version["Key"].removeprefix(self.prefix))
-            ]
-            found = []
-            for key, version in sorted(versions)[-_NEWEST:]:
-                body = client.get_object(Bucket=self.bucket, Key=key, VersionId=version)["Body"].read()
-                found.append(SignedHead.of_file(body, f"s3://{self.bucket}/{key}"))
-        return _some(found, self._name)
-
-    def _client(self) -> Any:
-        secrets = {name: _secret(self.options[f"{name}_file"]) for name in ("key_id", "secret") if f"{name}_file" in self.options}
-        return boto3.client(
-            "s3",
-            endpoint_url=self.options.get("endpoint"),
-            region_name=self.options.get("region", "us-east-1"),
-            verify=self.options.get("ca_file", True),
-            aws_access_key_id=secrets.get("key_id"),
-            aws_secret_access_key=secrets.get("secret"),
-            config=Config(
-                s3={"addressing_style": "path" if "endpoint" in self.options else "auto"},
-                # Many appliances do not know the checksums that are sent by default.
-                request_checksum_calculation="when_required",
-                response_checksum_validation="when_required",
-                connect_timeout=_SECONDS,
-                read_timeout=_SECONDS,
-                retries={"total_max_attempts": 3},
-            ),
-        )
-
-
-def _some(found: list[SignedHead], place: str) -> list[SignedHead]:
+def holding(found: list[SignedHead], place: str) -> list[SignedHead]:
+    """These heads, of which there must be one at least."""
     if not found:
         message = (
             f"The anchor {place} holds no head: nothing was ever anchored there, or it was emptied. Next: relevo results anchor."
         )
         raise AnchorError(message)
     return found
-
-
-def _secret(path: str) -> str:
-    try:
-        return Path(path).expanduser().read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        message = f"The secret in {path} cannot be read: {error}."
-        raise AnchorError(message) from error
-
-
-@contextmanager
-def _explained(place: str) -> Iterator[None]:
-    try:
-        yield
-    except (BotoCoreError, ClientError, OSError) as error:
-        message = f"The anchor {place} cannot be used: {' '.join(str(error).split())[:300]}."
-        raise AnchorError(message) from error

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from relevo import chain, clock, head, keyring
-from relevo.chain import Kind
+from relevo import chain, clock, entries, head, keyring
+from relevo.chain import Kind, What
 from relevo.errors import ChainError, SignatureError, StoreError
 from relevo.history import summarize
 from relevo.record import parse
@@ -20,17 +17,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from relevo.chain import Entry
+    from relevo.entries import Signed
     from relevo.head import SignedHead
     from relevo.history import Summary
     from relevo.keyring import Signer
     from relevo.store import Store, Stored, StoredEntry
 
-_BATCH = 500
-
 
 @dataclass(frozen=True)
 class Finding:
-    """Something that is not as it was written. about: a run id, `entry 12`, `chain` or the place of a head."""
+    """Something that is not as it was written. about: a run id, the id of a statement, `entry 12`, `chain` or the place of a head."""
 
     about: str
     problem: str
@@ -40,22 +36,24 @@ class Finding:
 class Material:
     """What is judged.
 
-    records: all of them, or the chosen ones; remembered: what this controller wrote last; listed, summaries: what stands beside the
-    documents, None in a bundle.
+    records, statements: all of them, or the chosen ones; remembered: what this controller wrote last; listed, summaries, filed: what
+    stands beside the documents, None in a bundle; chosen: runs and statements.
     """
 
     entries: Sequence[StoredEntry]
     records: Iterable[Stored]
+    statements: Sequence[Signed] = ()
     heads: Sequence[SignedHead] = ()
     remembered: Entry | None = None
     listed: Mapping[str, tuple[Any, ...]] | None = None
     summaries: Mapping[str, Summary] | None = None
+    filed: Mapping[str, tuple[str, str]] | None = None
     chosen: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Vouched:
-    """A record that the chain vouches for, and the number of the entry."""
+    """A document that the chain vouches for, and the number of the entry."""
 
     sha256: str
     entry: int
@@ -69,6 +67,7 @@ class Links:
     entries: dict[int, Entry] = field(default_factory=dict)
     digests: dict[int, str] = field(default_factory=dict)
     members: dict[str, Vouched] = field(default_factory=dict)
+    statements: dict[str, Vouched] = field(default_factory=dict)
 
     @property
     def store(self) -> str | None:
@@ -78,28 +77,45 @@ class Links:
     @property
     def taken_over(self) -> int:
         """How many records are older than the chain."""
-        return sum(len(entry.members) for entry in self.entries.values() if entry.kind is Kind.TAKEOVER)
+        return self._taken_over(What.RECORD)
+
+    @property
+    def statements_taken_over(self) -> int:
+        """How many statements are older than statements in the chain."""
+        return self._taken_over(What.STATEMENT)
+
+    def vouched(self, what: What) -> dict[str, Vouched]:
+        """By name, in the order of the chain."""
+        return self.members if what is What.RECORD else self.statements
+
+    def _taken_over(self, what: What) -> int:
+        return sum(len(entry.of(what)) for entry in self.entries.values() if entry.kind is Kind.TAKEOVER)
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """What was found. records: how many were looked at; believed: the keys by which signatures were judged; newest: the head that reached farthest."""
+    """What was found. records, statements: how many were looked at; believed: the keys that judged; newest: the head that reached farthest."""
 
     findings: tuple[Finding, ...]
     links: Links
     records: int
+    statements: int
     believed: tuple[Signer, ...]
     newest: head.Head | None
 
 
 def material(store: Store, heads: Sequence[SignedHead], chosen: tuple[str, ...] = ()) -> Material:
-    """Everything that a store holds, or only some of its runs beside the whole chain."""
+    """Everything that a store holds, or only some of its runs, and what was said about them, beside the whole chain."""
     # In this order, so that what comes meanwhile is never taken for something that was put in or removed.
-    remembered, listed = store.remembered(), store.listed()
+    remembered, listed, filed = store.remembered(), store.listed(), store.filed()
     summaries = {summary.run_id: summary for summary in store.summaries()}
-    entries = store.entries()
+    linked = store.entries()
     records = [store.get(run) for run in chosen] if chosen else store.each()
-    return Material(entries, records, heads, remembered, listed, summaries, chosen)
+    said = store.statements()
+    if chosen:
+        said = entries.about(said, chosen)
+        chosen = (*chosen, *(signed.entry_id for signed in said))
+    return Material(linked, records, said, heads, remembered, listed, summaries, filed, chosen)
 
 
 def judge(given: Material, own: Sequence[Signer]) -> Judgement:
@@ -107,42 +123,44 @@ def judge(given: Material, own: Sequence[Signer]) -> Judgement:
     links = follow(given.entries)
     believed = _vouched_for(given.entries, links, own)
     findings = list(links.findings)
+    checker, known = Checker(believed), {signer.fingerprint for signer in believed}
+    findings += filter(None, (_entry_signature(stored, links, checker, known) for stored in given.entries))
     seen: set[str] = set()
-    with Checker(believed) as checker, ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        known = {signer.fingerprint for signer in believed}
-        signed = pool.map(lambda stored: _entry_signature(stored, links, checker, known), given.entries)
-        findings += [finding for finding in signed if finding]
-        for batch in _batches(given.records):
-            batch = [stored for stored in batch if given.listed is None or stored.run_id in {*given.listed, *links.members}]
-            seen.update(stored.run_id for stored in batch)
-            for found in pool.map(lambda stored: _record(stored, given, links, checker), batch):
-                findings += found
-        findings += _missing(given, links, seen)
-        judged = [_head(found, links, checker) for found in given.heads]
+    due = None if given.listed is None else {*given.listed, *links.members}
+    for stored in given.records:
+        if due is None or stored.run_id in due:
+            seen.add(stored.run_id)
+            findings += _record(stored, given, links, checker)
+    findings += _missing(given, links, seen)
+    due = None if given.filed is None else {*given.filed, *links.statements}
+    said = [signed for signed in given.statements if due is None or signed.entry_id in due]
+    findings += [finding for signed in said for finding in _statement(signed, given, links, checker)]
+    findings += _missing_statements(given, links, [signed.entry_id for signed in said])
+    judged = [_head(found, links, checker) for found in given.heads]
     findings += [finding for _, found in judged for finding in found]
     if given.remembered:
         findings += [Finding("this controller's memory", sentence) for sentence in _against(_head_of(given.remembered), links)]
     newest = max((one for one, _ in judged if one), key=lambda one: (one.sequence, one.at), default=None)
-    return Judgement(tuple(findings), links, len(seen), believed, newest)
+    return Judgement(tuple(findings), links, len(seen), len(said), believed, newest)
 
 
-def believed(entries: Sequence[StoredEntry], own: Sequence[Signer]) -> tuple[Signer, ...]:
+def believed(linked: Sequence[StoredEntry], own: Sequence[Signer]) -> tuple[Signer, ...]:
     """Own keys, and those that their holders vouch for in the chain."""
-    return _vouched_for(entries, follow(entries), own)
+    return _vouched_for(linked, follow(linked), own)
 
 
-def introduced(entries: Sequence[StoredEntry]) -> tuple[Signer, ...]:
+def introduced(linked: Sequence[StoredEntry]) -> tuple[Signer, ...]:
     """Every key that any entry speaks of, believed or not."""
-    links = follow(entries)
-    return keyring.merged(signer for stored in entries for signer in _stated(links, stored))
+    links = follow(linked)
+    return keyring.merged(signer for stored in linked for signer in _stated(links, stored))
 
 
-def follow(entries: Iterable[StoredEntry]) -> Links:
+def follow(linked: Iterable[StoredEntry]) -> Links:
     """Follow the chain by its digests; signatures are another matter."""
     links = Links()
     expected, previous = 1, chain.NOTHING
     before: Entry | None = None
-    for stored in entries:
+    for stored in linked:
         name, gap = f"entry {stored.sequence}", stored.sequence != expected
         if gap:
             last = stored.sequence - 1
@@ -160,9 +178,10 @@ def follow(entries: Iterable[StoredEntry]) -> Links:
             problems = _link(entry, stored.sequence, before, None if gap else previous)
             links.findings += [Finding(name, problem) for problem in problems]
             for member in entry.members:
-                if member.run_id in links.members:
-                    links.findings.append(Finding(name, f"vouches again for the run {member.run_id}: put in."))
-                links.members.setdefault(member.run_id, Vouched(member.sha256, stored.sequence))
+                vouched = links.vouched(member.what)
+                if member.name in vouched:
+                    links.findings.append(Finding(name, f"vouches again for the {member.what} {member.name}: put in."))
+                vouched.setdefault(member.name, Vouched(member.sha256, stored.sequence))
             before = entry
         previous = links.digests[stored.sequence]
     if not links.digests:
@@ -184,16 +203,23 @@ def _link(entry: Entry, sequence: int, before: Entry | None, previous: str | Non
         yield f"put in: it is of the store {entry.store}, this one is {before.store}."
     if entry.at < before.at:
         yield f"dated back: {entry.at} is before the entry before it, {before.at}."
-    if entry.sequence == before.sequence + 1 and entry.records != before.records + len(entry.members):
-        yield f"counts {entry.records} records, expected {before.records + len(entry.members)}."
+    if entry.sequence != before.sequence + 1:
+        return
+    for what, counted, counted_before in (
+        (What.RECORD, entry.records, before.records),
+        (What.STATEMENT, entry.statements, before.statements),
+    ):
+        expected = counted_before + len(entry.of(what))
+        if counted != expected:
+            yield f"counts {counted} {what}s, expected {expected}."
 
 
-def _vouched_for(entries: Sequence[StoredEntry], links: Links, own: Sequence[Signer]) -> tuple[Signer, ...]:
+def _vouched_for(linked: Sequence[StoredEntry], links: Links, own: Sequence[Signer]) -> tuple[Signer, ...]:
     """Own keys, and those that a believed key vouches for; again, until nobody new is vouched for."""
-    believed, stating = keyring.merged(own), [stored for stored in entries if _stated(links, stored)]
+    believed, stating = keyring.merged(own), [stored for stored in linked if _stated(links, stored)]
     while stating:
-        with Checker(believed) as checker:
-            holding = [stored for stored in stating if not _holds(stored, links, checker)]
+        checker = Checker(believed)
+        holding = [stored for stored in stating if not _holds(stored, links, checker)]
         if not holding:
             break
         stating = [stored for stored in stating if stored not in holding]
@@ -227,12 +253,7 @@ def _entry_signature(stored: StoredEntry, links: Links, checker: Checker, known:
 
 
 def _record(stored: Stored, given: Material, links: Links, checker: Checker) -> list[Finding]:
-    vouched = links.members.get(stored.run_id)
-    problems: list[str] = []
-    if vouched is None:
-        problems.append("put in: no entry of the chain vouches for it.")
-    elif chain.digest(stored.document) != vouched.sha256:
-        problems.append(f"edited: its bytes are not those that entry {vouched.entry} vouches for.")
+    problems = [*_unlike(stored.document, links.members.get(stored.run_id))]
     try:
         record = parse(stored.document)
         signed_at = clock.parse_utc(record.closed_at)
@@ -248,6 +269,38 @@ def _record(stored: Stored, given: Material, links: Links, checker: Checker) -> 
         if given.listed.get(stored.run_id, row) != row or given.summaries.get(stored.run_id) != summarize(record):
             problems.append("the lists show other figures than its document: what stands beside the document was edited.")
     return [Finding(stored.run_id, problem) for problem in problems]
+
+
+def _unlike(document: bytes, vouched: Vouched | None) -> Iterator[str]:
+    if vouched is None:
+        yield "put in: no entry of the chain vouches for it."
+    elif chain.digest(document) != vouched.sha256:
+        yield f"edited: its bytes are not those that entry {vouched.entry} vouches for."
+
+
+def _statement(signed: Signed, given: Material, links: Links, checker: Checker) -> list[Finding]:
+    found = [*_unlike(signed.document, links.statements.get(signed.entry_id)), *entries.problems(signed, checker)]
+    with suppress(StoreError):
+        said = entries.parse(signed.document)
+        if given.filed is not None and given.filed.get(signed.entry_id, (said.kind, said.subject)) != (said.kind, said.subject):
+            found.append(
+                "it is filed under another kind or subject than its document says: what stands beside the document was edited."
+            )
+    return [Finding(signed.entry_id, problem) for problem in found]
+
+
+def _missing_statements(given: Material, links: Links, seen: Sequence[str]) -> Iterator[Finding]:
+    there = set(seen)
+    expected = [name for name in links.statements if not given.chosen or name in given.chosen]
+    for name in expected:
+        if name not in there:
+            yield Finding(name, f"missing: entry {links.statements[name].entry} vouches for it, and it was removed.")
+    if given.filed is None:  # the files of a bundle have no order of their own
+        return
+    vouched = set(links.statements)
+    for name, other in zip((name for name in seen if name in vouched), (name for name in expected if name in there), strict=True):
+        if name != other:
+            yield Finding(name, f"reordered: in its place the chain has {other}.")
 
 
 def _missing(given: Material, links: Links, seen: set[str]) -> Iterator[Finding]:
@@ -278,7 +331,7 @@ def _against(said: head.Head, links: Links) -> Iterator[str]:
     if links.store is not None and said.store != links.store:
         yield f"it is of the store {said.store}, this chain is of {links.store}: the chain was replaced."
     elif said.sequence > held:
-        yield f"cut off: at {said.at} the chain had {said.sequence} entries and {said.records} records; now it ends with entry {held}."
+        yield f"cut off: at {said.at} the chain had {said.counted}; now it ends with entry {held}."
     elif links.digests.get(said.sequence) != said.entry:
         yield f"entry {said.sequence} is not the one that stood there at {said.at}: the chain was rewritten."
 
@@ -286,11 +339,12 @@ def _against(said: head.Head, links: Links) -> Iterator[str]:
 def _head_of(entry: Entry) -> head.Head:
     """The head of a chain that ends with an entry."""
     return head.Head(
-        entry.store, entry.at, entry.sequence, entry.records, chain.digest(entry.document), entry.controller, entry.key
+        entry.store,
+        entry.at,
+        entry.sequence,
+        entry.records,
+        chain.digest(entry.document),
+        entry.controller,
+        entry.key,
+        statements=entry.statements,
     )
-
-
-def _batches(records: Iterable[Stored]) -> Iterator[list[Stored]]:
-    iterator = iter(records)
-    while batch := list(islice(iterator, _BATCH)):
-        yield batch

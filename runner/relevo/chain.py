@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
@@ -21,26 +22,40 @@ NOTHING: Final = "0" * 64
 # A run id is also the name of a file: nothing else may come out of a store into a path.
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-_MEMBER = re.compile(rf"({_DIGEST.pattern})  records/({NAME.pattern})\.json")
+_MEMBER = re.compile(rf"({_DIGEST.pattern})  ([a-z]+)s/({NAME.pattern})\.json")
 _AT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
 _HEAD = ("store", "sequence", "previous", "at", "controller", "key", "kind", "records")
 
 
 class Kind(StrEnum):
-    """What an entry is about: a new chain, records from before it, a record, or keys."""
+    """What an entry is about: a new chain, what lay there before it, a record, what a person said, or keys."""
 
     BEGIN = "begin"
     TAKEOVER = "takeover"
     RECORD = "record"
+    STATEMENT = "statement"
     SIGNER = "signer"
+
+
+class What(StrEnum):
+    """What a chain vouches for."""
+
+    RECORD = "record"
+    STATEMENT = "statement"
 
 
 @dataclass(frozen=True)
 class Member:
-    """A record that an entry vouches for: the SHA-256 of its exact bytes."""
+    """A document that an entry vouches for: the SHA-256 of its exact bytes. name: a run id, or the id of a statement."""
 
     sha256: str
-    run_id: str
+    name: str
+    what: What = What.RECORD
+
+    @property
+    def line(self) -> str:
+        """As `sha256sum` prints it of the file in a bundle, behind a word."""
+        return f"{self.what} {self.sha256}  {self.what}s/{self.name}.json"
 
 
 @dataclass(frozen=True)
@@ -54,7 +69,7 @@ class Writer:
 
 @dataclass(frozen=True)
 class Entry:
-    """One entry. records: how many the chain vouches for up to here; signers: lines of allowed_signers that its writer believes."""
+    """One entry. records, statements: how many the chain vouches for up to here; signers: lines of allowed_signers that its writer believes."""
 
     store: str
     sequence: int
@@ -66,12 +81,19 @@ class Entry:
     records: int
     members: tuple[Member, ...] = ()
     signers: tuple[str, ...] = ()
+    statements: int = 0
+
+    def of(self, what: What) -> list[Member]:
+        """The records, or the statements, that it vouches for."""
+        return [member for member in self.members if member.what is what]
 
     @property
     def document(self) -> bytes:
         """The exact bytes that are stored, signed and named by the next entry."""
         lines = [FORM, *(f"{name} {getattr(self, name)}" for name in _HEAD)]
-        lines += [f"record {member.sha256}  records/{member.run_id}.json" for member in self.members]
+        # Chains are older than statements in them: what was written before has no such line.
+        lines += [f"statements {self.statements}"] if self.statements else []
+        lines += [member.line for member in self.members]
         lines += [f"signer {line}" for line in self.signers]
         return "".join(f"{line}\n" for line in lines).encode()
 
@@ -101,10 +123,11 @@ def following(end: End, at: str, writer: Writer, kind: Kind, members: Sequence[M
     A broken last entry keeps nobody from recording: what follows names it as it is, and verify names what is wrong with it.
     """
     for member in members:
-        if not NAME.fullmatch(member.run_id):
-            message = f"A run cannot be named {member.run_id!r}: expected letters, digits, and _ . - between them."
+        if not NAME.fullmatch(member.name):
+            message = f"A {member.what} cannot be named {member.name!r}: expected letters, digits, and _ . - between them."
             raise ChainError(message)
     before = end.readable
+    counts = Counter(member.what for member in members)
     return Entry(
         store=before.store,
         sequence=end.sequence + 1,
@@ -113,9 +136,10 @@ def following(end: End, at: str, writer: Writer, kind: Kind, members: Sequence[M
         controller=_word(writer.controller),
         key=writer.key,
         kind=kind,
-        records=before.records + len(members),
+        records=before.records + counts[What.RECORD],
         members=tuple(members),
         signers=writer.signers,
+        statements=before.statements + counts[What.STATEMENT],
     )
 
 
@@ -125,7 +149,7 @@ def parse(document: bytes) -> Entry:
         lines = document.decode().removesuffix("\n").split("\n")
         head = dict(line.split(" ", 1) for line in lines[1 : len(_HEAD) + 1])
         rest = [line.split(" ", 1) for line in lines[len(_HEAD) + 1 :]]
-        found = [_MEMBER.fullmatch(value) for word, value in rest if word == "record"]
+        found = [(word, _MEMBER.fullmatch(value)) for word, value in rest if word in {*What}]
         entry = Entry(
             store=head["store"],
             sequence=int(head["sequence"]),
@@ -135,8 +159,9 @@ def parse(document: bytes) -> Entry:
             key=head["key"],
             kind=Kind(head["kind"]),
             records=int(head["records"]),
-            members=tuple(Member(match[1], match[2]) for match in found if match),
+            members=tuple(Member(match[1], match[3], What(word)) for word, match in found if match),
             signers=tuple(value for word, value in rest if word == "signer"),
+            statements=int(dict(rest).get("statements", 0)),
         )
     except (ValueError, KeyError) as error:
         message = f"it is no entry of the form {FORM}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path  # noqa: TC003 - typer reads it
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -47,7 +47,7 @@ def verify_results(
     ] = None,
     as_json: AsJson = False,
 ) -> Exit:
-    """Check every record and every entry of the chain; with the anchor also whether an end was cut off."""
+    """Check every record, every statement and every entry of the chain; with the anchor also whether an end was cut off."""
     heads = anchor.find(place).newest() if place else []
     own = _own_keys(keys_file)
     if directory is None:
@@ -58,7 +58,7 @@ def verify_results(
             return Exit.PASSED
     else:
         given = bundle.read(directory)
-        given = audit.Material(given.entries, given.records, [*given.heads, *heads], chosen=given.chosen)
+        given = replace(given, heads=[*given.heads, *heads])
     judgement = audit.judge(given, own)
     if as_json:
         print_json(_tree(judgement))
@@ -83,11 +83,17 @@ def _tree(judgement: Judgement) -> dict[str, Any]:
         "store": judgement.links.store,
         "entries": len(judgement.links.digests),
         "records": judgement.records,
+        "statements": judgement.statements,
         "taken_over": judgement.links.taken_over,
-        "head": {"at": newest.at, "entries": newest.sequence, "records": newest.records} if newest else None,
+        "statements_taken_over": judgement.links.statements_taken_over,
+        "head": _counted(newest) if newest else None,
         "keys": [signer.fingerprint for signer in judgement.believed],
         "findings": [asdict(finding) for finding in judgement.findings],
     }
+
+
+def _counted(said: Head) -> dict[str, Any]:
+    return {"at": said.at, "entries": said.sequence, "records": said.records, "statements": said.statements}
 
 
 def _show(judgement: Judgement, *, anchored: bool) -> None:
@@ -95,12 +101,15 @@ def _show(judgement: Judgement, *, anchored: bool) -> None:
         output.print(Text(f"{finding.about}: {finding.problem}", "red"))
     links, newest = judgement.links, judgement.newest
     wrong = len({finding.about for finding in judgement.findings})
-    good = judgement.records - len({finding.about for finding in judgement.findings if finding.about in links.members})
-    output.print(f"{max(good, 0)} of {judgement.records} records verify.", highlight=False)
-    if links.taken_over:
-        output.print(
-            f"Records that are older than the chain: {links.taken_over}. It vouches for them from then on only.", highlight=False
-        )
+    about = {finding.about for finding in judgement.findings}
+    for count, vouched, what in (
+        (judgement.records, links.members, "records"),
+        (judgement.statements, links.statements, "statements"),
+    ):
+        output.print(f"{max(count - len(about & vouched.keys()), 0)} of {count} {what} verify.", highlight=False)
+    for count, what in ((links.taken_over, "Records"), (links.statements_taken_over, "Statements")):
+        if count:
+            output.print(f"{what} that are older than the chain: {count}. It vouches for them from then on only.", highlight=False)
     if newest:
         output.print(f"Nothing was cut off since {newest.at} if nothing is said above.", highlight=False)
     elif not anchored:
@@ -132,9 +141,9 @@ def anchor_results(place: AnchorUrl = None, as_json: AsJson = False) -> Exit:
     stamp = signature.stamp(clock.parse_utc(said.at))
     kept = target.keep(anchor.name(said.sequence, stamp), signed.file)
     if as_json:
-        print_json({"at": said.at, "entries": said.sequence, "records": said.records, "kept": kept})
+        print_json({**_counted(said), "kept": kept})
     else:
-        output.print(f"{said.records} records, {said.sequence} entries. {kept}", highlight=False)
+        output.print(f"{said.counted}. {kept}", highlight=False)
     return Exit.PASSED
 
 
@@ -151,6 +160,7 @@ def _sign_head(last: StoredEntry, chosen: tuple[str, ...] = ()) -> SignedHead:
         controller=identity.controller(),
         key=key.fingerprint,
         chosen=chosen,
+        statements=entry.statements,
     )
     return SignedHead(made.document, signature.sign(key, made.document), "")
 
@@ -162,7 +172,7 @@ def export_results(
     run_id: Annotated[str | None, typer.Argument(help="A run id, or: latest. Without it all records.")] = None,
     as_json: AsJson = False,
 ) -> Exit:
-    """Write a bundle for an auditor: records, chain, keys, and a verifier that needs nothing of ours."""
+    """Write a bundle for an auditor: records, statements, chain, keys, and a verifier that needs nothing of ours."""
     store = open_store()
     chosen = (store.get(run_id).run_id,) if run_id else ()
     believed = audit.believed(store.entries(), signature.believed(paths.find_place(os.environ).keys))

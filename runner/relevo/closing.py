@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import os
 import shutil
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from relevo import clock, digest, forecast, identity, journal, signature
 from relevo.errors import RelevoError
 from relevo.evidence import collect
 from relevo.record import Closing, Record, build, canonical, parse
-from relevo.store import Store, Stored
+from relevo.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from relevo.feed import Event
     from relevo.paths import Place
     from relevo.verdict import Ending
 
 RECORD, SIGNATURE = "record.json", "record.json.sig"
+# What ansible-playbook printed, without secrets.
+OUTPUT = "output.log"
 PENDING = "pending"
 
 
@@ -60,6 +61,7 @@ def finish(place: Place, run: Unclosed, ending: Ending, key: signature.SigningKe
             events_digest=events_digest,
             signer=key.signer(),
             predicted=forecast.kept(directory),
+            log_digest=digest.file_digest(directory / OUTPUT) if (directory / OUTPUT).exists() else None,
         ),
     )
     if not opening.kept:
@@ -85,19 +87,6 @@ def deliver(place: Place, directory: Path) -> str | None:
         return str(error)
     (directory / PENDING).unlink(missing_ok=True)
     return None
-
-
-def problem(stored: Stored, allowed_signers: Path) -> str | None:
-    """What is wrong with a stored record: its form, its name or its signature; None when all hold."""
-    with tempfile.TemporaryDirectory() as directory:
-        beside = Path(directory) / SIGNATURE
-        beside.write_text(stored.signature, encoding="ascii")
-        try:
-            record = parse(stored.document)
-            signature.verify(allowed_signers, stored.document, beside, clock.parse_utc(record.closed_at))
-        except RelevoError as error:
-            return str(error)
-    return None if record.run_id == stored.run_id else f"The document is of the run {record.run_id}."
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from relevo.policy import Comparison, Criterion
@@ -75,7 +76,7 @@ def counts(test: Test, run: Summary) -> bool:
 
 def judge_run(test: Test, document: Mapping[str, Any]) -> Outcome:
     """The verdict of a run as a test: all criteria pass, and the run itself passed."""
-    judgements = tuple(judge(criterion, document) for criterion in (*test.criteria, _in_time(test)))
+    judgements = tuple(judge(criterion, document) for criterion in (*test.criteria, _in_time(test.limit_seconds)))
     run_verdict = str(document.get("verdict"))
     reasons = [one.sentence for one in judgements if one.verdict != PASS]
     if run_verdict != PASSED:
@@ -92,12 +93,13 @@ def of_run(policy: Policy, run: Summary, document: Mapping[str, Any]) -> dict[st
     return {name: judge_run(test, document) for name, test in policy.tests.items() if counts(test, run)}
 
 
-def _in_time(test: Test) -> Criterion:
+@cache
+def _in_time(limit_seconds: float) -> Criterion:
     limit = {
         "name": "Within its time",
         "measurement": "duration_seconds",
         "is": Comparison.AT_MOST,
-        "threshold": test.limit_seconds,
+        "threshold": limit_seconds,
     }
     return Criterion.model_validate(limit)
 

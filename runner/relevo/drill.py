@@ -75,15 +75,20 @@ def way_home(record: Record, after: After) -> list[Step]:
     mode = {} if back else {"dr_mode": "drill"}
     if record.runbook not in _BEFORE_HOME or not home or not cluster:
         return []
+    words = {"dr_target_site": str(home), "dr_reason": f"returns after {record.run_id}", **_occasion(record)}
     return [
-        Step(
-            runbook, _words(runbook, {**more, "dr_target_site": str(home), "dr_reason": f"returns after {record.run_id}"}, cluster)
-        )
+        Step(runbook, _words(runbook, {**more, **words}, cluster))
         for runbook, more in (
             *((runbook, {}) for runbook in _BEFORE_HOME[record.runbook]),
             ("switchover", {**mode, SCOPE: scope}),
         )
     ]
+
+
+def _occasion(record: Record) -> dict[str, str]:
+    """Of the same change, before the same people."""
+    said = {name: record.run.get(name) for name in request.CONTEXT}
+    return {f"dr_{name}": ", ".join(value) if isinstance(value, list) else str(value) for name, value in said.items() if value}
 
 
 def _words(runbook: str, inputs: dict[str, str], cluster: str) -> dict[str, str]:

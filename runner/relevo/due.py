@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol
 
 from relevo import changes, criteria
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
 
 # How far back is looked for a passed run, and for a value that a run did not say itself.
 ATTEMPTS, NEIGHBOURS = 100, 40
-_AT_ONCE = 10
+# Mostly one of the newest has passed; where none has, all of them are read.
+_AT_FIRST = 10
 _LEEWAY = timedelta(minutes=5)
 
 
@@ -132,7 +134,11 @@ class _Look:
         """One test of one cluster, whose runs these are."""
         test = self.policy.tests[name]
         # A run of tomorrow would prove for too long: a clock that was wrong proves nothing.
-        attempts = [run for run in runs if criteria.counts(test, run) and parse_utc(run.closed_at) <= self.now.at + _LEEWAY]
+        runbooks, latest = {one.runbook for one in test.counts}, self.now.at + _LEEWAY
+        some = (
+            run for run in runs if run.runbook in runbooks and criteria.counts(test, run) and parse_utc(run.closed_at) <= latest
+        )
+        attempts = [*islice(some, ATTEMPTS)]
         newest, decided, passed = _sifted(_judged(test, attempts, self.records))
         entry = Entry(cluster, name, test.title, str(test.every), attempt=newest)
         if passed is None:
@@ -178,8 +184,7 @@ def _sifted(attempts: Iterator[Attempt]) -> tuple[Attempt | None, Attempt | None
 
 
 def _judged(test: Test, runs: Sequence[Summary], records: Records) -> Iterator[Attempt]:
-    for first in range(0, min(len(runs), ATTEMPTS), _AT_ONCE):
-        some = runs[first : min(first + _AT_ONCE, ATTEMPTS)]
+    for some in (runs[:_AT_FIRST], runs[_AT_FIRST:]):
         for run, document in zip(some, records([run.run_id for run in some]), strict=True):
             outcome = criteria.judge_run(test, document)
             yield Attempt(run.run_id, run.closed_at, outcome.verdict, outcome.reasons)

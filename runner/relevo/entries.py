@@ -1,54 +1,29 @@
 """What people say about runs, as entries that are only ever added: findings, acknowledgements, sign-offs. Each is signed as records are.
 
-:func:`append` is the one way in: what should hold for every entry, such as its place in a chain, is done there.
+The chain of the store vouches for each; there, and in a bundle, they are called statements, because a chain has entries of its own.
+:func:`append` is the one way in.
 """
 
 from __future__ import annotations
 
 import json
 import secrets
-import tempfile
+from contextlib import suppress
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
-
-import sqlalchemy as sql
 
 from relevo import signature
 from relevo.clock import parse_utc, utc
-from relevo.errors import SignatureError, StoreError
+from relevo.errors import StoreError
 from relevo.record import canonical
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from contextlib import AbstractContextManager
+    from collections.abc import Collection, Iterable
     from datetime import datetime
 
-    from relevo.signature import SigningKey
+    from relevo.signature import Checker, SigningKey
 
 SCHEMA: Literal["relevo-entry/1"] = "relevo-entry/1"
-
-_metadata = sql.MetaData()
-_entry = sql.Table(
-    "entry",
-    _metadata,
-    sql.Column("number", sql.Integer, primary_key=True, autoincrement=True),
-    sql.Column("entry_id", sql.String(100), unique=True, nullable=False),
-    sql.Column("kind", sql.String(20), nullable=False, index=True),
-    sql.Column("subject", sql.String(100), nullable=False),
-    sql.Column("document", sql.LargeBinary, nullable=False),
-    sql.Column("signature", sql.Text, nullable=False),
-)
-
-
-class Database(Protocol):
-    """Where entries are kept: the store's own database. Both raise StoreError with a sentence when it is away."""
-
-    def read(self) -> AbstractContextManager[sql.Connection]:
-        """Look."""
-
-    def write(self) -> AbstractContextManager[sql.Connection]:
-        """Change; all of it or nothing."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +50,16 @@ class Signed:
     entry_id: str
     document: bytes
     signature: str
+
+
+class Keeper(Protocol):
+    """Where entries are kept: the store. Both raise StoreError with a sentence when it is away."""
+
+    def keep(self, signed: Signed, kind: str, subject: str) -> None:
+        """Add one, with its place in the chain; both or nothing."""
+
+    def statements(self, kind: str | None = None) -> list[Signed]:
+        """All of them in the order in which they were added, optionally of one kind."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +89,7 @@ def parse(document: bytes) -> Entry:
         tree = json.loads(document)
         known = tree.pop("schema") == SCHEMA
         tree.pop("signature")
-        entry = Entry(**tree)
+        entry = Entry(**{**tree, "said": dict(tree["said"])})
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         message = f"A stored entry is no {SCHEMA} document: {error}"
         raise StoreError(message) from error
@@ -114,46 +99,39 @@ def parse(document: bytes) -> Entry:
     return entry
 
 
-def append(
-    database: Database, entry: Entry, key: SigningKey, also: Callable[[sql.Connection, Signed], None] | None = None
-) -> Signed:
-    """Add an entry. also: what happens in the same transaction, such as the link of a chain. StoreError when the store is away: nothing is kept then."""
+def append(keeper: Keeper, entry: Entry, key: SigningKey) -> Signed:
+    """Add an entry. StoreError when the store is away: nothing is kept then."""
     signed = sign(entry, key)
-    row = {
-        "entry_id": entry.entry_id,
-        "kind": entry.kind,
-        "subject": entry.subject,
-        "document": signed.document,
-        "signature": signed.signature,
-    }
-    with database.write() as connection:
-        _metadata.create_all(connection)
-        connection.execute(_entry.insert().values(row))
-        if also is not None:
-            also(connection, signed)
+    keeper.keep(signed, entry.kind, entry.subject)
     return signed
 
 
-def read(database: Database, kind: str | None = None) -> list[Signed]:
+def read(keeper: Keeper, kind: str | None = None) -> list[Signed]:
     """All entries in the order in which they were added, optionally of one kind."""
-    query = sql.select(_entry.c.entry_id, _entry.c.document, _entry.c.signature).order_by(_entry.c.number)
-    if kind is not None:
-        query = query.where(_entry.c.kind == kind)
-    with database.read() as connection:
-        if not sql.inspect(connection).has_table(_entry.name):
-            return []
-        rows = connection.execute(query).all()
-    return [Signed(row.entry_id, bytes(row.document), row.signature) for row in rows]
+    return keeper.statements(kind)
 
 
-def problem(signed: Signed, allowed_signers: Path) -> str | None:
-    """What is wrong with a stored entry: its form, its name or its signature; None when all hold."""
-    with tempfile.TemporaryDirectory() as directory:
-        beside = Path(directory) / "entry.sig"
-        beside.write_text(signed.signature, encoding="ascii")
-        try:
-            entry = parse(signed.document)
-            signature.verify(allowed_signers, signed.document, beside, parse_utc(entry.at))
-        except (StoreError, SignatureError, ValueError) as error:
-            return str(error)
-    return None if entry.entry_id == signed.entry_id else f"The document is of the entry {entry.entry_id}."
+def problems(signed: Signed, checker: Checker) -> list[str]:
+    """What is wrong with a stored entry: its form, its name or its signature."""
+    try:
+        entry = parse(signed.document)
+        when = parse_utc(entry.at)
+    except (StoreError, ValueError, TypeError) as error:
+        return [f"unreadable: {error}"]
+    forged = checker.problem(signed.document, signed.signature, when)
+    found = [f"its signature does not hold: {forged}"] if forged else []
+    return found if entry.entry_id == signed.entry_id else [*found, f"replaced: the document is of the statement {entry.entry_id}."]
+
+
+def about(said: Iterable[Signed], runs: Collection[str]) -> list[Signed]:
+    """What was said about some runs, and whatever else was said about the same things; what nobody can read may be about anything."""
+    parsed = [(signed, _parsed(signed)) for signed in said]
+    named = [(entry, {entry.subject, str(entry.said.get("run_id"))}) for _, entry in parsed if entry]
+    things = {(entry.kind, entry.subject) for entry, names in named if not names.isdisjoint(runs)}
+    return [signed for signed, entry in parsed if entry is None or (entry.kind, entry.subject) in things]
+
+
+def _parsed(signed: Signed) -> Entry | None:
+    with suppress(StoreError):
+        return parse(signed.document)
+    return None

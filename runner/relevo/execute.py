@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ansible_runner.interface import init_runner
 
+from relevo.closing import OUTPUT
 from relevo.recording import ARTIFACTS
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 
     from relevo.request import Inputs
 
-OUTPUT = "output.log"
 _MEMORY = Path("/dev/shm")  # noqa: S108 - made by mkdtemp, for its owner alone
 # How soon an interrupt is noticed.
 _POLL_SECONDS = 1

@@ -74,10 +74,10 @@ def from_runner(raw: Mapping[str, Any], redactor: Redactor) -> Event | None:
     return Event(
         event=str(kind),
         at=_time(raw.get("created")) or utc_now(),
-        play=data.get("name") if kind == "playbook_on_play_start" else data.get("play"),
-        task=data.get("task"),
-        role=data.get("role"),
-        host=data.get("host"),
+        play=_word(data.get("name") if kind == "playbook_on_play_start" else data.get("play"), redactor),
+        task=_word(data.get("task"), redactor),
+        role=_word(data.get("role"), redactor),
+        host=_word(data.get("host"), redactor),
         start=_time(data.get("start")),
         end=_time(data.get("end")),
         duration=data.get("duration"),
@@ -85,8 +85,13 @@ def from_runner(raw: Mapping[str, Any], redactor: Redactor) -> Event | None:
         ignored=bool(data.get("ignore_errors")),
         message=redactor.text(message)[:_LONGEST_MESSAGE] if message else None,
         said=tuple(redactor.tree(item) for item in _said(result)),
-        counts={name: dict(data.get(name) or {}) for name in COUNTS} if kind == "playbook_on_stats" else {},
+        counts={name: redactor.tree(data.get(name) or {}) for name in COUNTS} if kind == "playbook_on_stats" else {},
     )
+
+
+def _word(name: Any, redactor: Redactor) -> str | None:
+    """A title or a name: Ansible renders templates in them, and what a template shows may be a secret."""
+    return redactor.text(str(name)) if name is not None else None
 
 
 def _said(result: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

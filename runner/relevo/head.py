@@ -15,7 +15,10 @@ _FIELDS = ("store", "at", "sequence", "records", "entry", "controller", "key")
 
 @dataclass(frozen=True)
 class Head:
-    """sequence, records: how many entries and records there were; entry: SHA-256 of the last one; chosen: of a bundle of some runs, which."""
+    """sequence, records, statements: how many entries, records and statements there were; entry: SHA-256 of the last entry.
+
+    chosen: of a bundle of some runs, which, and the statements about them.
+    """
 
     store: str
     at: str
@@ -25,11 +28,20 @@ class Head:
     controller: str
     key: str
     chosen: tuple[str, ...] = ()
+    statements: int = 0
+
+    @property
+    def counted(self) -> str:
+        """How long the chain was, in words."""
+        return f"{self.sequence} entries, {self.records} records and {self.statements} statements"
 
     @property
     def document(self) -> bytes:
         """The exact bytes that are signed."""
-        lines = [FORM, *(f"{name} {getattr(self, name)}" for name in _FIELDS), *(f"chosen {run}" for run in self.chosen)]
+        lines = [FORM, *(f"{name} {getattr(self, name)}" for name in _FIELDS)]
+        # As in the chain: heads that were kept elsewhere before there were statements hold.
+        lines += [f"statements {self.statements}"] if self.statements else []
+        lines += [f"chosen {name}" for name in self.chosen]
         return "".join(f"{line}\n" for line in lines).encode()
 
 
@@ -58,7 +70,9 @@ def parse(document: bytes) -> Head:
     try:
         lines = document.decode().removesuffix("\n").split("\n")
         fields = dict(line.split(" ", 1) for line in lines[1 : len(_FIELDS) + 1])
-        chosen = tuple(re.fullmatch(rf"chosen ({NAME.pattern})", line)[1] for line in lines[len(_FIELDS) + 1 :])  # type: ignore[index]
+        rest = lines[len(_FIELDS) + 1 :]
+        statements = int(rest.pop(0).split(" ", 1)[1]) if rest and rest[0].startswith("statements ") else 0
+        chosen = tuple(re.fullmatch(rf"chosen ({NAME.pattern})", line)[1] for line in rest)  # type: ignore[index]
         head = Head(
             store=fields["store"],
             at=fields["at"],
@@ -68,6 +82,7 @@ def parse(document: bytes) -> Head:
             controller=fields["controller"],
             key=fields["key"],
             chosen=chosen,
+            statements=statements,
         )
     except (ValueError, KeyError, TypeError) as error:
         message = f"it is no head of the form {FORM}"

@@ -7,9 +7,12 @@ counts as unobserved, once for every place where it was looked for: the query la
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _STEP = re.compile(r"(?P<name>[A-Za-z_][\w-]*)|\[(?P<each>\*)\]|\[(?P<match>[a-z_]+=[^,\[\]=]+(?:,[a-z_]+=[^,\[\]=]+)*)\]")
 UNOBSERVED = None
@@ -64,14 +67,20 @@ def parse(value: object) -> Measurement:
 
 
 def _go(value: Any, step: str) -> list[Any]:
+    if step[0] != "[":
+        return [value.get(step)] if isinstance(value, dict) else [UNOBSERVED]
     if step == "[*]":
-        elements = list(value.values()) if isinstance(value, Mapping) else value if isinstance(value, list) else []
+        elements = list(value.values()) if isinstance(value, dict) else value if isinstance(value, list) else []
         return elements or [UNOBSERVED]
-    if step.startswith("["):
-        wanted = dict(pair.split("=", 1) for pair in step[1:-1].split(","))
-        return [one for one in value if _says(one, wanted)] or [UNOBSERVED] if isinstance(value, list) else [UNOBSERVED]
-    return [value.get(step)] if isinstance(value, Mapping) else [UNOBSERVED]
+    return [one for one in value if _says(one, _wanted(step))] or [UNOBSERVED] if isinstance(value, list) else [UNOBSERVED]
 
 
-def _says(element: Any, wanted: Mapping[str, str]) -> bool:
-    return isinstance(element, Mapping) and all(str(element.get(name)) == text for name, text in wanted.items())
+@cache
+def _wanted(step: str) -> tuple[tuple[str, str], ...]:
+    """What an element has to say, such as id and G13 of [id=G13]."""
+    pairs = (pair.partition("=") for pair in step[1:-1].split(","))
+    return tuple((name, text) for name, _, text in pairs)
+
+
+def _says(element: Any, wanted: tuple[tuple[str, str], ...]) -> bool:
+    return isinstance(element, dict) and all(str(element.get(name)) == text for name, text in wanted)

@@ -151,9 +151,10 @@ def _way(name: str, records: Sequence[Record], sizes: Mapping[str, Size]) -> Way
     phases: dict[str, list[Took]] = {}
     wholes: dict[str, list[Took]] = {whole: [] for whole in WHOLES}
     for record in records:
-        for phase, sample in took.phases(record).items():
+        parts = took.phases(record)
+        for phase, sample in parts.items():
             phases.setdefault(phase, []).append(sample)
-        for whole, sample in took.wholes(record).items():
+        for whole, sample in took.wholes(record, parts).items():
             wholes[whole].append(sample)
     told = {phase: estimate(samples, sizes) for phase, samples in phases.items()}
     outage, recovery, total = (estimate(wholes[whole], sizes) for whole in WHOLES)
@@ -195,9 +196,12 @@ def _compared(record: Record) -> Iterable[tuple[str, float, Mapping[str, Any]]]:
     """Each part that was measured and for which the record keeps what was predicted."""
     kept = record.measures.get("predicted") or {}
     mine: Mapping[str, Any] = next((way for way in kept.get("ways") or [] if way.get("way") == took.way(record)), {})
-    for part, sample in took.wholes(record).items():
+    if not mine:
+        return
+    parts = took.phases(record)
+    for part, sample in took.wholes(record, parts).items():
         yield part, sample.seconds, mine.get(part) or {}
-    for phase, sample in took.phases(record).items():
+    for phase, sample in parts.items():
         yield phase, sample.seconds, (mine.get("phases") or {}).get(phase) or {}
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from relevo import measures, objectives, timeline
+from relevo import measures, objectives, request, timeline
 from relevo.errors import StoreError
 from relevo.evidence import dictionaries
 from relevo.verdict import Ending, Verdict, decide
@@ -101,7 +101,8 @@ def from_document(tree: Mapping[str, Any]) -> Record:
 class Closing:
     """The end of a run as its record keeps it. boottime: seconds since boot, None after a reboot; signer: who will sign.
 
-    predicted: what the runner expected at its start, None where nobody asked the store.
+    log_digest: of what ansible-playbook printed, without secrets, None where nobody kept it; predicted: what the runner expected at its
+    start, None where nobody asked the store.
     """
 
     closed_at: str
@@ -109,6 +110,7 @@ class Closing:
     events_digest: str | None
     signer: dict[str, Any]
     predicted: dict[str, Any] | None = None
+    log_digest: str | None = None
 
 
 def build(opening: Opening, evidence: Evidence, ending: Ending, closing: Closing) -> Record:
@@ -139,7 +141,7 @@ def build(opening: Opening, evidence: Evidence, ending: Ending, closing: Closing
         controller=opening.controller,
         feed=opening.feed,
         check_mode=opening.check_mode,
-        run={"target_site": inputs.get("target_site"), **run},
+        run=_run(inputs, run),
         phases=phases,
         gates=sorted(evidence.gates.values(), key=_gate_order),
         measures={**measured, "predicted": closing.predicted},
@@ -149,10 +151,18 @@ def build(opening: Opening, evidence: Evidence, ending: Ending, closing: Closing
         failures=[asdict(failure) for failure in evidence.failures],
         tasks=evidence.counts,
         journal={"missed_events": ending.missed, "reason": ending.missed_reason},
-        digests={**opening.digests, "events": closing.events_digest},
+        digests={**opening.digests, "events": closing.events_digest, "log": closing.log_digest},
         versions={**opening.versions, **evidence.versions},
         signature=closing.signer,
     )
+
+
+def _run(inputs: Mapping[str, str], said: dict[str, Any]) -> dict[str, Any]:
+    """What the run said of itself; of what was refused before it could speak, what the operator typed."""
+    typed: dict[str, Any] = {name: inputs.get(name) for name in ("target_site", *request.CONTEXT)}
+    for name in ("participants", "third_parties"):
+        typed[name] = [one.strip() for one in typed[name].split(",")] if typed[name] else None
+    return {**typed, **{name: value for name, value in said.items() if value is not None or name not in typed}}
 
 
 def _gate_order(gate: dict[str, Any]) -> tuple[str, str, str]:

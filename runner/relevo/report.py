@@ -206,17 +206,38 @@ def _basis(record: Record) -> list[tuple[str, Fact]]:
         ("Continues", Fact(record.parent_run_id or "", code=True)),
         ("Began, ended", Fact(f"{wording.moment(record.opened_at)}, {wording.moment(record.closed_at)}")),
         ("Operator, controller", Fact(f"{record.operator} on {record.controller}")),
+        ("Requested by", Fact(_listed(record.run.get("requester")))),
         ("Approver", Fact(record.approver or "")),
+        ("Change ticket", Fact(_listed(record.run.get("ticket")))),
+        ("Scenario", Fact(_listed(record.run.get("scenario")))),
+        ("Business impact analysis", Fact(_listed(record.run.get("bia")))),
+        ("Participants", Fact(_listed(record.run.get("participants")))),
+        ("Third parties involved", Fact(_listed(record.run.get("third_parties")))),
         ("Accepted by name", Fact(story.accepted(record))),
         ("Reason given", Fact(str(record.run.get("reason") or ""))),
         ("T0 known from", Fact(str(record.measures.get("t0_source") or ""))),
+        ("Cluster's system identifier", Fact(_listed(record.run.get("system_identifier")), code=True)),
+        ("Stanza", Fact(_listed(record.run.get("stanza")), code=True)),
+        ("Clocks, against the controller", Fact(_clocks(record))),
         ("Versions", Fact(versions)),
         ("Commit", Fact(commit, code=True)),
         ("Inventory, SHA-256", Fact(str(digests.get("inventory") or ""), code=True)),
         ("Journal, SHA-256", Fact(str(digests.get("events") or ""), code=True)),
+        ("Output, SHA-256", Fact(str(digests.get("log") or ""), code=True)),
         ("Signed by", Fact(str(record.signature.get("key") or ""), code=True)),
     ]
     return [(name, fact) for name, fact in rows if fact.text]
+
+
+def _listed(value: Any) -> str:
+    """What was typed: a text, or a list of texts."""
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value or "")
+
+
+def _clocks(record: Record) -> str:
+    offsets = record.measures.get("clock_offset_seconds")
+    known = offsets.items() if isinstance(offsets, dict) else ()
+    return ", ".join(f"{host} {seconds:+.3f} s" for host, seconds in sorted(known) if isinstance(seconds, (int, float)))
 
 
 def words(value: Any) -> str:

@@ -26,6 +26,11 @@ _SECONDS = (re.compile(r"\d{1,9}(\.\d{1,6})?"), "a number of seconds")
 _COUNT = (re.compile(r"\d{1,9}"), "a whole number")
 _HOST = (re.compile(r"[a-z0-9][a-z0-9.-]{0,252}"), "a host of the inventory")
 _PROSE = (re.compile(r"[^-].*"), "a sentence on one line")
+_REFERENCE = (
+    re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._:/#-]{0,199}"),
+    "the name of something that is kept elsewhere: letters, digits, blanks and . _ : / # -",
+)
+_PEOPLE = (re.compile(r"(?=.{1,500}$)(?! *,)[^-,][^,]*(, *[^ ,][^,]*)*"), "names with commas between them")
 _FLAG = (re.compile(r"(?i)true|false|yes|no"), "true or false")
 
 # The inputs that every runbook understands in the same way: their form, and that form in words.
@@ -73,7 +78,15 @@ FORMS: dict[str, tuple[re.Pattern[str], str]] = {
     "dr_files_time": (re.compile(r"[0-9TZ:.+-]{20,40}"), "a time such as 2026-11-24T03:12:00Z"),
     "dr_files_destination": _HOST,
     "dr_failback_method": (re.compile("rewind|delta|full"), "rewind, delta or full"),
+    "dr_ticket": _REFERENCE,
+    "dr_scenario": _REFERENCE,
+    "dr_bia": _REFERENCE,
+    "dr_requester": _PROSE,
+    "dr_participants": _PEOPLE,
+    "dr_third_parties": _PEOPLE,
 }
+# Why a run takes place and who is there: for the record alone.
+CONTEXT = ("ticket", "scenario", "bia", "requester", "participants", "third_parties")
 # What a runbook cannot start without; the confirmation is asked for in a terminal.
 REQUIRED: dict[str, tuple[str, ...]] = {
     "failover": ("dr_mode", "dr_scope", "dr_target_site"),
@@ -95,8 +108,9 @@ class Inputs:
         return {name: {"__ansible_unsafe": value} for name, value in self.values.items()}
 
     def shown(self) -> dict[str, str]:
-        """Mode, scope and target site, where given: what the record needs even when nothing starts."""
-        return {name: self.values[f"dr_{name}"] for name in ("mode", "scope", "target_site") if f"dr_{name}" in self.values}
+        """Mode, scope, target site and occasion, where given: what the record needs even when nothing starts."""
+        names = ("mode", "scope", "target_site", *CONTEXT)
+        return {name: self.values[f"dr_{name}"] for name in names if f"dr_{name}" in self.values}
 
     def joined(self, name: str, value: str) -> Inputs:
         """The same with one more value. InputRefusedError when it is not acceptable."""

@@ -1,18 +1,15 @@
-"""Signatures of records by `ssh-keygen -Y`, so that anybody can check them with what is already installed."""
+"""Signatures of records in the form of `ssh-keygen -Y`, so that anybody can check them with what is already installed."""
 
 from __future__ import annotations
 
 import fcntl
-import itertools
 import os
 import secrets
 import subprocess
-import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from relevo import keyring, sshsig
 from relevo.errors import SignatureError
@@ -21,6 +18,7 @@ from relevo.paths import make_private_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
 # What hosts believe before they promote. It signs records too until the first rotation, which leaves it alone:
 # hosts learn of a key only by the next protect run, and no change of keys may keep a failover waiting for one.
@@ -166,38 +164,25 @@ def sign_as(key: Path, namespace: str, data: bytes) -> str:
     return _keygen("-Y", "sign", "-q", "-n", namespace, "-f", str(key), data=data)
 
 
-def verify(allowed_signers: Path, data: bytes, signature: Path, when: datetime) -> None:
-    """Check a detached signature as of a time. SignatureError says what does not hold."""
-    arguments = ("-f", str(allowed_signers), "-I", PRINCIPAL, "-n", NAMESPACE, "-s", str(signature))
-    _keygen("-Y", "verify", "-q", f"-Overify-time={stamp(when)}", *arguments, data=data)
-
-
 class Checker:
-    """Checks many signatures by one set of keys, with files that are gone afterwards."""
+    """Checks signatures by a set of keys, each believed between its dates only; as `ssh-keygen -Y verify` does, which a test compares."""
 
     def __init__(self, signers: Iterable[Signer]) -> None:
-        self._text = keyring.text(signers)
-        self._directory = tempfile.TemporaryDirectory(prefix="relevo-")
-        self._numbers = itertools.count()
-
-    def __enter__(self) -> Self:
-        Path(self._directory.name, SIGNERS).write_text(self._text, encoding="ascii")
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._directory.cleanup()
+        self._signers = {signer.key: signer for signer in keyring.merged(signers)}
 
     def problem(self, data: bytes, armored: str, when: datetime) -> str | None:
-        """Why a signature does not hold as of a time; None when it does. From many threads at once."""
-        beside = Path(self._directory.name, f"{next(self._numbers)}.sig")
-        beside.write_text(armored, encoding="utf-8")
+        """Why a signature does not hold as of a time; None when it does."""
         try:
-            verify(Path(self._directory.name, SIGNERS), data, beside, when)
+            key = sshsig.signer(armored, NAMESPACE, data)
         except SignatureError as error:
             return str(error)
-        finally:
-            beside.unlink()
-        return None
+        signer = self._signers.get(key)
+        if signer is None:
+            return f"The key {Signer(key).fingerprint} is not believed here."
+        moment = stamp(when)
+        if (signer.since or moment) <= moment <= (signer.until or moment):
+            return None
+        return f"The key {signer.fingerprint} is believed from {signer.since or 'the beginning'} until {signer.until or 'now'}, not at {moment}."
 
 
 def _keygen(*arguments: str, data: bytes = b"") -> str:

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 import sqlalchemy as sql
 
 from relevo import chain, clock, identity, signature, tables
-from relevo.chain import Kind, Member, Writer
+from relevo.chain import Kind, Member, What, Writer
+from relevo.entries import Signed
 from relevo.errors import ChainError, RecordNotFoundError, StoreError
 from relevo.history import Summary, summarize
 from relevo.record import parse
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from contextlib import AbstractContextManager
 
     from relevo.keyring import Signer
     from relevo.paths import Place
@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from relevo.signature import SigningKey
 
 LATEST = "latest"
-LAYOUT = 2
+LAYOUT = 3
+# Of these on there is a chain, and there are statements in it.
+_CHAINED, _SAID = 2, 3
 _BATCH = 500
 
 
@@ -64,18 +66,26 @@ class Store:
 
     def add(self, record: Record, document: bytes, signature: str) -> None:
         """Store a record and its entry in the chain; a second time with the same bytes changes nothing, with other bytes it is an error."""
-        with self._writing() as connection:
-            known = connection.execute(sql.select(tables.record.c.document).where(tables.record.c.run_id == record.run_id)).scalar()
-            if known is not None:
+        row = {column.name: getattr(record, column.name) for column in tables.record.c if hasattr(record, column.name)}
+        row |= {"verdict": record.verdict.value, "document": document, "signature": signature}
+        short, member, _ = asdict(summarize(record)), Member(chain.digest(document), record.run_id), self._key
+        # Alone only for the entry: what may be done side by side is done before.
+        with self._database.change() as connection:
+            if not self._ready and self._version(connection) < LAYOUT:
+                self._database.wait_for_turn(connection)
+                self._bring_up(connection)
+            if not self._database.insert_once(connection, tables.record, row):
+                known = connection.execute(
+                    sql.select(tables.record.c.document).where(tables.record.c.run_id == record.run_id)
+                ).scalar()
                 if _bytes(known) != document:
                     message = f"The store {self._database.name} already holds another record of the run {record.run_id}."
                     raise StoreError(message)
                 return
-            row = {column.name: getattr(record, column.name) for column in tables.record.c if hasattr(record, column.name)}
-            row |= {"verdict": record.verdict.value, "document": document, "signature": signature}
-            connection.execute(tables.record.insert().values(row))
-            connection.execute(tables.summary.insert().values(asdict(summarize(record))))
-            entry = self._append(connection, Kind.RECORD, [Member(chain.digest(document), record.run_id)])
+            connection.execute(tables.summary.insert().values(short))
+            self._database.wait_for_turn(connection)
+            entry = self._append(connection, Kind.RECORD, [member])
+        self._ready = True
         self._remember(entry)
 
     def get(self, run: str) -> Stored:
@@ -102,12 +112,16 @@ class Store:
 
     def newest(self, limit: int | None = None, *, cluster: str | None = None, runbook: str | None = None) -> list[Stored]:
         """Records, newest first, optionally of one cluster or runbook."""
-        query = _newest_first(_records())
-        if cluster is not None:
-            query = query.where(tables.record.c.cluster == cluster)
-        if runbook is not None:
-            query = query.where(tables.record.c.runbook == runbook)
-        return self._read(query if limit is None else query.limit(limit))
+        if cluster is None and runbook is None:
+            query = _newest_first(_records())
+            return self._read(query if limit is None else query.limit(limit))
+        # Whose they are is asked of the summaries, which are short and have the indices for it.
+        wanted = [summary.run_id for summary in self.summaries(cluster=cluster, runbook=runbook, limit=limit)]
+        found: dict[str, Stored] = {}
+        for first in range(0, len(wanted), _BATCH):
+            query = _records().where(tables.record.c.run_id.in_(wanted[first : first + _BATCH]))
+            found |= {stored.run_id: stored for stored in self._read(query)}
+        return [found[run_id] for run_id in wanted if run_id in found]
 
     def each(self) -> Iterator[Stored]:
         """All records by run id, a few at a time: a long history fits in no memory."""
@@ -176,15 +190,28 @@ class Store:
         found = self._rows(query.where(column.verdict.in_(verdicts), column.check_mode.is_(False)))
         return found[0][0] if found else None
 
-    # -- beside the records --
+    # -- what people say --
 
-    def read(self) -> AbstractContextManager[sql.Connection]:
-        """Look at what is kept beside the records."""
-        return self._database.read()
+    def keep(self, signed: Signed, kind: str, subject: str) -> None:
+        """Store a statement and its entry in the chain."""
+        row = {"entry_id": signed.entry_id, "kind": kind, "subject": subject}
+        with self._writing() as connection:
+            connection.execute(tables.statement.insert().values(**row, document=signed.document, signature=signed.signature))
+            entry = self._append(connection, Kind.STATEMENT, [_statement(signed.entry_id, signed.document)])
+        self._remember(entry)
 
-    def write(self) -> AbstractContextManager[sql.Connection]:
-        """Change what is kept beside the records, alone; all of it or nothing."""
-        return self._database.write()
+    def statements(self, kind: str | None = None) -> list[Signed]:
+        """What people said, in the order in which they did, optionally of one kind."""
+        column = tables.statement.c
+        query = sql.select(column.entry_id, column.document, column.signature).order_by(column.number)
+        rows = self._rows(query if kind is None else query.where(column.kind == kind))
+        return [Signed(row[0], _bytes(row[1]), row[2]) for row in rows]
+
+    def filed(self) -> dict[str, tuple[str, str]]:
+        """By the id of a statement under which kind and subject it is found, beside its document; in the order of the rows."""
+        column = tables.statement.c
+        rows = self._rows(sql.select(column.entry_id, column.kind, column.subject).order_by(column.number))
+        return {row[0]: (row[1], row[2]) for row in rows}
 
     # -- the chain --
 
@@ -245,14 +272,25 @@ class Store:
 
     @contextmanager
     def _writing(self) -> Iterator[sql.Connection]:
-        """Alone, in a store of the present form: one of an earlier form gets its summaries and its chain, all at once or not at all."""
+        """Alone, in a store of the present form: one of an earlier form gets what it has not, all at once or not at all."""
         with self._database.write() as connection:
-            if not self._ready and self._version(connection) < LAYOUT:
-                self._database.make_tables(connection)
-                self._take_over(connection)
-                connection.execute(tables.layout.insert().values(version=LAYOUT, since=clock.utc_now()))
+            if not self._ready:
+                self._bring_up(connection)
             yield connection
         self._ready = True
+
+    def _bring_up(self, connection: sql.Connection) -> None:
+        """To the present form; the caller writes alone."""
+        version = self._version(connection)
+        if version == LAYOUT:
+            return
+        self._database.make_tables(connection)
+        if version < _CHAINED:
+            self._take_over(connection)
+        if version < _SAID:
+            self._take_over_statements(connection)
+            tables.SUMMARY_BY_RUNBOOK.create(connection, checkfirst=True)
+        connection.execute(tables.layout.insert().values(version=LAYOUT, since=clock.utc_now()))
 
     def _version(self, connection: sql.Connection) -> int:
         """The form of this store, 0 before there was a number. StoreError when a newer Relevo has brought it to a form of its own."""
@@ -284,13 +322,21 @@ class Store:
         if members:
             self._append(connection, Kind.TAKEOVER, members)
 
+    def _take_over_statements(self, connection: sql.Connection) -> None:
+        column = tables.statement.c
+        rows = connection.execute(sql.select(column.entry_id, column.document).order_by(column.number)).all()
+        members = [_statement(row.entry_id, _bytes(row.document)) for row in rows if chain.NAME.fullmatch(row.entry_id)]
+        if members:
+            self._append(connection, Kind.TAKEOVER, members)
+
     def _rows(self, query: sql.Select[*tuple[Any, ...]]) -> Sequence[sql.Row[*tuple[Any, ...]]]:
         """Of what came with the present form; nothing, and nothing is made, in a store that is still empty."""
         with self._database.read() as connection:
             if self._ready or self._version(connection) == LAYOUT:
                 self._ready = True
                 return connection.execute(query).all()
-            if not sql.inspect(connection).has_table(tables.record.name):
+            found = sql.inspect(connection)
+            if not (found.has_table(tables.record.name) or found.has_table(tables.statement.name)):
                 return []
         with self._writing():
             pass
@@ -318,6 +364,10 @@ def _end(connection: sql.Connection) -> chain.End | None:
         with suppress(ChainError):
             return chain.End(last[0], _bytes(last[1]), chain.parse(_bytes(document)))
     return chain.End(last[0], _bytes(last[1]), chain.first(uuid.uuid4().hex, "", Writer("", "")))
+
+
+def _statement(entry_id: str, document: bytes) -> Member:
+    return Member(chain.digest(document), entry_id, What.STATEMENT)
 
 
 def _bytes(value: Any) -> bytes:

@@ -83,7 +83,10 @@ def accepted(record: Record) -> str:
         values = said.get(name)
         if isinstance(values, list) and values:
             found.append(f"{words}: {', '.join(map(str, values))}")
-    return "; ".join(found)
+    who = [f"by {record.operator}"] if found else []
+    if said.get("attested_by"):
+        who.append(f"attested by {said['attested_by']}")
+    return "; ".join([*found, *who])
 
 
 def sentences(record: Record) -> list[str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sql
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
@@ -19,7 +20,7 @@ from relevo.history import Summary
 from relevo.paths import make_private_directory
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from relevo.paths import Place
 
@@ -68,6 +69,8 @@ summary = sql.Table(
     sql.Index("summary_by_time", "opened_at", "run_id"),
     sql.Index("summary_by_cluster", "cluster", "opened_at", "run_id"),
 )
+# A prediction reads the newest of one runbook, which may be a handful among thousands of nights.
+SUMMARY_BY_RUNBOOK = sql.Index("summary_by_runbook", summary.c.cluster, summary.c.runbook, summary.c.opened_at, summary.c.run_id)
 SUMMARY = tuple(summary.c[field.name] for field in fields(Summary))
 chain = sql.Table(
     "chain",
@@ -78,7 +81,18 @@ chain = sql.Table(
     sql.Column("document", sql.LargeBinary, nullable=False),
     sql.Column("signature", sql.Text, nullable=False),
 )
-# The forms that these tables have had: 1, the records alone; 2, with summaries and chain.
+# What people say about runs. number: in the order in which it was said, as the chain has it.
+statement = sql.Table(
+    "entry",
+    _metadata,
+    sql.Column("number", sql.Integer, primary_key=True, autoincrement=True),
+    sql.Column("entry_id", sql.String(100), unique=True, nullable=False),
+    sql.Column("kind", sql.String(20), nullable=False, index=True),
+    sql.Column("subject", sql.String(100), nullable=False),
+    sql.Column("document", sql.LargeBinary, nullable=False),
+    sql.Column("signature", sql.Text, nullable=False),
+)
+# The forms that these tables have had: 1, the records alone; 2, with summaries and chain; 3, with statements in the chain.
 layout = sql.Table("layout", _metadata, sql.Column("version", sql.Integer, primary_key=True), sql.Column("since", sql.Text))
 
 
@@ -112,15 +126,32 @@ class Database:
             yield connection
 
     @contextmanager
-    def write(self) -> Iterator[sql.Connection]:
-        """Change, alone; all of it or nothing."""
+    def change(self) -> Iterator[sql.Connection]:
+        """Change, all of it or nothing; alone only from :meth:`wait_for_turn` on, because who is alone keeps everybody else waiting."""
         with self._explained(), self._engine.connect() as connection, self._watched(connection), connection.begin():
-            if self._local:
+            if self._local:  # it knows one writer only
                 connection.exec_driver_sql("BEGIN IMMEDIATE")
             else:
                 connection.execute(sql.text(f"SET LOCAL lock_timeout = '{_WAIT_SECONDS}s'"))
-                connection.execute(sql.select(sql.func.pg_advisory_xact_lock(_LOCK)))
             yield connection
+
+    def wait_for_turn(self, connection: sql.Connection) -> None:
+        """From here on nobody else changes anything until this change is done."""
+        if not self._local:
+            connection.execute(sql.select(sql.func.pg_advisory_xact_lock(_LOCK)))
+
+    @contextmanager
+    def write(self) -> Iterator[sql.Connection]:
+        """Change, alone from the beginning."""
+        with self.change() as connection:
+            self.wait_for_turn(connection)
+            yield connection
+
+    def insert_once(self, connection: sql.Connection, table: sql.Table, row: Mapping[str, Any]) -> bool:
+        """Whether it was not there yet; waits for somebody else who is adding the same row."""
+        statement = (sqlite if self._local else postgresql).insert(table).values(row).on_conflict_do_nothing()
+        # Of an insertion the drivers count nothing that can be relied on.
+        return connection.execute(statement.returning(*table.primary_key)).first() is not None
 
     def make_tables(self, connection: sql.Connection) -> None:
         """Whatever is not there yet."""

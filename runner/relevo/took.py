@@ -70,9 +70,12 @@ def phases(record: Record) -> dict[str, Took]:
     return {name: replace(one, shares=tuple(_shares(record, name, one.seconds))) for name, one in found.items()}
 
 
-def wholes(record: Record) -> dict[str, Took]:
-    """outage: as a client saw it; recovery: from the command to the first write or login; total: the run. Left out: not measured."""
-    shares = tuple(share for one in phases(record).values() for share in one.shares)
+def wholes(record: Record, parts: Mapping[str, Took]) -> dict[str, Took]:
+    """outage: as a client saw it; recovery: from the command to the first write or login; total: the run. Left out: not measured.
+
+    parts: the phases of this record.
+    """
+    shares = tuple(share for one in parts.values() for share in one.shares)
     waited = tuple(share for share in shares if not share.proof)
     measured = {OUTAGE: number(record.measures.get("outage_seconds")), RECOVERY: _recovery(record), TOTAL: record.duration_seconds}
     return {

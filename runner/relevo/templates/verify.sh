@@ -57,6 +57,12 @@ work=$(mktemp -d) || stop "no temporary directory can be made."
 trap 'rm -rf "$work"' EXIT
 trap 'exit 2' HUP INT TERM
 
+# named FILE: the run or the statement of a file of this bundle.
+named() {
+    name=${1#*/}
+    name=${name%.json}
+}
+
 # signed FILE SIGNATURE TIME: by a key that was believed at that time.
 signed() {
     moment=$(printf '%s' "$3" | tr -d 'T:-' | cut -c 1-14)Z
@@ -69,7 +75,7 @@ later() {
 }
 
 # --- the chain ---
-expected=1 records=0 last=0 previous=$(printf '%064d' 0) store='' before='' readable=1 taken=0
+expected=1 records=0 statements=0 last=0 previous=$(printf '%064d' 0) store='' before='' readable=1 taken=0 said=0
 : >"$work/members"
 : >"$work/digests"
 for file in "$bundle"/chain/*.entry; do
@@ -92,24 +98,24 @@ for file in "$bundle"/chain/*.entry; do
         BEGIN { split("store sequence previous at controller key kind records", words, " "); printf "" >members }
         NR == 1 { if ($0 != "relevo-chain/1") exit bad = 1; next }
         NR <= 9 { if ($1 != words[NR - 1] || NF != 2) exit bad = 1; value[$1] = $2; next }
-        value["kind"] !~ /^(begin|takeover|record|signer)$/ { exit bad = 1 }
-        $1 == "record" {
-            run = $3
-            if (NF != 3 || length($2) != 64 || $2 ~ /[^0-9a-f]/ || run !~ /^records\/[A-Za-z0-9_][A-Za-z0-9_.-]*\.json$/) exit bad = 1
-            sub(/^records\//, "", run); sub(/\.json$/, "", run)
-            print $2, value["sequence"], run >members; count++; next
+        value["kind"] !~ /^(begin|takeover|record|statement|signer)$/ { exit bad = 1 }
+        NR == 10 && $1 == "statements" { if (NF != 2 || $2 !~ /^[1-9][0-9]*$/) exit bad = 1; counted = $2; next }
+        $1 == "record" || $1 == "statement" {
+            name = $3
+            if (NF != 3 || length($2) != 64 || $2 ~ /[^0-9a-f]/ || name !~ "^" $1 "s/[A-Za-z0-9_][A-Za-z0-9_.-]*\\.json$") exit bad = 1
+            print $2, value["sequence"], name >members; count[$1]++; next
         }
         $1 == "signer" { next }
         { exit bad = 1 }
         END {
             if (bad || NR < 9 || value["sequence"] ~ /[^0-9]/ || value["records"] ~ /[^0-9]/) exit 1
-            print value["store"], value["sequence"], value["previous"], value["at"], value["kind"], value["records"], count + 0
+            print value["store"], value["sequence"], value["previous"], value["at"], value["kind"], value["records"], count["record"] + 0, counted + 0, count["statement"] + 0
         }' "$file"); then
         say "entry $number: edited: it is no entry of the form relevo-chain/1."
         previous=$sum readable=0
         continue
     fi
-    # shellcheck disable=SC2086 # seven words without blanks in them
+    # shellcheck disable=SC2086 # nine words without blanks in them
     set -- $head
     [ "$2" -eq "$number" ] || say "entry $number: reordered: it was written as entry $2."
     [ "$gap" -eq 1 ] || [ "$3" = "$previous" ] || say "entry $number: does not follow entry $((number - 1)): one of the two was edited, put in or replaced."
@@ -124,15 +130,19 @@ for file in "$bundle"/chain/*.entry; do
     if [ "$gap" -eq 0 ] && [ "$readable" -eq 1 ] && [ "$6" -ne $((records + $7)) ]; then
         say "entry $number: counts $6 records, expected $((records + $7))."
     fi
-    [ "$5" != takeover ] || taken=$((taken + $7))
+    if [ "$gap" -eq 0 ] && [ "$readable" -eq 1 ] && [ "$8" -ne $((statements + $9)) ]; then
+        say "entry $number: counts $8 statements, expected $((statements + $9))."
+    fi
+    [ "$5" != takeover ] || taken=$((taken + $7)) said=$((said + $9))
     signed "$file" "$file.sig" "$4" || say "entry $number: forged or edited: no key that is believed here signed it so at $4."
     cat "$work/new" >>"$work/members"
-    previous=$sum before=$4 records=$6 readable=1
+    previous=$sum before=$4 records=$6 statements=$8 readable=1
 done
 [ -n "$store" ] || say "chain: missing: this bundle has no entry at all."
 awk 'seen[$3]++ { print $3 }' "$work/members" >"$work/twice"
-while read -r run; do
-    say "$run: the chain vouches for it twice: put in."
+while read -r name; do
+    named "$name"
+    say "$name: the chain vouches for it twice: put in."
 done <"$work/twice"
 
 # --- the heads: how long the chain was ---
@@ -140,7 +150,7 @@ done <"$work/twice"
 judge() {
     sed '/^-----BEGIN SSH SIGNATURE-----$/,$d' "$1" >"$work/head"
     sed -n '/^-----BEGIN SSH SIGNATURE-----$/,$p' "$1" >"$work/head.sig"
-    for word in store at sequence records entry; do
+    for word in store at sequence records statements entry; do
         eval "head_$word=\$(sed -n 's/^$word //p' \"\$work/head\" | head -n 1)"
     done
     case $(head -n 1 "$work/head")$head_sequence in
@@ -155,7 +165,7 @@ judge() {
     if [ "$head_store" != "$store" ]; then
         say "$2: it is of the store $head_store, this chain is of $store: the chain was replaced."
     elif [ "$head_sequence" -gt "$last" ]; then
-        say "$2: cut off: at $head_at the chain had $head_sequence entries and $head_records records; here it ends with entry $last."
+        say "$2: cut off: at $head_at the chain had $head_sequence entries, $head_records records and ${head_statements:-0} statements; here it ends with entry $last."
     elif ! grep -q "^$head_sequence $head_entry\$" "$work/digests"; then
         say "$2: entry $head_sequence is not the one that stood there at $head_at: the chain was rewritten."
     fi
@@ -177,28 +187,43 @@ while read -r file; do
     judge "$file" "$file"
 done <"$work/anchors"
 
-# --- the records ---
+# --- the documents: records and statements ---
 awk '{ print $3 }' "$work/members" | sort -u >"$work/vouched"
-ls "$bundle/records" | sed -n 's/\.json$//p' | sort >"$work/there"
+for kind in records statements; do
+    [ ! -d "$bundle/$kind" ] || ls "$bundle/$kind" | sed -n "/\\.json\$/s|^|$kind/|p"
+done | sort >"$work/there"
 cp "$work/vouched" "$work/due"
-[ ! -s "$work/chosen" ] || comm -12 "$work/vouched" "$work/chosen" >"$work/due"
+if [ -s "$work/chosen" ]; then
+    awk -v chosen="$work/chosen" '
+        BEGIN { while ((getline line <chosen) > 0) wanted[line] = 1 }
+        { name = $0; sub(/^[a-z]*\//, "", name); sub(/\.json$/, "", name); if (name in wanted) print }' "$work/vouched" >"$work/due"
+fi
 comm -13 "$work/there" "$work/due" >"$work/gone"
-while read -r run; do
-    say "$run: missing: entry $(awk -v run="$run" '$3 == run { print $2; exit }' "$work/members") vouches for it, and it was removed."
+while read -r file; do
+    named "$file"
+    say "$name: missing: entry $(awk -v file="$file" '$3 == file { print $2; exit }' "$work/members") vouches for it, and it was removed."
 done <"$work/gone"
 comm -23 "$work/there" "$work/vouched" >"$work/strange"
-while read -r run; do
-    say "$run: put in: no entry of the chain vouches for it."
+while read -r file; do
+    named "$file"
+    say "$name: put in: no entry of the chain vouches for it."
 done <"$work/strange"
-checked=0
+checked=0 heard=0
 sort -u -k 3,3 "$work/members" >"$work/sorted"
-while read -r sum number run; do
-    file=$bundle/records/$run.json
+while read -r sum number path; do
+    file=$bundle/$path
     [ -f "$file" ] || continue
-    checked=$((checked + 1))
-    [ "$(digest "$file")" = "$sum" ] || say "$run: edited: its bytes are not those that entry $number vouches for."
-    closed=$(awk 'match($0, /"closed_at":"[^"]*"/) { print substr($0, RSTART + 13, RLENGTH - 14); exit }' "$file")
-    signed "$file" "$file.sig" "$closed" || say "$run: its signature does not hold: no key that is believed here signed it so at ${closed:-an unknown time}."
+    named "$path"
+    case $path in
+        records/*) checked=$((checked + 1)) word=closed_at ;;
+        *) heard=$((heard + 1)) word=at ;;
+    esac
+    [ "$(digest "$file")" = "$sum" ] || say "$name: edited: its bytes are not those that entry $number vouches for."
+    moment=$(awk -v word="$word" '{
+        mark = "\"" word "\":\""
+        if (start = index($0, mark)) { rest = substr($0, start + length(mark)); print substr(rest, 1, index(rest, "\"") - 1); exit }
+    }' "$file")
+    signed "$file" "$file.sig" "$moment" || say "$name: its signature does not hold: no key that is believed here signed it so at ${moment:-an unknown time}."
 done <"$work/sorted"
 
 # --- what was found ---
@@ -208,12 +233,13 @@ sed -n 's/^[^#].*\(ssh-ed25519 [A-Za-z0-9+/=]*\).*/\1/p' "$keys" | while read -r
     echo "  $(ssh-keygen -l -f "$work/key.pub" | cut -d ' ' -f 2)"
 done
 if [ -s "$work/chosen" ]; then
-    echo "This bundle holds some runs only, beside the whole chain."
+    echo "This bundle holds some runs only, and what was said about them, beside the whole chain."
 fi
 [ "$taken" -eq 0 ] || echo "Records that are older than the chain: $taken. It vouches for them from then on only."
+[ "$said" -eq 0 ] || echo "Statements that are older than the chain: $said. It vouches for them from then on only."
 [ -z "$made" ] || echo "The bundle was made at $made."
 if [ "$found" -gt 0 ]; then
-    echo "NOT as it was written: $found findings, $checked records, $last entries."
+    echo "NOT as it was written: $found findings, $checked records, $heard statements, $last entries."
     exit 1
 fi
-echo "Everything is as it was written: $checked records, $last entries."
+echo "Everything is as it was written: $checked records, $heard statements, $last entries."

@@ -8,6 +8,7 @@ from ansible_collections.relevo.dr.plugins.module_utils.inputs import (
     check_confirmation,
     check_extra_variables,
     confirmation,
+    context,
     read_inputs,
 )
 from ansible_collections.relevo.dr.plugins.module_utils.refusal import Refusal
@@ -42,6 +43,19 @@ def test_names_as_people_have_them_can_be_confirmed_and_attested():
     check_confirmation(read_inputs({**words, "dr_attested_by": "Ana"}), "Minimarket_prod")
 
 
+def test_the_occasion_is_kept_as_it_was_typed_and_what_nobody_said_is_null():
+    words = {"dr_ticket": "CHG-4711", "dr_participants": "Ana Ruiz, Bo  Åkesson,Chu", "dr_bia": "https://wiki.example.org/bia#7"}
+    assert context(check_extra_variables({**COMPLETE, **words})) == {
+        "ticket": "CHG-4711",
+        "scenario": None,
+        "bia": "https://wiki.example.org/bia#7",
+        "requester": None,
+        "participants": ["Ana Ruiz", "Bo  Åkesson", "Chu"],
+        "third_parties": None,
+    }
+    read_inputs(check_extra_variables({**COMPLETE, **words}))
+
+
 @pytest.mark.parametrize("missing", sorted(COMPLETE))
 def test_refuses_when_a_required_word_is_missing(missing):
     with pytest.raises(Refusal, match=missing):
@@ -53,6 +67,15 @@ def test_refuses_when_a_required_word_is_missing(missing):
     [
         ("dr_confirm", "{{ lookup('pipe', 'id') }}"),
         ("dr_confirm", "{% if true %}x{% endif %}"),
+        ("dr_ticket", "{{ lookup('pipe', 'id') }}"),
+        ("dr_ticket", "-CHG-1"),
+        ("dr_scenario", "a; b"),
+        ("dr_bia", "x" * 201),
+        ("dr_requester", "two\nlines"),
+        ("dr_participants", ", Ana"),
+        ("dr_participants", "Ana,,Bo"),
+        ("dr_third_parties", "Ana, "),
+        ("dr_participants", "x" * 501),
         ("dr_reason", "two\nlines"),
         ("dr_reason", "-o ProxyCommand=id"),
         ("dr_mode", "planned"),

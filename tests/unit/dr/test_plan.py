@@ -147,3 +147,13 @@ def test_what_goes_on_began_with_the_first_of_the_killed_runs(landscape):
     hosts = {"a-db1": locked("primary"), "b-db1": locked("standby", began_at="2026-11-24T11:59:00.000000Z")}
     assert make_plan(replace(landscape, database=hosts), "b", "site").began_at == "2026-11-24T11:59:00.000000Z"
     assert make_plan(landscape, "b", "site").began_at is None
+
+
+def test_the_clocks_of_all_hosts_that_said_the_time(landscape):
+    silent = {"reachable": False, "clock_offset_seconds": None}
+    seen = replace(
+        landscape,
+        database={"a-db1": silent, "b-db1": {"clock_offset_seconds": -0.3}},
+        application={"a-app1": {"clock_offset_seconds": 0.0}},
+    )
+    assert seen.clock_offsets() == {"a-app1": 0.0, "b-db1": -0.3, "wit1": 0.0}

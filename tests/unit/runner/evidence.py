@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
-from relevo import bundle, chain, clock, head, identity, keyring, signature
+from relevo import bundle, chain, clock, entries, head, identity, keyring, signature
 from relevo.chain import Entry
 from relevo.errors import StoreError
 from relevo.head import Head, SignedHead
@@ -40,6 +41,11 @@ def add(place: Place, number: int) -> None:
     key = signature.ready_key(place.keys)
     document = canonical(record(number).document())
     Store(place).add(parse(document), document, signature.sign(key, document))
+
+
+def say(place: Place, kind: str, subject: str, event: str, **said: object) -> entries.Signed:
+    speaker = entries.Speaker("ana", "ctl1", datetime.now(UTC))
+    return entries.append(Store(place), entries.make(speaker, kind, subject, event, said), signature.ready_key(place.keys))
 
 
 def insert(database: sqlite3.Connection, document: bytes, signed: str, name: str | None = None) -> None:
@@ -87,11 +93,31 @@ def make(path: Path) -> Past:
     return past
 
 
+def make_with_statements(path: Path) -> Past:
+    """As make; entries 6 to 9 are of a finding that run1 showed, a sign-off of run2, what became of the finding, and another finding."""
+    place = make(path).place
+    say(place, "finding", "F-000001", "opened", run_id="run1", deficiency="it was slow")
+    say(place, "sign_off", "run2", "signed", name="Ana", statement="I have seen it.")
+    say(place, "finding", "F-000001", "closed", resolution="it is fast")
+    say(place, "finding", "F-000002", "opened", run_id=None)
+    past = Past(place, path / "whole")
+    bundle.write(Store(place), past.directory, past.believed, signed_head(past.key))
+    return past
+
+
 def signed_head(key: signature.SigningKey) -> Callable[[StoredEntry, tuple[str, ...]], SignedHead]:
     def sign(last: StoredEntry, chosen: tuple[str, ...] = ()) -> SignedHead:
         entry = chain.parse(last.document)
         made = Head(
-            entry.store, clock.utc_now(), last.sequence, entry.records, chain.digest(last.document), "here", key.fingerprint, chosen
+            entry.store,
+            clock.utc_now(),
+            last.sequence,
+            entry.records,
+            chain.digest(last.document),
+            "here",
+            key.fingerprint,
+            chosen,
+            entry.statements,
         )
         return SignedHead(made.document, signature.sign(key, made.document), "anchor")
 
@@ -107,6 +133,14 @@ class Forger:
 
     def record(self, run: str) -> Path:
         return self.directory / "records" / f"{run}.json"
+
+    def statement(self, number: int) -> Path:
+        """By the number of its entry."""
+        return self.directory / "statements" / f"{self.read(number).members[0].name}.json"
+
+    @property
+    def length(self) -> int:
+        return len(list((self.directory / "chain").glob("*.entry")))
 
     def entry(self, number: int) -> Path:
         return self.directory / "chain" / f"{number:010d}.entry"
@@ -147,12 +181,28 @@ class Forger:
     def append(self, number: int, **changes: object) -> None:
         """A record and an entry for it, as Relevo would write them."""
         path = self.put_in(number)
-        last = self.read(5)
-        member = chain.Member(chain.digest(path.read_bytes()), path.stem)
-        end = chain.End(5, last.document, last)
+        self.link(chain.Kind.RECORD, chain.Member(chain.digest(path.read_bytes()), path.stem), **changes)
+
+    def say(self) -> Path:
+        """A statement, as Relevo would write it."""
+        speaker = entries.Speaker("ana", "ctl1", datetime.now(UTC))
+        signed = entries.sign(entries.make(speaker, "sign_off", "run1", "signed", {"name": "Bob", "statement": "Fine."}), self.key)
+        path = self.directory / "statements" / f"{signed.entry_id}.json"
+        path.write_bytes(signed.document)
+        self.sign(path)
+        return path
+
+    def append_statement(self) -> None:
+        path = self.say()
+        member = chain.Member(chain.digest(path.read_bytes()), path.stem, chain.What.STATEMENT)
+        self.link(chain.Kind.STATEMENT, member)
+
+    def link(self, kind: chain.Kind, member: chain.Member, **changes: object) -> None:
+        last = self.read(self.length)
+        end = chain.End(self.length, last.document, last)
         line = keyring.Signer(signature.public(self.key.path)).line
         writer = chain.Writer(identity.controller(), self.key.fingerprint, (line,))
-        self.write(replace(chain.following(end, clock.utc_now(), writer, chain.Kind.RECORD, [member]), **changes))
+        self.write(replace(chain.following(end, clock.utc_now(), writer, kind, [member]), **changes))
 
 
 def as_store(directory: Path, place: Place) -> Store:
@@ -162,8 +212,8 @@ def as_store(directory: Path, place: Place) -> Store:
     store.state_signers([])  # brings the tables
     shutil.rmtree(place.state / "heads")
     with sqlite3.connect(place.state / "relevo.db") as database:
-        for table in ("record", "summary", "chain"):
-            database.execute(f"DELETE FROM {table}")  # noqa: S608 - one of three names
+        for table in ("record", "summary", "chain", "entry"):
+            database.execute(f"DELETE FROM {table}")  # noqa: S608 - one of four names
         given = bundle.read(directory)
         for stored in given.records:
             insert(database, stored.document, stored.signature, stored.run_id)
@@ -173,13 +223,40 @@ def as_store(directory: Path, place: Place) -> Store:
                 continue
             marks = ", ".join(f":{name}" for name in short)
             database.execute(f"INSERT INTO summary ({', '.join(short)}) VALUES ({marks})", short)  # noqa: S608 - names of columns
+        for number, signed in enumerate(sorted(given.statements, key=lambda signed: _place(signed, given.entries))):
+            try:
+                said = entries.parse(signed.document)
+            except StoreError:
+                continue
+            row = (number, signed.entry_id, said.kind, said.subject, signed.document, signed.signature)
+            database.execute("INSERT INTO entry VALUES (?, ?, ?, ?, ?, ?)", row)
         for entry in given.entries:
             database.execute("INSERT INTO chain VALUES (?, ?, ?, ?)", (entry.sequence, "key", entry.document, entry.signature))
     return Store(place)
+
+
+def _place(signed: entries.Signed, linked: Sequence[StoredEntry]) -> int:
+    """Where the chain speaks of it; a bundle has no order of statements of its own."""
+    named = (number for number, entry in enumerate(linked) if signed.entry_id.encode() in entry.document)
+    return next(named, len(linked))
 
 
 def head_of(directory: Path) -> SignedHead:
     return SignedHead.of_file((directory / "bundle.head").read_bytes(), "anchor")
 
 
-__all__ = ["Forger", "Past", "add", "as_store", "head", "head_of", "make", "old_store", "place_at", "record", "signed_head"]
+__all__ = [
+    "Forger",
+    "Past",
+    "add",
+    "as_store",
+    "head",
+    "head_of",
+    "make",
+    "make_with_statements",
+    "old_store",
+    "place_at",
+    "record",
+    "say",
+    "signed_head",
+]

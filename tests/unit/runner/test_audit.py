@@ -17,7 +17,7 @@ from relevo import audit, bundle, chain, clock, keyring, signature
 from relevo.errors import UsageError
 from relevo.head import SignedHead
 from relevo.store import Store, StoredEntry
-from tests.unit.runner.evidence import Forger, Past, add, as_store, head_of, make, place_at, signed_head
+from tests.unit.runner.evidence import Forger, Past, add, as_store, head_of, make, make_with_statements, place_at, say, signed_head
 
 
 @pytest.fixture(scope="module")
@@ -191,7 +191,7 @@ def test_every_tampering_is_found_by_all_three(past: Past, tampered: tuple[Path,
 def test_what_nobody_touched_is_as_it_was_written(past: Past, tmp_path: Path) -> None:
     done = standard_tools(past.directory)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "Everything is as it was written: 4 records, 5 entries." in done.stdout
+    assert "Everything is as it was written: 4 records, 0 statements, 5 entries." in done.stdout
     assert "Records that are older than the chain: 1." in done.stdout
     assert words(audit.judge(bundle.read(past.directory), past.believed)) == ""
     store = as_store(past.directory, place_at(tmp_path / "store"))
@@ -301,12 +301,12 @@ def test_a_bundle_is_written_into_a_new_directory_only(past: Past, tmp_path: Pat
 def test_its_readme_says_what_it_is_and_is_not(past: Past) -> None:
     text = (past.directory / "README.md").read_text()
     assert past.key.fingerprint in text
-    assert "all its 4 records, and its chain of 5 entries" in text
+    assert "all its 4 records and 0 statements, and its chain of 5 entries" in text
     assert "Records that are older than the chain: 1." in text
 
 
 def test_by_hand_as_the_readme_says(past: Past) -> None:
-    sums = "sed -n 's/^record //p' chain/*.entry | sha256sum -c"
+    (sums,) = [line for line in (past.directory / "README.md").read_text().splitlines() if line.endswith("| sha256sum -c")]
     done = subprocess.run(["sh", "-c", sums], cwd=past.directory, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count(": OK") == 4
@@ -333,3 +333,154 @@ def test_no_other_order_of_entries_follows(past: Past, data: st.DataObject) -> N
     numbers = data.draw(st.permutations(range(len(entries))).filter(lambda order: order != sorted(order)))
     shuffled = [StoredEntry(index + 1, entries[number].document, "") for index, number in enumerate(numbers)]
     assert audit.follow(shuffled).findings
+
+
+# -- statements --
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> Past:
+    return make_with_statements(tmp_path_factory.mktemp("told"))
+
+
+def edit_statement(forger: Forger) -> None:
+    forger.edit(forger.statement(6), b"it was slow", b"it was fine")
+
+
+def edit_and_sign_statement(forger: Forger) -> None:
+    edit_statement(forger)
+    forger.sign(forger.statement(6))
+
+
+def change_signature_of_statement(forger: Forger) -> None:
+    one, other = (path.with_name(f"{path.name}.sig") for path in (forger.statement(6), forger.statement(7)))
+    one.write_bytes(other.read_bytes())
+
+
+def remove_statement(forger: Forger) -> None:
+    forger.remove(forger.statement(8))
+
+
+def remove_statement_and_entry(forger: Forger) -> None:
+    forger.remove(forger.statement(8), forger.entry(8))
+
+
+def exchange_statements(forger: Forger) -> None:
+    forger.exchange(forger.statement(6), forger.statement(8))
+
+
+def exchange_entries_of_statements(forger: Forger) -> None:
+    forger.exchange(forger.entry(6), forger.entry(8))
+
+
+def put_statement_in(forger: Forger) -> None:
+    forger.say()
+
+
+def append_statement(forger: Forger) -> None:
+    forger.append_statement()
+
+
+def cut_what_was_said_last(forger: Forger) -> None:
+    forger.remove(forger.statement(9), forger.entry(9))
+
+
+def miscount_statements(forger: Forger) -> None:
+    forger.edit(forger.entry(9), b"\nstatements 4\n", b"\nstatements 5\n")
+
+
+SPOKEN = [
+    Tampering(edit_statement, ("-finding-", ": edited: its bytes are not those that entry 6", "its signature does not hold")),
+    Tampering(edit_and_sign_statement, (": edited: its bytes are not those that entry 6", "its signature does not hold")),
+    Tampering(change_signature_of_statement, ("its signature does not hold",)),
+    Tampering(remove_statement, ("missing: entry 8 vouches for it",)),
+    Tampering(remove_statement_and_entry, ("missing: removed from the chain",)),
+    Tampering(exchange_statements, ("its bytes are not those that entry 6", "its bytes are not those that entry 8")),
+    Tampering(exchange_entries_of_statements, ("entry 6: reordered: it was written as entry 8", "entry 8: reordered")),
+    Tampering(put_statement_in, ("-sign_off-", "put in: no entry of the chain vouches for it")),
+    Tampering(append_statement, ("entry 10: forged", "its signature does not hold")),
+    Tampering(cut_what_was_said_last, ("cut off", "9 entries, 4 records and 4 statements")),
+    Tampering(miscount_statements, ("entry 9: counts 5 statements, expected 4", "entry 9: forged or edited")),
+]
+
+
+@pytest.mark.parametrize("tampering", SPOKEN, ids=lambda tampering: tampering.what.__name__)
+def test_every_tampering_with_what_was_said_is_found_by_all_three(
+    told: Past, stranger: signature.SigningKey, tmp_path: Path, tampering: Tampering
+) -> None:
+    directory = tmp_path / "bundle"
+    shutil.copytree(told.directory, directory)
+    tampering.what(Forger(directory, stranger))
+    done = standard_tools(directory)
+    assert done.returncode == 1, done.stdout + done.stderr
+    of_the_bundle = words(audit.judge(bundle.read(directory), told.believed))
+    store = as_store(directory, place_at(tmp_path / "store"))
+    of_the_store = words(audit.judge(audit.material(store, [head_of(directory)]), told.believed))
+    for said in (done.stdout, of_the_bundle, of_the_store):
+        assert [name for name in tampering.named if name not in said] == [], said
+
+
+def test_what_was_said_and_nobody_touched_is_as_it_was_written(told: Past, tmp_path: Path) -> None:
+    done = standard_tools(told.directory)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Everything is as it was written: 4 records, 4 statements, 9 entries." in done.stdout
+    assert words(audit.judge(bundle.read(told.directory), told.believed)) == ""
+    store = as_store(told.directory, place_at(tmp_path / "store"))
+    judgement = audit.judge(audit.material(store, [head_of(told.directory)]), told.believed)
+    assert words(judgement) == ""
+    assert (judgement.records, judgement.statements, judgement.links.statements_taken_over) == (4, 4, 0)
+    assert words(audit.judge(audit.material(Store(told.place), []), told.believed)) == ""
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ("UPDATE entry SET kind = 'contact' WHERE number = 2", "filed under another kind or subject"),
+        ("UPDATE entry SET subject = 'F-000009' WHERE number = 0", "filed under another kind or subject"),
+        ("UPDATE entry SET number = 9 WHERE number = 0", "reordered: in its place the chain has"),
+        ("UPDATE entry SET entry_id = 'x' WHERE number = 0", "replaced: the document is of the statement"),
+        ("UPDATE entry SET document = '{}' WHERE number = 0", "unreadable: A stored entry is no relevo-entry/1"),
+    ],
+)
+def test_a_statement_that_is_filed_elsewhere_is_found(told: Past, tmp_path: Path, change: str, named: str) -> None:
+    """It would be heard by nobody, or in another order, while its document and the chain are as they were."""
+    store = as_store(told.directory, place_at(tmp_path / "store"))
+    with sqlite3.connect(tmp_path / "store" / "relevo.db") as database:
+        assert database.execute(change).rowcount == 1
+    assert named in words(audit.judge(audit.material(store, []), told.believed))
+
+
+def test_a_bundle_of_some_runs_holds_what_was_said_about_them_and_nothing_else(told: Past, tmp_path: Path) -> None:
+    directory = tmp_path / "some"
+    bundle.write(Store(told.place), directory, told.believed, signed_head(told.key), ("run1",))
+    said = [path.stem for path in sorted((directory / "statements").glob("*.json"))]
+    assert sorted(said) == sorted(Forger(told.directory, told.key).statement(number).stem for number in (6, 8))
+    done = standard_tools(directory)
+    assert done.returncode == 0, done.stdout
+    assert words(audit.judge(bundle.read(directory), told.believed)) == ""
+    assert "1 of its 4 records, 2 of its 4 statements" in (directory / "README.md").read_text()
+    (directory / "statements" / f"{said[0]}.json").unlink()
+    assert f"{said[0]}: missing" in standard_tools(directory).stdout
+    assert f"{said[0]}: missing" in words(audit.judge(bundle.read(directory), told.believed))
+
+
+def test_by_hand_statements_too(told: Past) -> None:
+    (sums,) = [line for line in (told.directory / "README.md").read_text().splitlines() if line.endswith("| sha256sum -c")]
+    done = subprocess.run(["sh", "-c", sums], cwd=told.directory, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count(": OK") == 8
+
+
+def test_an_anchor_counts_what_was_said(tmp_path: Path) -> None:
+    """Also where no record came since."""
+    place = place_at(tmp_path / "state")
+    add(place, 1)
+    earlier = (tmp_path / "state" / "relevo.db").read_bytes()
+    say(place, "sign_off", "run1", "signed", name="Ana", statement="Seen.")
+    last = Store(place).last_entry()
+    assert last is not None
+    anchored = signed_head(signature.ready_key(place.keys))(last, ())
+    (tmp_path / "state" / "relevo.db").write_bytes(earlier)
+    shutil.rmtree(tmp_path / "state" / "heads")
+    said = words(audit.judge(audit.material(Store(place), [anchored]), signature.believed(place.keys)))
+    assert "anchor: cut off" in said and "3 entries, 1 records and 1 statements" in said

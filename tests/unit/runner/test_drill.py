@@ -38,6 +38,15 @@ def test_a_failover_comes_home_by_failback_and_switchover() -> None:
         assert "20261127T030000Z-x-1f3a" in step.inputs["dr_reason"]
 
 
+def test_the_way_home_is_of_the_same_occasion() -> None:
+    left = record("failover")
+    left.run.update(ticket="CHG-4711", participants=["Ana", "Bo"], bia=None)
+    for step in drill.way_home(left, HOME):
+        assert (step.inputs["dr_ticket"], step.inputs["dr_participants"]) == ("CHG-4711", "Ana, Bo")
+        assert "dr_bia" not in step.inputs
+        request.judge(step.inputs)
+
+
 def test_a_switchover_comes_home_by_a_switchover() -> None:
     assert [step.runbook for step in drill.way_home(record("switchover"), HOME)] == ["switchover"]
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -9,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import sqlalchemy as sql
 
-from relevo import entries, signature
+from relevo import chain, entries, signature
 from relevo.errors import StoreError
 from relevo.paths import Place
 from relevo.record import canonical
@@ -21,6 +21,10 @@ from relevo.store import Store
 @pytest.fixture(scope="module")
 def key(tmp_path_factory: pytest.TempPathFactory) -> signature.SigningKey:
     return signature.ready_key(tmp_path_factory.mktemp("keys"))
+
+
+def problems(signed: entries.Signed, key: signature.SigningKey) -> list[str]:
+    return entries.problems(signed, signature.Checker(signature.believed(key.path.parent)))
 
 
 @pytest.fixture
@@ -51,17 +55,19 @@ def test_an_entry_is_verified_by_standard_tools(store: Store, key: signature.Sig
     command = ["ssh-keygen", "-Y", "verify", when, "-f", key.allowed_signers, "-I", "relevo-controller", "-n", "dr-test", "-s"]
     done = subprocess.run([*command, tmp_path / "e.sig"], input=signed.document, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert entries.problem(signed, key.allowed_signers) is None
+    assert problems(signed, key) == []
 
 
 def test_an_edited_renamed_or_foreign_entry_is_found(key: signature.SigningKey, tmp_path: Path) -> None:
     signed = entries.sign(entry(severity="high"), key)
     edited = canonical({**json.loads(signed.document), "said": {"severity": "low"}})
-    assert "verify failed" in str(entries.problem(replace(signed, document=edited), key.allowed_signers))
-    assert "is of the entry" in str(entries.problem(replace(signed, entry_id="x"), key.allowed_signers))
-    assert "no relevo-entry/1" in str(entries.problem(replace(signed, document=b"{}"), key.allowed_signers))
-    other = signature.ready_key(tmp_path / "other")
-    assert "verify failed" in str(entries.problem(signed, other.allowed_signers))
+    assert "signature does not hold" in str(problems(replace(signed, document=edited), key))
+    assert "is of the statement" in str(problems(replace(signed, entry_id="x"), key))
+    assert "no relevo-entry/1" in str(problems(replace(signed, document=b"{}"), key))
+    assert "no relevo-entry/1" in str(
+        problems(replace(signed, document=canonical({**json.loads(signed.document), "said": 1})), key)
+    )
+    assert "signature does not hold" in str(problems(signed, signature.ready_key(tmp_path / "other")))
 
 
 def test_a_record_is_no_entry_and_one_of_a_newer_schema_says_so(key: signature.SigningKey) -> None:
@@ -72,19 +78,42 @@ def test_a_record_is_no_entry_and_one_of_a_newer_schema_says_so(key: signature.S
         entries.parse(canonical({"schema": "dr-test/1", "signature": {}}))
 
 
-def test_nothing_is_kept_when_what_belongs_to_it_fails(store: Store, key: signature.SigningKey) -> None:
-    seen = []
-
-    def link(connection: sql.Connection, signed: entries.Signed) -> None:
-        seen.append(connection.execute(sql.text("select count(*) from entry")).scalar())
-        if len(seen) == 2:
-            raise StoreError(signed.entry_id)
-
-    first = entries.append(store, entry(), key, link)
-    with pytest.raises(StoreError):
-        entries.append(store, entry(), key, link)
+def test_a_statement_is_kept_with_its_place_in_the_chain_or_not_at_all(
+    store: Store, key: signature.SigningKey, tmp_path: Path
+) -> None:
+    first = entries.append(store, entry(), key)
+    with sqlite3.connect(tmp_path / "state" / "relevo.db") as database:
+        database.execute("CREATE TRIGGER full BEFORE INSERT ON chain BEGIN SELECT RAISE(ABORT, 'disk full'); END")
+    with pytest.raises(StoreError, match="disk full"):
+        entries.append(store, entry(), key)
     assert entries.read(store) == [first]
-    assert seen == [1, 2]
+    with sqlite3.connect(tmp_path / "state" / "relevo.db") as database:
+        database.execute("DROP TRIGGER full")
+        database.execute("CREATE TRIGGER full BEFORE INSERT ON entry BEGIN SELECT RAISE(ABORT, 'disk full'); END")
+    with pytest.raises(StoreError, match="disk full"):
+        entries.append(store, entry(), key)
+    assert [chain.parse(linked.document).kind for linked in store.entries()] == ["begin", "statement"]
+
+
+def test_the_chain_vouches_for_each_in_its_order(store: Store, key: signature.SigningKey) -> None:
+    said = [entries.append(store, entry(), key), entries.append(store, entry("ana", "contact"), key)]
+    begun, *linked = (chain.parse(one.document) for one in store.entries())
+    assert (begun.kind, begun.statements) == ("begin", 0)
+    assert [one.members for one in linked] == [
+        (chain.Member(chain.digest(one.document), one.entry_id, chain.What.STATEMENT),) for one in said
+    ]
+    assert [(one.kind, one.statements, one.records) for one in linked] == [("statement", 1, 0), ("statement", 2, 0)]
+
+
+def test_what_was_said_about_a_run_is_found_with_what_became_of_it(store: Store, key: signature.SigningKey) -> None:
+    shown, other = entry(run_id="run1"), entry("F-000002", run_id="run2")
+    closed, signed = replace(entry(), event="closed"), entry("run1", "sign_off")
+    for one in (shown, other, closed, signed):
+        entries.append(store, one, key)
+    found = entries.about(entries.read(store), {"run1"})
+    assert [entries.parse(one.document) for one in found] == [shown, closed, signed]
+    odd = replace(found[0], document=b"{}")
+    assert entries.about([odd], {"run1"}) == [odd]
 
 
 def test_many_first_writers_at_once_lose_nothing(tmp_path: Path, key: signature.SigningKey) -> None:

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from relevo.feed import Event, from_line, from_runner
-from relevo.redact import Redactor
+from relevo.redact import REDACTED, Redactor
 from tests.unit.runner.streams import read
 
 
@@ -42,6 +42,19 @@ def test_a_hidden_result_says_that_it_is_hidden() -> None:
     hidden = event("runner_on_failed", {"censored": "the output has been hidden"})
     assert hidden is not None
     assert hidden.message == "the output has been hidden"
+
+
+def test_titles_and_names_hold_no_secret_either() -> None:
+    canary = "canary7Xq9vT2mZ4"
+    redactor = Redactor(frozenset({canary}))
+    names = {"task": f"Try {canary}", "play": f"Play {canary}", "role": f"role_{canary}", "host": f"host-{canary}"}
+    started = {"name": f"Play 1/1: {canary}"}
+    counts = {"ok": {f"host-{canary}": 1}, "dark": {}}
+    for kind, data in (("runner_on_ok", names), ("playbook_on_play_start", started), ("playbook_on_stats", counts)):
+        kept = from_runner({"event": kind, "event_data": data}, redactor)
+        assert kept is not None
+        assert canary not in json.dumps(kept.line())
+        assert REDACTED in json.dumps(kept.line())
 
 
 def test_nothing_else_of_a_result_is_kept() -> None:

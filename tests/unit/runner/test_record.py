@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -116,6 +117,47 @@ def test_a_refused_run_is_known_by_its_inputs() -> None:
     opening, _ = read("failover_disaster")
     record = build(opening, [], Ending(refusal="no"))
     assert (record.mode, record.scope, record.cluster, record.run["target_site"]) == ("disaster", "site", "minimarket", "b")
+
+
+OCCASION = {
+    "ticket": "CHG-4711",
+    "scenario": "site-loss",
+    "bia": "BIA-7",
+    "requester": "Mira Paz",
+    "participants": "Ana, Bo",
+    "third_parties": "Colo Ltd",
+}
+
+
+def test_the_occasion_is_in_the_record_of_a_refused_run_too_and_in_every_report() -> None:
+    opening, _ = read("failover_disaster")
+    refused = build(replace(opening, inputs={**opening.inputs, **OCCASION}), [], Ending(refusal="no"))
+    kept = {**OCCASION, "participants": ["Ana", "Bo"], "third_parties": ["Colo Ltd"]}
+    ran = build(opening, [said(run=kept), stats()])
+    for record in (refused, ran):
+        assert {name: record.run[name] for name in kept} == kept
+        for form in (Form.HTML, Form.MARKDOWN):
+            assert [
+                word
+                for word in ("CHG-4711", "site-loss", "BIA-7", "Mira Paz", "Ana, Bo", "Colo Ltd")
+                if word not in render(record, form)
+            ] == []
+
+
+def test_what_nobody_said_of_the_occasion_is_null() -> None:
+    opening, _ = read("failover_disaster")
+    record = build(opening, [said(run=dict.fromkeys(OCCASION)), stats()])
+    assert {record.run[name] for name in OCCASION} == {None}
+    assert "Change ticket" not in render(record, Form.MARKDOWN)
+
+
+def test_the_measured_clocks_and_the_cluster_are_shown() -> None:
+    opening, _ = read("failover_disaster")
+    run = {"system_identifier": "7400000000000000001", "stanza": "main"}
+    record = build(opening, [said(run=run, measures={"clock_offset_seconds": {"b-db1": -0.25, "a-db1": 0}}), stats()])
+    page = render(record, Form.HTML)
+    assert "a-db1 +0.000 s, b-db1 -0.250 s" in page
+    assert "7400000000000000001" in page
 
 
 def test_the_opening_task_names_runbook_approver_and_parent() -> None:

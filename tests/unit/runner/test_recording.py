@@ -1,14 +1,16 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import sqlite3
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from relevo import closing, identity, journal, recording, settlement, signature
+from relevo import audit, closing, identity, journal, recording, settlement, signature
 from relevo.errors import StoreError
 from relevo.paths import Place
 from relevo.record import parse
@@ -51,18 +53,32 @@ def test_a_run_is_recorded_signed_and_stored(place: Place, tmp_path: Path) -> No
     assert json.loads(stored.document)["operator"] == "ana"
     directory = place.run_directory(finished.record.run_id)
     assert (directory / closing.RECORD).read_bytes() == stored.document
-    assert closing.problem(stored, signature.ready_key(place.keys).allowed_signers) is None
+    assert judged(place) == ()
+
+
+def judged(place: Place) -> tuple[audit.Finding, ...]:
+    return audit.judge(audit.material(Store(place), []), signature.believed(place.keys)).findings
+
+
+def test_the_output_without_secrets_is_in_the_record_by_its_digest(place: Place, tmp_path: Path) -> None:
+    recorder = start(place, tmp_path)
+    recorder.take(OPENED)
+    (recorder.directory / closing.OUTPUT).write_text("PLAY RECAP\n")
+    finished = run(recorder, STATS)
+    assert finished is not None
+    assert finished.record.digests["log"] == hashlib.sha256(b"PLAY RECAP\n").hexdigest()
+    without = run(start(place, tmp_path), OPENED, STATS)
+    assert without is not None
+    assert without.record.digests["log"] is None
 
 
 def test_an_edited_record_is_found(place: Place, tmp_path: Path) -> None:
     run(start(place, tmp_path), OPENED, STATS)
     stored = Store(place).get("latest")
-    forged = type(stored)(stored.run_id, stored.document.replace(b'"ana"', b'"bob"'), stored.signature)
-    problem = closing.problem(forged, signature.ready_key(place.keys).allowed_signers)
-    assert problem is not None
-    assert "ssh-keygen -Y verify failed" in problem
-    renamed = type(stored)("another", stored.document, stored.signature)
-    assert "is of the run" in str(closing.problem(renamed, signature.ready_key(place.keys).allowed_signers))
+    with sqlite3.connect(place.state / "relevo.db") as database:
+        database.execute("UPDATE record SET document = ?", (stored.document.replace(b'"ana"', b'"bob"'),))
+    assert {finding.about for finding in judged(place)} == {stored.run_id}
+    assert "its signature does not hold" in str(judged(place))
 
 
 def test_a_runbook_that_was_never_opened_is_refused_and_another_playbook_is_forgotten(place: Place, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from relevo import chain, tables
+from relevo import audit, chain, entries, keyring, signature, tables
 from relevo.errors import RecordNotFoundError, StoreError
 from relevo.history import summarize
 from relevo.paths import Place
@@ -17,6 +17,9 @@ from relevo.record import Record, canonical
 from relevo.store import Store
 from tests.unit.runner.evidence import insert, old_store
 from tests.unit.runner.streams import build, read
+
+FORM_2 = Path(__file__).resolve().parents[2] / "fixtures" / "stores"
+TABLES = ("record", "summary", "chain", "entry")
 
 
 @pytest.fixture
@@ -126,7 +129,7 @@ def test_each_record_has_its_entry_in_the_order_in_which_they_came(store: Store)
     add(store, record("r2"), record("r1"), record("r2"))
     begun, *entries = chained(store)
     assert (begun.kind, begun.sequence, begun.records) == ("begin", 1, 0)
-    assert [entry.members[0].run_id for entry in entries] == ["r2", "r1"]
+    assert [entry.members[0].name for entry in entries] == ["r2", "r1"]
     assert [entry.records for entry in entries] == [1, 2]
     assert entries[0].members[0].sha256 == chain.digest(store.get("r2").document)
 
@@ -144,10 +147,56 @@ def test_a_store_from_before_the_chain_is_taken_over_and_says_so(tmp_path: Path)
     assert [summary.run_id for summary in store.summaries()] == ["run1", "run0", "../../odd"]
     _, taken = chained(store)
     assert taken.kind == "takeover"
-    assert [member.run_id for member in taken.members] == ["odd", "run0", "run1"]
+    assert [member.name for member in taken.members] == ["odd", "run0", "run1"]
     assert [(stored.document, stored.signature) for stored in store.newest()] == before
     add(store, record("r2"))
     assert chained(Store(place))[-1].records == 4
+
+
+def test_a_store_from_before_statements_were_in_the_chain_is_brought_up_once_and_stays_what_it_was(tmp_path: Path) -> None:
+    """Of the form 2, as a Relevo of that time wrote it."""
+    place = Place(tmp_path / "state", f"sqlite:///{tmp_path}/state/relevo.db")
+    place.state.mkdir()
+    with sqlite3.connect(tmp_path / "state" / "relevo.db") as database:
+        database.executescript((FORM_2 / "form-2.sql").read_text())
+        before = {table: database.execute(f"SELECT * FROM {table}").fetchall() for table in TABLES}  # noqa: S608 - names of ours
+    assert [entries.parse(one.document).event for one in entries.read(Store(place))] == ["opened", "signed", "closed"]
+    *_, taken = chained(Store(place))
+    assert (taken.kind, taken.sequence, taken.records, taken.statements) == ("takeover", 4, 2, 3)
+    assert [member.name for member in taken.members] == [one.entry_id for one in Store(place).statements()]
+    with sqlite3.connect(tmp_path / "state" / "relevo.db") as database:
+        after = {table: database.execute(f"SELECT * FROM {table}").fetchall() for table in TABLES}  # noqa: S608 - names of ours
+        assert database.execute("SELECT version FROM layout").fetchall() == [(2,), (3,)]
+    assert after.pop("chain")[:3] == before.pop("chain")
+    assert after == before
+    believed = [*signature.believed(place.keys), *keyring.read((FORM_2 / "allowed_signers").read_text())]
+    judgement = audit.judge(audit.material(Store(place), []), believed)
+    assert judgement.findings == ()
+    assert (judgement.records, judgement.statements, judgement.links.statements_taken_over) == (2, 3, 3)
+
+
+def test_a_store_that_cannot_be_brought_up_stays_of_its_form(tmp_path: Path) -> None:
+    place = Place(tmp_path / "state", f"sqlite:///{tmp_path}/state/relevo.db")
+    place.state.mkdir()
+    with sqlite3.connect(tmp_path / "state" / "relevo.db") as database:
+        database.executescript((FORM_2 / "form-2.sql").read_text())
+        database.execute("CREATE TRIGGER full BEFORE INSERT ON layout BEGIN SELECT RAISE(ABORT, 'disk full'); END")
+    with pytest.raises(StoreError, match="disk full"):
+        Store(place).summaries()
+    with sqlite3.connect(tmp_path / "state" / "relevo.db") as database:
+        assert database.execute("SELECT max(sequence) FROM chain").fetchone() == (3,)
+        assert database.execute("SELECT max(version) FROM layout").fetchone() == (2,)
+
+
+def test_what_was_said_before_any_run_is_found(store: Store, tmp_path: Path) -> None:
+    """By an earlier Relevo, which made no other table for it."""
+    (tmp_path / "state").mkdir(exist_ok=True)
+    with sqlite3.connect(tmp_path / "state" / "relevo.db") as database:
+        text = (FORM_2 / "form-2.sql").read_text()
+        table = text[text.index("CREATE TABLE entry") : text.index("CREATE TABLE layout")]
+        database.executescript(table)
+    assert len(store.statements()) == 3
+    assert [entry.kind for entry in chained(store)] == ["begin", "takeover"]
 
 
 def test_a_broken_end_of_the_chain_keeps_nobody_from_recording(store: Store, tmp_path: Path) -> None:

@@ -7,7 +7,12 @@ from __future__ import annotations
 from typing import Any, Optional
 
 from ansible.plugins.action import ActionBase
-from ansible_collections.relevo.dr.plugins.module_utils.inputs import check_confirmation, check_extra_variables, read_inputs
+from ansible_collections.relevo.dr.plugins.module_utils.inputs import (
+    check_confirmation,
+    check_extra_variables,
+    context,
+    read_inputs,
+)
 from ansible_collections.relevo.dr.plugins.module_utils.milestone import beginning, told
 from ansible_collections.relevo.dr.plugins.module_utils.plan import check_groups
 from ansible_collections.relevo.dr.plugins.module_utils.refusal import Refusal, sentence
@@ -88,11 +93,12 @@ class ActionModule(ActionBase):
         )
         control.write("contacts", {"file": str(self._task.args.get("contacts") or "")})
         if runbook not in CHANGES_PRODUCTION:
-            return {"target_site": given.get("dr_target_site")}
+            return {"target_site": given.get("dr_target_site"), **context(given)}
         inputs = read_inputs(given, runbook)
         check_groups(groups, sites, inputs.target_site)
         check_confirmation(inputs, cluster, runbook)
         return {
+            **context(given),
             "mode": inputs.mode,
             "scope": inputs.scope or None,
             "target_site": inputs.target_site,
@@ -105,5 +111,6 @@ class ActionModule(ActionBase):
                 "unknown": list(inputs.accept_unknown),
                 "fence": list(inputs.accept_fence),
                 "attested_dead": list(inputs.attest_dead),
+                "attested_by": inputs.attested_by or None,
             },
         }

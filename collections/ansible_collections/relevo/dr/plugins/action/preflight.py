@@ -51,6 +51,7 @@ class ActionModule(RunAction):
         enforce = bool(self._task.args["enforce"])
         limits = gate_rules.Limits(**self._task.args["limits"])
         past = what_was_proven(known)
+        measured = {"clock_offset_seconds": landscape.clock_offsets()}
         try:
             check_that_all_were_asked(self.control)
             inputs = read_inputs(given, known["runbook"]) if enforce else _inputs_of_a_check(given, landscape)
@@ -62,7 +63,11 @@ class ActionModule(RunAction):
             )
         except Refusal as refusal:
             return self._judged(
-                [str(refusal)], phase.ended("failed", str(refusal)), gates=[refusal.gate], status=status(landscape, past, limits)
+                [str(refusal)],
+                phase.ended("failed", str(refusal)),
+                gates=[refusal.gate],
+                status=status(landscape, past, limits),
+                measures=measured,
             )
         evaluate = failback_plan.evaluate if known["runbook"] == "failback" else gate_rules.evaluate
         gates = evaluate(plan, landscape, inputs, limits, _controller())
@@ -95,12 +100,17 @@ class ActionModule(RunAction):
             for gate in blocking
         ]
         summary = _summary(plan, gates, blocking)
-        about = {name: getattr(plan, name) for name in ("source_site", "target_site", "parent_run_id", "done", "resume")}
+        about = {
+            name: getattr(plan, name)
+            for name in ("source_site", "target_site", "parent_run_id", "done", "resume", "system_identifier")
+        }
+        about["stanza"] = landscape.database.get(plan.promote, {}).get("settings", {}).get("stanza")
         return self._judged(
             sentences,
             phase.ended("failed" if blocking else "ok", summary),
             gates=[gate.as_dict() for gate in gates],
             run=about,
+            measures=measured,
             plan=plan.as_dict(),
             status=status(landscape, past, limits),
             **material,

@@ -24,6 +24,9 @@ _PROSE = re.compile(r"[^-].{0,499}")
 _OF_THE_CONTROLLER = re.compile(r"(awx|tower)_[a-z0-9_]+")
 _HOST = re.compile(r"[a-z0-9][a-z0-9.-]{0,252}")
 _FLAG = re.compile(r"(?i)true|false|yes|no")
+# The name of something that is kept elsewhere, such as CHG-4711 or the address of its page; and names with commas between them.
+_REFERENCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._:/#-]{0,199}")
+_PEOPLE = re.compile(r"(?=.{1,500}$)(?! *,)[^-,][^,]*(, *[^ ,][^,]*)*")
 
 MODES = ("drill", "disaster")
 SCOPES = ("database", "site")
@@ -65,7 +68,15 @@ SCHEMA: dict[str, re.Pattern[str]] = {
     "dr_files_time": re.compile(r"[0-9TZ:.+-]{20,40}"),
     "dr_files_destination": _HOST,
     "dr_failback_method": re.compile("|".join(METHODS)),
+    "dr_ticket": _REFERENCE,
+    "dr_scenario": _REFERENCE,
+    "dr_bia": _REFERENCE,
+    "dr_requester": _PROSE,
+    "dr_participants": _PEOPLE,
+    "dr_third_parties": _PEOPLE,
 }
+# Why a run takes place and who is there, for the record alone: nothing is decided by it.
+CONTEXT = ("ticket", "scenario", "bia", "requester", "participants", "third_parties")
 
 # What the runbooks that change production need to hear, and what they do not take: a planned change accepts no loss and nothing unseen.
 _REQUIRED = {
@@ -207,6 +218,14 @@ def read_inputs(variables: Mapping[str, str], runbook: str = "failover") -> Inpu
         restore=wished.words,
         given=tuple(sorted(variables)),
     )
+
+
+def context(variables: Mapping[str, str]) -> dict[str, Any]:
+    """What the record shall say of the occasion, as it was typed; None where nobody said."""
+    said: dict[str, Any] = {name: variables.get("dr_%s" % name) or None for name in CONTEXT}
+    for name in ("participants", "third_parties"):
+        said[name] = [one.strip() for one in said[name].split(",")] if said[name] else None
+    return said
 
 
 def wish(variables: Mapping[str, str]) -> Wish:

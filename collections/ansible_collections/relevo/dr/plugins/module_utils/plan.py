@@ -47,6 +47,12 @@ class Landscape:
         found: Optional[dict[str, Any]] = entry.get("facts", {}).get("host", {}).get("lock")
         return found
 
+    def clock_offsets(self) -> dict[str, float]:
+        """Of every host that said the time: its clock minus the controller's, as far as that is sure."""
+        entries = [*self.database.items(), *self.application.items(), *self.witness.items(), *self.observer.items()]
+        said = {host: entry["clock_offset_seconds"] for host, entry in entries if entry.get("clock_offset_seconds") is not None}
+        return dict(sorted(said.items()))
+
     def primaries(self) -> list[str]:
         """Database hosts that say of themselves that they are writable."""
         return [host for host in self.database if self.role(host) == "primary"]

@@ -1,0 +1,82 @@
+"""The opening task: what a run says of itself before anything is asked of a host."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+from ansible_collections.relevo.dr.plugins.action import open as opening
+from ansible_collections.relevo.dr.plugins.module_utils.inputs import CONTEXT, confirmation
+from ansible_collections.relevo.dr.plugins.module_utils.refusal import Refusal
+from ansible_collections.relevo.dr.plugins.plugin_utils import controller
+from ansible_collections.relevo.dr.plugins.plugin_utils.control import Control
+
+HOSTS = {"a-db1": "a", "b-db1": "b", "a-app1": "a", "b-app1": "b", "wit1": "w"}
+GROUPS = {
+    "all": list(HOSTS),
+    "dr_database": ["a-db1", "b-db1"],
+    "dr_application": ["a-app1", "b-app1"],
+    "dr_witness": ["wit1"],
+    "dr_observer": ["wit1", "b-app1"],
+}
+OCCASION = {
+    "dr_ticket": "CHG-4711",
+    "dr_scenario": "site-loss",
+    "dr_bia": "BIA-7",
+    "dr_requester": "Mira Paz",
+    "dr_participants": "Ana, Bo",
+    "dr_third_parties": "Colo Ltd",
+}
+KEPT = {
+    "ticket": "CHG-4711",
+    "scenario": "site-loss",
+    "bia": "BIA-7",
+    "requester": "Mira Paz",
+    "participants": ["Ana", "Bo"],
+    "third_parties": ["Colo Ltd"],
+}
+
+
+@pytest.fixture
+def opened(tmp_path, monkeypatch):
+    """The opening task of a runbook, with these words of its operator."""
+
+    def opened(runbook, **given):
+        monkeypatch.setattr(controller, "extra_variables", lambda _loader: given)
+        monkeypatch.setattr(controller, "command_line_hides_hosts_or_tasks", lambda: None)
+        action = opening.ActionModule.__new__(opening.ActionModule)
+        action._task, action._loader = SimpleNamespace(args={}, check_mode=False), None
+        hostvars = SimpleNamespace(raw_get=lambda host: {"dr_site": HOSTS[host]})
+        return action._open(Control("run", str(tmp_path)), runbook, "minimarket", {"hostvars": hostvars, "groups": GROUPS})
+
+    return opened
+
+
+def test_any_runbook_says_its_occasion(opened):
+    said = opened("restore_test", **OCCASION)
+    assert {name: said[name] for name in CONTEXT} == KEPT
+
+
+def test_a_run_that_changes_production_says_what_was_accepted_and_by_whom(opened):
+    said = opened(
+        "failover",
+        **OCCASION,
+        dr_mode="disaster",
+        dr_scope="site",
+        dr_target_site="b",
+        dr_confirm=confirmation("disaster", "minimarket", "b"),
+        dr_accept_loss_seconds="5",
+        dr_attest_dead="a-db1",
+        dr_attested_by="Ana, who stood before it",
+    )
+    assert {name: said[name] for name in CONTEXT} == KEPT
+    assert (said["accepted"]["loss_seconds"], said["accepted"]["attested_by"]) == (5.0, "Ana, who stood before it")
+
+
+def test_nobody_said_why_is_null_and_no_refusal(opened):
+    assert {opened("backup")[name] for name in CONTEXT} == {None}
+
+
+def test_an_occasion_of_another_form_is_refused(opened):
+    with pytest.raises(Refusal, match="dr_ticket"):
+        opened("backup", dr_ticket="{{ 1 }}")
