@@ -105,6 +105,8 @@ def _of_people_and_pages(made: Readiness) -> Iterator[tuple[Weight, str]]:
 
 def _of_records(made: Readiness) -> Iterator[tuple[Weight, str]]:
     proofs = [proof for line in made.checklist.lines for proof in line.proofs if proof.kind == "records"]
+    if not made.checklist.ready:
+        yield Weight.DOUBT, f"The checklist: {made.checklist.status}."
     for proof in proofs[:1]:
         if proof.state is checklist.State.FAILED:
             yield Weight.BLOCKS, f"The records do not verify: {proof.sentence}."
