@@ -13,7 +13,7 @@ from relevo.findings import Severity
 from relevo.findings import State as FindingState
 from relevo.readiness import Backups, Copy, Coverage, Expected, Failovers, Integrity, Measured, Readiness, Rung, seconds_of
 from relevo.reasons import against, dates
-from relevo.trend import that_ran
+from relevo.trend import FAILOVERS, that_ran, trend
 from relevo.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from relevo.overview import Overview
     from relevo.prediction import Prediction
 
-# Those that move production to another site, and so are tests of a failover.
-FAILOVERS = ("failover", "switchover")
 # Verdicts of runs that came to their end and say something about what they tried.
 _DECIDED = (Verdict.PASSED, Verdict.PARTIAL, Verdict.FAILED)
 _COVERAGE = re.compile(r"^(\d+)\D+(\d+)")
@@ -85,7 +83,8 @@ class _Look:
                 (run for run in self.runs if run.runbook not in FAILOVERS and seconds_of(run, one.measure) is not None), None
             )
             newer = other if other and (newest is None or other.opened_at > newest.opened_at) else None
-            yield Measured(one.measure, one.target_seconds or 0.0, newest, newer, one)
+            moved = trend([run for run in self.runs if run.runbook in FAILOVERS], one.measure, one.target_seconds)
+            yield Measured(one.measure, one.target_seconds or 0.0, newest, newer, moved, one)
 
     def backups(self) -> Backups:
         taken = [run for run in self.recent if run.runbook == "backup"]

@@ -154,7 +154,7 @@ def _view(made: Readiness) -> dict[str, Any]:
         "mood": OUTCOME_MOODS[made.outcome],
         "lead": _LEADS[made.outcome],
         "cards": cards(made),
-        "plots": [(one, plot.draw(one.trend)) for one in made.measured],
+        "plots": [(one, plot.draw(one.course)) for one in made.measured],
         "overdue": {one.id for one in made.findings if one.is_overdue(parse_utc(made.at).date())},
     }
 

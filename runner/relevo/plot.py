@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 from relevo import wording
 from relevo.clock import parse_utc
+from relevo.trend import FAILOVERS
 
 if TYPE_CHECKING:
     from relevo.trend import Trend
 
-WIDTH, HEIGHT = 960, 200
-_LEFT, _RIGHT, _TOP, _BOTTOM = 96, 24, 16, 34
+WIDTH, HEIGHT = 640, 240
+_LEFT, _RIGHT, _TOP, _BOTTOM = 130, 20, 24, 44
 _STEPS = (1, 2, 5, 10)
 _LINES = 3
 # A target this many times above everything measured would press all dots onto the axis: it is said in words.
@@ -22,11 +23,12 @@ _NEAR = 3.0
 
 @dataclass(frozen=True)
 class Dot:
-    """One run. kind: met | missed | plain."""
+    """One run. kind: met | missed | plain; hollow: it moved nothing."""
 
     left: float
     top: float
     kind: str
+    hollow: bool
     title: str
 
 
@@ -60,6 +62,7 @@ def draw(trend: Trend) -> Plot | None:
             round(_LEFT + (WIDTH - _LEFT - _RIGHT) * (moment - moments[0]) / whole, 1),
             top(point.seconds),
             "plain" if point.met is None else "met" if point.met else "missed",
+            point.runbook not in FAILOVERS,
             f"{point.runbook}, {wording.moment(point.at)}: {wording.seconds(point.seconds)}",
         )
         for moment, point in zip(moments, points, strict=True)

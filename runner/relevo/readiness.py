@@ -46,13 +46,18 @@ class Reason:
 
 @dataclass(frozen=True)
 class Measured:
-    """One objective. newest: of a run that moved production, None where none measured it; rehearsed: of a rehearsal in the sandbox, if it is newer."""
+    """One objective.
+
+    newest: of a run that moved production, None where none measured it; rehearsed: of a rehearsal in the sandbox, if it is newer; trend: of those
+    that moved production alone, since a rehearsal goes another way; course: of all.
+    """
 
     measure: str
     target_seconds: float
     newest: Summary | None
     rehearsed: Summary | None
     trend: Trend
+    course: Trend
 
     @property
     def name(self) -> str:
@@ -291,7 +296,7 @@ def _objective(one: Measured) -> dict[str, Any]:
         "rehearsed_seconds": seconds_of(one.rehearsed, one.measure) if one.rehearsed else None,
         "rehearsed_run_id": one.rehearsed.run_id if one.rehearsed else None,
         "trend": {
-            "points": [asdict(point) for point in one.trend.points],
+            "points": [asdict(point) for point in one.course.points],
             "before_seconds": one.trend.before_seconds,
             "since_seconds": one.trend.since_seconds,
             "missed": one.trend.missed,
