@@ -295,12 +295,17 @@ def _objective(one: Measured) -> dict[str, Any]:
         "at": one.newest.closed_at if one.newest else None,
         "rehearsed_seconds": seconds_of(one.rehearsed, one.measure) if one.rehearsed else None,
         "rehearsed_run_id": one.rehearsed.run_id if one.rehearsed else None,
-        "trend": {
-            "points": [asdict(point) for point in one.course.points],
-            "before_seconds": one.trend.before_seconds,
-            "since_seconds": one.trend.since_seconds,
-            "missed": one.trend.missed,
-        },
+        "trend": _course(one.trend),
+        "course": {"points": [asdict(point) for point in one.course.points], **_course(one.course)},
+    }
+
+
+def _course(found: Trend) -> dict[str, Any]:
+    return {
+        "measured": len(found.points),
+        "missed": found.missed,
+        "before_seconds": found.before_seconds,
+        "since_seconds": found.since_seconds,
     }
 
 
