@@ -48,7 +48,9 @@ PLAYBOOK = """
     - name: Write what was found
       ansible.builtin.copy:
         dest: "{{ out }}/found.json"
-        content: "{{ {'others': others['files'] | map(attribute='path') | map('basename') | sort, 'units': __dr_nightly_units, 'timers': __dr_nightly_timers} | to_json }}"
+        content: >-
+          {{ {'others': others['files'] | map(attribute='path') | map('basename') | sort,
+              'units': __dr_nightly_units, 'timers': __dr_nightly_timers} | to_json }}
         mode: "0600"
 """.replace("ROLE", str(ROLE))
 # Of this cluster and wanted, of this cluster and not, and of others.
