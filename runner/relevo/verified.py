@@ -89,5 +89,6 @@ def stand(store: Store, entries: Iterable[Entry], now: datetime) -> Standing:
     with store.read() as connection:
         known = sql.inspect(connection).has_table(tables.chain.name)
         found = connection.execute(query).scalar() if known else None
-    holds = newest.last == 0 or (found is not None and chain.digest(bytes(found)) == newest.digest)
+    # Of another type than bytes: somebody wrote there by hand.
+    holds = newest.last == 0 or (isinstance(found, (bytes, memoryview)) and chain.digest(bytes(found)) == newest.digest)
     return Standing(newest, max(0, store.count() - newest.records), holds)

@@ -90,7 +90,7 @@ def test_a_verification_is_kept_and_a_chain_that_was_changed_since_is_noticed(pa
     assert [entries.problem(one, signature.ready_key(place.keys).allowed_signers) for one in kept] == [None]
     last = entries.parse(kept[0].document).said["last"]
     with sqlite3.connect(place.state / "relevo.db") as database:
-        database.execute("UPDATE chain SET document = document || ' ' WHERE sequence = ?", (last,))
+        database.execute("UPDATE chain SET document = CAST(document || ' ' AS BLOB) WHERE sequence = ?", (last,))
     state, said = records_line(past("checklist", "--json"))
     assert (state, f"no longer has its entry {last}" in said) == ("failed", True)
     state, said = records_line(past("checklist", "--json", "--verify"))
