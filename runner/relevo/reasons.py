@@ -68,7 +68,7 @@ def _of_backups(made: Readiness) -> Iterator[tuple[Weight, str]]:
         yield Weight.BLOCKS, f"The newest restore test does not prove the data whole: run {made.integrity.run_id}."
     for one in backups.coverage:
         if one.missing:
-            said = f"{wording.count(one.covered, 'period')} of {one.periods} with a usable backup, none in {one.missing[0]}"
+            said = f"{wording.number(one.covered)} of {wording.count(one.periods, 'period')} with a usable backup, none in {one.missing[0]}"
             more = f" and {len(one.missing) - 1} more" if len(one.missing) > 1 else ""
             yield Weight.DOUBT, f"Repository {one.repository}: {said}{more}."
     if backups.runs > backups.passed:

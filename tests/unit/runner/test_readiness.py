@@ -114,7 +114,7 @@ def test_what_nobody_measured_is_null_and_never_zero() -> None:
         (lambda: report(signed=[]), Outcome.DOUBTS, "1 of 19 lines not proven: Runbooks reviewed"),
         (lambda: report(besides=beside(library=None)), Outcome.DOUBTS, "were not looked at"),
         (lambda: report(besides=beside(verification=Standing())), Outcome.DOUBTS, "nobody has verified the records yet"),
-        (lambda: report(weeks=52), Outcome.DOUBTS, "366 backup runs did not pass"),
+        (lambda: report(weeks=52), Outcome.DOUBTS, "of 364 backup runs did not pass"),
     ],
 )
 def test_the_heaviest_reason_decides(made: Any, outcome: Outcome, word: str) -> None:
@@ -128,14 +128,14 @@ def test_the_heaviest_reason_decides(made: Any, outcome: Outcome, word: str) -> 
 def test_the_success_rate_is_of_the_hours_that_verifications_looked_at() -> None:
     found = report(weeks=52).backups
     first, second = found.coverage
-    nights = sum(record.runbook == "verify_backup" and record.verdict in {"passed", "failed"} for record in records())
+    nights = sum(record.runbook == "verify_backup" for record in records())
     assert (first.repository, first.periods, second.covered) == ("1", second.periods, second.periods)
     assert (
         first.periods - first.covered
         == len(first.missing)
         == sum(r.verdict == "failed" for r in records() if r.runbook == "verify_backup")
     )
-    # The first night may be older than the period.
+    # The first nights may be older than the period.
     assert nights * 24 - first.periods in {0, 24, 48}
     assert found.success_rate == first.covered / first.periods < 1
     assert briefing.percent(found.success_rate) == "99.9 %"

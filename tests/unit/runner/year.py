@@ -176,10 +176,11 @@ def replay(one: Planned, key: str = "SHA256:x", *, measured: bool = True) -> Rec
 
 
 def _moved(text: str, said_at: datetime, one: Planned) -> str:
-    """Every time of the text as far from the new beginning as it was from the old one, by the pace; the cluster by its name."""
+    """Every time as far from the new beginning as it was from the old one, what came after it by the pace; the cluster by its name."""
 
     def moved(found: re.Match[str]) -> str:
-        then = one.at + (parse_utc(f"{found[1]}T{found[3]}Z") - said_at) * one.pace
+        ago = parse_utc(f"{found[1]}T{found[3]}Z") - said_at
+        then = one.at + (ago * one.pace if ago > timedelta() else ago)
         return utc(then) if found[4] == "Z" else f"{then:%Y-%m-%d %H:%M:%S.%f}+00"
 
     def label(found: re.Match[str]) -> str:
