@@ -163,7 +163,7 @@ FAST = [
     Protection(
         "a run of tomorrow proves until tomorrow in half a year",
         "runner/relevo/due.py",
-        "criteria.counts(test, run) and parse_utc(run.closed_at) <= self.now.at + _LEEWAY",
+        "criteria.counts(test, run) and parse_utc(run.closed_at) <= self.now.at + LEEWAY",
         "criteria.counts(test, run)",
         "tests/unit/runner/test_due.py",
     ),
