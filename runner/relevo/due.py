@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 ATTEMPTS, NEIGHBOURS = 100, 40
 # Mostly one of the newest has passed; where none has, all of them are read.
 _AT_FIRST = 10
-_LEEWAY = timedelta(minutes=5)
+# How far the clocks of two controllers may differ.
+LEEWAY = timedelta(minutes=5)
 
 
 class State(StrEnum):
@@ -134,7 +135,7 @@ class _Look:
         """One test of one cluster, whose runs these are."""
         test = self.policy.tests[name]
         # A run of tomorrow would prove for too long: a clock that was wrong proves nothing.
-        runbooks, latest = {one.runbook for one in test.counts}, self.now.at + _LEEWAY
+        runbooks, latest = {one.runbook for one in test.counts}, self.now.at + LEEWAY
         some = (
             run for run in runs if run.runbook in runbooks and criteria.counts(test, run) and parse_utc(run.closed_at) <= latest
         )

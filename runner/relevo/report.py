@@ -68,7 +68,7 @@ def render(record: Record, form: Form, criteria: Sequence[Criterion] = ()) -> st
     if form is Form.JUNIT:
         return junit.render(record, criteria)
     if form is Form.MARKDOWN:
-        environment = _environment(_cell)
+        environment = templates(as_cell)
         environment.filters["words"] = words
         return environment.get_template("report.md.j2").render(_view(record, criteria, paged=False)).rstrip() + "\n"
     return _page(record, criteria, paged=form is Form.PDF)
@@ -76,12 +76,13 @@ def render(record: Record, form: Form, criteria: Sequence[Criterion] = ()) -> st
 
 def _page(record: Record, criteria: Sequence[Criterion], *, paged: bool) -> str:
     """paged: with what stands on top of each sheet of paper."""
-    environment = _environment(_printed if paged else _shown)
+    environment = templates(as_printed if paged else as_shown)
     environment.filters.update(words=words, longest=lambda text: max(map(len, text.split()), default=0))
     return environment.get_template("report.html.j2").render(_view(record, criteria, paged=paged)).rstrip() + "\n"
 
 
-def _environment(finalize: Callable[[Any], Any]) -> Environment:
+def templates(finalize: Callable[[Any], Any]) -> Environment:
+    """How pages are filled in: what is not known is an error, and what a host says is no markup."""
     environment = Environment(
         loader=PackageLoader("relevo"),
         autoescape=select_autoescape(("html.j2",), default=False),
@@ -99,13 +100,13 @@ def _environment(finalize: Callable[[Any], Any]) -> Environment:
     return environment
 
 
-def _shown(value: Any) -> Any:
+def as_shown(value: Any) -> Any:
     """What a host says, without the characters that would turn, hide or end the text around it."""
     return value if isinstance(value, Markup) or not isinstance(value, str) else wording.visible(value)
 
 
-def _printed(value: Any) -> Any:
-    """As :func:`_shown`, of a length that a sheet holds; a long word may be broken, for which the engine would try each letter."""
+def as_printed(value: Any) -> Any:
+    """As :func:`as_shown`, of a length that a sheet holds; a long word may be broken, for which the engine would try each letter."""
     if isinstance(value, Markup) or not isinstance(value, str):
         return value
     text = wording.visible(value)
@@ -247,6 +248,6 @@ def words(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _cell(value: Any) -> str:
+def as_cell(value: Any) -> str:
     """Text that is no Markdown: it fits in a cell of a table, and what a host says is never markup."""
     return _MARKDOWN.sub(lambda found: _ESCAPED[found[0]], " ".join(wording.visible(str(value)).split()))

@@ -220,6 +220,12 @@ class Store:
         query = sql.select(tables.chain.c.sequence, tables.chain.c.document, tables.chain.c.signature)
         return [StoredEntry(row[0], _bytes(row[1]), row[2]) for row in self._rows(query.order_by(tables.chain.c.sequence))]
 
+    def entry(self, sequence: int) -> StoredEntry | None:
+        """One entry of the chain; None when this store has none of that number."""
+        column = tables.chain.c
+        found = self._rows(sql.select(column.sequence, column.document, column.signature).where(column.sequence == sequence))
+        return StoredEntry(found[0][0], _bytes(found[0][1]), found[0][2]) if found else None
+
     def last_entry(self) -> StoredEntry | None:
         """The newest entry; None when this store has no chain yet."""
         query = sql.select(tables.chain.c.sequence, tables.chain.c.document, tables.chain.c.signature)

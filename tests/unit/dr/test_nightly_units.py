@@ -27,6 +27,12 @@ PLAYBOOK = """
         content: "{{ lookup('ansible.builtin.template', 'ROLE/templates/relevo-nightly.' ~ item[1] ~ '.j2', template_vars={'job': item[0]}) }}"
         mode: "0600"
       loop: "{{ dr_nightly_jobs | product(['service', 'timer']) }}"
+    - name: Write the units of the report
+      ansible.builtin.copy:
+        dest: "{{ out }}/{{ item }}-readiness"
+        content: "{{ lookup('ansible.builtin.template', 'ROLE/templates/relevo-readiness.' ~ item ~ '.j2') }}"
+        mode: "0600"
+      loop: [service, timer]
     - name: Write the settings
       ansible.builtin.copy:
         dest: "{{ out }}/deadman.json"
@@ -42,7 +48,9 @@ PLAYBOOK = """
     - name: Write what was found
       ansible.builtin.copy:
         dest: "{{ out }}/found.json"
-        content: "{{ {'others': others['files'] | map(attribute='path') | map('basename') | sort, 'units': __dr_nightly_units} | to_json }}"
+        content: >-
+          {{ {'others': others['files'] | map(attribute='path') | map('basename') | sort,
+              'units': __dr_nightly_units, 'timers': __dr_nightly_timers} | to_json }}
         mode: "0600"
 """.replace("ROLE", str(ROLE))
 # Of this cluster and wanted, of this cluster and not, and of others.
@@ -95,6 +103,12 @@ def test_a_nightly_verification_and_a_monthly_restore_test_by_default(rendered):
     assert json.loads((out / "found.json").read_text()) == {
         "others": OLD,
         "units": ["relevo-nightly-verify_backup@shop", "relevo-nightly-restore_test@shop"],
+        "timers": [
+            "relevo-nightly-verify_backup@shop",
+            "relevo-nightly-restore_test@shop",
+            "relevo-notify@shop",
+            "relevo-readiness@shop",
+        ],
     }
     calendars = {
         job: re.search("^OnCalendar=(.*)$", (out / f"timer-{job}").read_text(), re.MULTILINE)[1]
@@ -124,3 +138,12 @@ def test_what_a_job_is_given_reaches_the_run_as_it_is(rendered):
     assert '    -e "dr_reason=100 %% of \\"$$HOME\\"" \\\n    -e "dr_restore_set=all" \\\n    --notify ' in service
     assert deadman.read_settings(out / "deadman.json")[0].action.startswith("look at the schedule that starts restore_test")
     assert json.loads((out / "found.json").read_text())["others"] == sorted([*OLD, "relevo-nightly-verify_backup@shop.timer"])
+
+
+def test_the_readiness_report_goes_out_each_week_or_never(rendered):
+    out = rendered()
+    service = (out / "service-readiness").read_text()
+    assert re.search(r"/relevo readiness --cluster shop -i \S+ --verify --notify /etc/secrets$", service, re.MULTILINE)
+    assert "OnCalendar=Mon *-*-* 07:00:00 UTC\n" in (out / "timer-readiness").read_text()
+    never = rendered(dr_nightly_readiness_calendar="")
+    assert "relevo-readiness@shop" not in json.loads((never / "found.json").read_text())["timers"]

@@ -1,0 +1,212 @@
+"""What several views of one look at a store say, each by its own way: the views, and the numbers that they have in common.
+
+Another view joins with an entry in VIEWS and getters in COMMON; :func:`differing` compares whatever is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from relevo import assessment, checklist, cli_metrics, due, metrics, overview
+from relevo.beside import Beside
+from relevo.clock import parse_utc
+from relevo.console import documents
+from relevo.policy import Policy
+from relevo.store import Store
+
+# Before any record: then a period holds all of them, as the metrics do.
+EVER = datetime(2000, 1, 1, tzinfo=UTC)
+FAILOVERS = ("failover", "switchover")
+DECIDED = ("passed", "partial", "failed")
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A store at a moment; every view looks by itself."""
+
+    store: Store
+    policy: Policy
+    now: due.Now
+    beside: Beside
+
+    def look(self) -> overview.Overview:
+        return overview.gather(self.store, self.policy, self.now)
+
+
+def _calendar(asked: Asked) -> Any:
+    found = due.entries(asked.policy, asked.store.summaries(), documents(asked.store), asked.now)
+    return {(entry.cluster, entry.test): entry.document() for entry in found}
+
+
+def _metrics(asked: Asked) -> Any:
+    return {(name, *labels): value for name, labels, value in metrics.samples(cli_metrics.read(asked.look()))}
+
+
+def _readiness(asked: Asked) -> Any:
+    seen = asked.look()
+    return {cluster: assessment.report(seen, asked.beside, cluster, EVER).document() for cluster in seen.clusters}
+
+
+def _checklist(asked: Asked) -> Any:
+    seen = asked.look()
+    return {cluster: checklist.judge(seen, asked.beside, cluster).document() for cluster in seen.clusters}
+
+
+VIEWS: Mapping[str, Callable[[Asked], Any]] = {
+    "calendar": _calendar,
+    "metrics": _metrics,
+    "readiness": _readiness,
+    "checklist": _checklist,
+}
+# By name of the number, and by view: its value for a cluster; SILENT where that view says nothing of it just now.
+Getter = Callable[[Any, str], Any]
+SILENT = object()
+
+
+def _test(name: str, key: str) -> dict[str, Getter]:
+    def of_readiness(view: Any, cluster: str) -> Any:
+        return next((entry[key] for entry in view[cluster]["calendar"] if entry["test"] == name), SILENT)
+
+    return {"calendar": lambda view, cluster: view[cluster, name][key], "readiness": of_readiness}
+
+
+def _passed_at(name: str, line: str) -> dict[str, Getter]:
+    def of_calendar(view: Any, cluster: str) -> Any:
+        passed = view[cluster, name]["last_passed"]
+        return (passed["run_id"], passed["at"]) if passed else SILENT
+
+    def of_checklist(view: Any, cluster: str) -> Any:
+        (proof,) = next(one for one in view[cluster]["lines"] if one["line"] == line)["proofs"]
+        return (proof["rests_on"], proof["at"]) if ": passed " in proof["sentence"] else SILENT
+
+    return {"calendar": of_calendar, "checklist": of_checklist}
+
+
+def _newest(measure: str) -> dict[str, Getter]:
+    def of_metrics(view: Any, cluster: str) -> Any:
+        stamps = {one: view.get(("relevo_measured_timestamp_seconds", cluster, one), -1.0) for one in FAILOVERS}
+        newest = max(stamps, key=lambda one: stamps[one])
+        return view.get((f"relevo_{measure}", cluster, newest))
+
+    def of_readiness(view: Any, cluster: str) -> Any:
+        return _objective(view, cluster, measure)["measured_seconds"]
+
+    return {"metrics": of_metrics, "readiness": of_readiness}
+
+
+def _proven(measure: str, line: str) -> dict[str, Getter]:
+    def of_checklist(view: Any, cluster: str) -> Any:
+        (proof,) = next(one for one in view[cluster]["lines"] if one["line"] == line)["proofs"]
+        return (proof["rests_on"], proof["at"]) if proof["rests_on"] else SILENT
+
+    def of_readiness(view: Any, cluster: str) -> Any:
+        found = _objective(view, cluster, measure)
+        return (found["run_id"], found["at"])
+
+    return {"checklist": of_checklist, "readiness": of_readiness}
+
+
+def _objective(view: Any, cluster: str, measure: str) -> Any:
+    return next(one for one in view[cluster]["objectives"] if one["measure"] == measure)
+
+
+def _runs(runbook: str, verdict: str) -> dict[str, Getter]:
+    return {
+        "metrics": lambda view, cluster: view.get(("relevo_runs", cluster, runbook, verdict), 0.0),
+        "readiness": lambda view, cluster: float(view[cluster]["runs"].get(runbook, {}).get(verdict, 0)),
+    }
+
+
+def _failovers() -> dict[str, Getter]:
+    return {
+        "metrics": lambda view, cluster: sum(view.get(("relevo_runs", cluster, one, "passed"), 0.0) for one in FAILOVERS),
+        "readiness": lambda view, cluster: view[cluster]["metrics"]["failover_tests_completed_in_all"],
+        "readiness, of the period": lambda view, cluster: view[cluster]["metrics"]["failover_tests_completed"],
+    }
+
+
+def _verified() -> dict[str, Getter]:
+    def of_metrics(view: Any, cluster: str) -> Any:
+        stamps = [view.get(("relevo_last_run_timestamp_seconds", cluster, "verify_backup", verdict)) for verdict in DECIDED]
+        return max((stamp for stamp in stamps if stamp is not None), default=None)
+
+    def of_readiness(view: Any, cluster: str) -> Any:
+        newest = view[cluster]["backups"]["newest_verification"]
+        return parse_utc(newest["closed_at"]).timestamp() if newest else None
+
+    return {"metrics": of_metrics, "readiness": of_readiness}
+
+
+def _restored() -> dict[str, Getter]:
+    def of_readiness(view: Any, cluster: str) -> Any:
+        found = view[cluster]["data_integrity"]
+        return parse_utc(found["at"]).timestamp() if found and found["verdict"] == "passed" else SILENT
+
+    return {
+        "metrics": lambda view, cluster: view.get(("relevo_restore_test_timestamp_seconds", cluster, "1")),
+        "readiness": of_readiness,
+    }
+
+
+def _predicted(runbook: str, way: str) -> dict[str, Getter]:
+    def of_metrics(view: Any, cluster: str) -> Any:
+        found = [view.get(("relevo_predicted_seconds", cluster, runbook, way, part, "50")) for part in ("recovery", "total")]
+        return next((seconds for seconds in found if seconds is not None), None)
+
+    def of_readiness(view: Any, cluster: str) -> Any:
+        return next((one["p50_seconds"] for one in view[cluster]["predicted"] if one["runbook"] == runbook), None)
+
+    return {"metrics": of_metrics, "readiness": of_readiness}
+
+
+_TESTS = ("backup_restoration", "partial_failover", "full_site", "encryption_keys")
+COMMON: Mapping[str, Mapping[str, Getter]] = {
+    **{
+        f"{key} of {name}": _test(name, key)
+        for name in _TESTS
+        for key in ("state", "due_at", "age_seconds", "last_passed", "reasons")
+    },
+    **{
+        f"overdue: {name}": {
+            **_test(name, "overdue"),
+            "metrics": lambda view, cluster, name=name: bool(view["relevo_test_overdue", cluster, name]),
+        }
+        for name in _TESTS
+    },
+    "last passed restore": _passed_at("backup_restoration", "Monthly backup restoration tests"),
+    "last passed partial failover": _passed_at("partial_failover", "Quarterly failover tests"),
+    "last passed full failover": _passed_at("full_site", "Annual full site DR test"),
+    "RTO": _newest("rto_seconds"),
+    "RPO": _newest("rpo_seconds"),
+    "RTO and its run": _proven("rto_seconds", "RTO target achievable"),
+    "RPO and its run": _proven("rpo_seconds", "RPO target achievable"),
+    "failovers completed": _failovers(),
+    **{
+        f"{runbook} {verdict}": _runs(runbook, verdict)
+        for runbook in ("backup", "verify_backup", "restore_test", "failover", "failback", "rehearse", "check")
+        for verdict in ("passed", "partial", "failed", "refused", "interrupted")
+    },
+    "newest verification": _verified(),
+    "newest passed restore": _restored(),
+    "expected failover": _predicted("failover", "promote"),
+    "expected rehearsal": _predicted("rehearse", "all"),
+    "status of the checklist": {
+        "checklist": lambda view, cluster: view[cluster]["status"],
+        "readiness": lambda view, cluster: view[cluster]["checklist"]["status"],
+    },
+}
+
+
+def differing(asked: Asked, clusters: tuple[str, ...]) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+    """Each number of which two views say something different, with what each says."""
+    seen = {name: view(asked) for name, view in VIEWS.items()}
+    for cluster in clusters:
+        for number, getters in COMMON.items():
+            said = {name: getter(seen[name.partition(",")[0]], cluster) for name, getter in getters.items()}
+            heard = {name: value for name, value in said.items() if value is not SILENT}
+            values = list(heard.values())
+            if any(value != values[0] for value in values):
+                yield cluster, number, heard

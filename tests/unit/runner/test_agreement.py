@@ -1,0 +1,108 @@
+"""Calendar, metrics, readiness and checklist say the same numbers, at any moment of a year and whatever part of its runs there was."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from relevo import due, overview, pages, policy_file
+from relevo.beside import Beside
+from relevo.clock import parse_utc
+from relevo.paths import Place
+from relevo.record import Record, canonical
+from relevo.store import Store
+from tests.house.tree import ROOT
+from tests.unit.runner import common_numbers, year
+from tests.unit.runner.common_numbers import COMMON, VIEWS, Asked, differing
+
+UNTIL = datetime(2026, 11, 28, 12, tzinfo=UTC)
+CLUSTERS = ("minimarket", "archive")
+POLICY = policy_file.parse((ROOT / "inventories/example/policy.yml").read_text() + "\n", "policy.yml")
+# Enough of each kind to differ, few enough to be written in a moment.
+NIGHTS, OTHERS = 6, 12
+
+
+def asked(directory: Path, records: Sequence[Record], at: datetime) -> Asked:
+    store = Store(Place(directory, f"sqlite:///{directory}/relevo.db"))
+    for record in records:
+        store.add(record, canonical(record.document()), "signature")
+    return Asked(store, POLICY, due.Now(at, {}, lambda *_: None), Beside(pages.look(ROOT)))
+
+
+@st.composite
+def pasts(draw: st.DrawFn) -> tuple[list[Record], datetime]:
+    """Some runs of two clusters' year, and a moment after the newest of them."""
+    whole = year.records(UNTIL, CLUSTERS)
+    day = draw(st.integers(min_value=1, max_value=365))
+    at = UNTIL - timedelta(days=365 - day)
+    before = [record for record in whole if parse_utc(record.closed_at) <= at]
+    nightly = [record for record in before if record.runbook in {"backup", "verify_backup"}]
+    others = [record for record in before if record not in nightly]
+    chosen = []
+    for some, most in ((nightly, NIGHTS), (others, OTHERS)):
+        chosen.append(draw(st.lists(st.sampled_from(some), max_size=most, unique_by=lambda one: one.run_id)) if some else [])
+    records = sorted([*chosen[0], *chosen[1]], key=lambda one: one.opened_at)
+    return records, at + draw(st.sampled_from([timedelta(), timedelta(days=40), timedelta(days=400)]))
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+@given(pasts())
+def test_every_view_says_the_same_number(past: tuple[list[Record], datetime]) -> None:
+    records, at = past
+    with tempfile.TemporaryDirectory() as directory:
+        known = tuple(sorted({str(record.cluster) for record in records} | {"minimarket"}))
+        assert list(differing(asked(Path(directory), records, at), known)) == []
+
+
+@pytest.fixture(scope="module")
+def autumn(tmp_path_factory: pytest.TempPathFactory) -> Asked:
+    """The last seven weeks of the year."""
+    records = [record for record in year.records(UNTIL) if parse_utc(record.closed_at) > UNTIL - timedelta(days=49)]
+    return asked(tmp_path_factory.mktemp("state"), records, UNTIL)
+
+
+def test_the_numbers_are_there_and_no_view_is_silent_of_all(autumn: Asked) -> None:
+    seen = {name: view(autumn) for name, view in VIEWS.items()}
+    said: dict[str, list[str]] = {name: [] for name in VIEWS}
+    for number, getters in COMMON.items():
+        assert len(getters) > 1, number
+        for name, getter in getters.items():
+            view = name.partition(",")[0]
+            value = getter(seen[view], "minimarket")
+            if value is not common_numbers.SILENT and value is not None:
+                said[view].append(number)
+    assert all(said.values()), said
+    assert {"RTO", "failovers completed", "backup passed", "newest verification"} <= {*said["metrics"]} & {*said["readiness"]}
+    assert list(differing(autumn, ("minimarket",))) == []
+
+
+@pytest.mark.parametrize(
+    ("number", "wrong"),
+    [
+        ("RTO", lambda seen: replace(seen, series=[replace(one, measured=None) for one in seen.series])),
+        (
+            "overdue: full_site",
+            lambda seen: replace(seen, calendar=[replace(one, overdue=not one.overdue) for one in seen.calendar]),
+        ),
+        ("backup passed", lambda seen: replace(seen, series=[replace(one, counts={}) for one in seen.series])),
+    ],
+)
+def test_a_view_that_says_something_else_is_noticed(
+    autumn: Asked, monkeypatch: pytest.MonkeyPatch, number: str, wrong: Any
+) -> None:
+    gathered, turns = overview.gather, iter(range(100))
+
+    def other(*arguments: Any) -> Any:
+        seen = gathered(*arguments)
+        return wrong(seen) if next(turns) == 0 else seen  # the first look of all is the metrics'
+
+    monkeypatch.setattr(overview, "gather", other)
+    assert number in [found[1] for found in differing(autumn, ("minimarket",))]
