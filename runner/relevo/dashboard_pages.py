@@ -36,15 +36,6 @@ MOODS = {
     due.State.DUE: "doubt",
     due.State.CURRENT: "good",
 }
-STANDING = {
-    due.State.NEVER_PASSED: "A test has never passed.",
-    due.State.FAILED: "A test failed.",
-    due.State.NEEDS_VERIFIED: "Something changed since it was proven.",
-    due.State.OVERDUE: "A test is overdue.",
-    due.State.DUE: "A test is due soon.",
-    due.State.CURRENT: "Every test is passed and not due.",
-    None: "It owes no test.",
-}
 _LATE = frozenset({due.State.NEVER_PASSED, due.State.FAILED, due.State.NEEDS_VERIFIED, due.State.OVERDUE})
 SEVERITY_MOODS = {"critical": "bad", "high": "bad", "medium": "doubt", "low": "soft"}
 _WHOLES = {RECOVERY: "recovery", OUTAGE: "outage", TOTAL: "whole run"}
@@ -147,6 +138,21 @@ class _Measured:
     measure: Measure
 
     @property
+    def sentences(self) -> list[str]:
+        """What stands below the chart, and is read aloud instead of it."""
+        found, shown = self.measure.trend, len(self.measure.shown)
+        number = wording.count(len(found.points), "measurement")
+        told = [f"The newest {shown} of {number}." if shown < len(found.points) else f"{number}."]
+        if found.target_seconds is not None:
+            missed = wording.count(found.missed, "time") if found.missed else "never"
+            told.append(f"Objective {wording.seconds(found.target_seconds)}, missed {missed}.")
+        if found.before_seconds is not None:
+            told.append(
+                f"Median of the older half {wording.seconds(found.before_seconds)}, of the newer half {wording.seconds(found.since_seconds)}."
+            )
+        return told
+
+    @property
     def charts(self) -> list[tuple[str, chart.Chart]]:
         """For a wide and for a narrow screen."""
         shown = replace(self.measure.trend, points=self.measure.shown)
@@ -220,7 +226,6 @@ def _environment() -> Environment:
         content_policy=POLICY,
         paths={"fleet": FLEET, "calendar": CALENDAR, "data": DATA, "dates": DATES},
         moods=MOODS,
-        standing=STANDING,
         ranks={state: rank for rank, state in enumerate([*due.State, None])},
         verdict_moods=report.MOODS,
         severity_moods=SEVERITY_MOODS,
