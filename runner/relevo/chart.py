@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 WIDE, NARROW = 560.0, 320.0
 HEIGHT = 230.0
 TOP, RIGHT, BOTTOM, LEFT = 16.0, 14.0, 26.0, 62.0
-_HEADROOM = 1.12
+_HEADROOM, _LOWEST_TOP = 1.12, 1.0
 # Where the objective is so far above everything that was measured, a linear scale would show one flat line.
 _FAR = 6.0
 _LINEAR_STEPS = (
@@ -99,7 +99,7 @@ def draw(found: Trend, width: float) -> Chart | None:
     highest = max(point.seconds for point in points)
     target = found.target_seconds
     logarithmic = target is not None and target > _FAR * highest
-    top = max(highest, target or 0.0, 1e-3) * _HEADROOM
+    top = max(highest, target or 0.0, _LOWEST_TOP) * _HEADROOM
     rise = _rise(top, logarithmic=logarithmic)
     moments = [parse_utc(point.at) for point in points]
     run = _run(min(moments), max(moments), width)
