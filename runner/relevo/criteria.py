@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from relevo.history import Summary
-    from relevo.policy import Policy, Test
+    from relevo.policy import Policy, Run, Test
 
 PASS, FAIL, UNKNOWN = "pass", "fail", "unknown"
 PASSED, FAILED = "passed", "failed"
@@ -68,8 +68,13 @@ class Outcome:
 
 def counts(test: Test, run: Summary) -> bool:
     """Whether a run is an attempt at this test. A run in check mode did nothing."""
+    return is_of(test.counts, run)
+
+
+def is_of(kinds: Sequence[Run], run: Summary) -> bool:
+    """Whether a run is of one of these kinds, and did something."""
     return not run.check_mode and any(
-        run.runbook == one.runbook and one.mode in {None, run.mode} and one.scope in {None, run.scope} for one in test.counts
+        run.runbook == one.runbook and one.mode in {None, run.mode} and one.scope in {None, run.scope} for one in kinds
     )
 
 

@@ -12,6 +12,7 @@ import relevo
 from relevo import due
 from relevo.clock import utc
 from relevo.findings import Severity, State
+from relevo.trend import FAILOVERS, trend
 from relevo.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -50,23 +51,36 @@ class Run:
 
 @dataclass(frozen=True)
 class Measure:
-    """A measure of a cluster over time. newest: the last point; shown: the newest points; what is counted is of all."""
+    """A measure of a cluster over time. moved: of the runs that moved production, which alone are counted; course: of all runs."""
 
-    trend: Trend
-    shown: tuple[Point, ...]
+    moved: Trend
+    course: Trend
 
     @property
     def newest(self) -> Point | None:
-        """The last run that measured it; None when none did."""
-        return self.shown[-1] if self.shown else None
+        """The last run that moved production and measured it; None when none did."""
+        return self.moved.points[-1] if self.moved.points else None
+
+    @property
+    def rehearsed(self) -> Point | None:
+        """A newer one, that moved nothing."""
+        other = next((point for point in reversed(self.course.points) if point.runbook not in FAILOVERS), None)
+        return other if other and (self.newest is None or other.at > self.newest.at) else None
+
+    @property
+    def shown(self) -> tuple[Point, ...]:
+        """The newest of all."""
+        return self.course.points[-MOST_POINTS:]
 
     def document(self) -> dict[str, Any]:
         """As a JSON tree."""
-        found = self.trend
+        found = self.moved
         return {
             "target_seconds": found.target_seconds,
             "newest": asdict(self.newest) if self.newest else None,
-            "measured": len(found.points),
+            "rehearsed": asdict(self.rehearsed) if self.rehearsed else None,
+            "moved": len(found.points),
+            "measured": len(self.course.points),
             "missed": found.missed,
             "before_seconds": found.before_seconds,
             "since_seconds": found.since_seconds,
@@ -211,7 +225,7 @@ def _file_name(name: str, plain: re.Pattern[str]) -> str:
 
 def board(seen: Overview, policy: Mapping[str, str | None], runs: int = RUNS) -> Board:
     """What the pages show of an overview. policy: where it was read; runs: so many of the newest of each cluster have a page."""
-    trends = {name: seen.trends_of(name) for name in seen.clusters}
+    trends = {name: _measures(seen, name) for name in seen.clusters}
     homeless = seen.runs_without_cluster
     newest = [summary.run_id for some in (homeless, *map(seen.runs_of, trends)) for summary in some[:runs]]
     known = {summary.run_id for summary in seen.runs}
@@ -221,7 +235,7 @@ def board(seen: Overview, policy: Mapping[str, str | None], runs: int = RUNS) ->
         return tuple(Run(summary, pages.get(summary.run_id)) for summary in summaries)
 
     def cluster(name: str) -> Cluster:
-        recovery, loss = (Measure(one, one.points[-MOST_POINTS:]) for one in trends[name])
+        recovery, loss = trends[name]
         past = seen.runs_of(name)
         return Cluster(
             name,
@@ -242,14 +256,19 @@ def board(seen: Overview, policy: Mapping[str, str | None], runs: int = RUNS) ->
     )
 
 
-def _named(seen: Overview, trends: Mapping[str, Sequence[Trend]]) -> Iterator[str]:
+def _measures(seen: Overview, cluster: str) -> list[Measure]:
+    moving = [run for run in seen.runs_of(cluster) if run.runbook in FAILOVERS]
+    return [Measure(trend(moving, one.measure, one.target_seconds), one) for one in seen.trends_of(cluster)]
+
+
+def _named(seen: Overview, trends: Mapping[str, Sequence[Measure]]) -> Iterator[str]:
     """Runs that a page names, however old they are."""
     for test in seen.calendar:
         yield from (attempt.run_id for attempt in (test.passed, test.attempt) if attempt)
     for one in seen.series:
         yield from (run.run_id for run in (one.newest, one.last.get(Verdict.PASSED)) if run)
     for measured in trends.values():
-        yield from (one.points[-1].run_id for one in measured if one.points)
+        yield from (point.run_id for one in measured for point in (one.newest, one.rehearsed) if point)
     for finding in seen.findings:
         yield from filter(None, (finding.run_id, *(retest.run_id for retest in finding.retests)))
 

@@ -140,10 +140,12 @@ class _Measured:
     @property
     def sentences(self) -> list[str]:
         """What stands below the chart, and is read aloud instead of it."""
-        found, shown = self.measure.trend, len(self.measure.shown)
-        number = wording.count(len(found.points), "measurement")
-        told = [f"The newest {shown} of {number}." if shown < len(found.points) else f"{number}."]
-        if found.target_seconds is not None:
+        found, everything, shown = self.measure.moved, len(self.measure.course.points), len(self.measure.shown)
+        number = wording.count(everything, "measurement")
+        moved = "all" if everything == len(found.points) else len(found.points) or "none"
+        told = [f"The newest {shown} of {number}." if shown < everything else f"{number}."]
+        told.append(f"Counted are those that moved production ({moved}).")
+        if found.target_seconds is not None and found.points:
             missed = wording.count(found.missed, "time") if found.missed else "never"
             told.append(f"Objective {wording.seconds(found.target_seconds)}, missed {missed}.")
         if found.before_seconds is not None:
@@ -155,7 +157,7 @@ class _Measured:
     @property
     def charts(self) -> list[tuple[str, chart.Chart]]:
         """For a wide and for a narrow screen."""
-        shown = replace(self.measure.trend, points=self.measure.shown)
+        shown = replace(self.measure.course, points=self.measure.shown)
         drawn = (("wide", chart.draw(shown, chart.WIDE)), ("narrow", chart.draw(shown, chart.NARROW)))
         return [(name, one) for name, one in drawn if one is not None]
 

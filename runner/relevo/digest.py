@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ _LEFT_OUT = ("secrets", "__pycache__")
 _POLICY = "policy.yml"
 # What a run does; documents and tests may change beside it.
 _CODE = ("playbooks", "roles", "collections", "ansible.cfg")
+_COMMIT = re.compile(r"[0-9a-f]{7,64}")
 _GIT_TIMEOUT_SECONDS = 20
 
 
@@ -66,6 +68,14 @@ def same_code(project: Path, one: str, other: str) -> bool | None:
     if any(_git(project, "cat-file", "-e", f"{commit}^{{commit}}") is None for commit in (one, other)):
         return None
     return _git(project, "diff", "--quiet", one, other, "--", *_CODE) is not None
+
+
+def changed_files(project: Path, one: str, below: str) -> list[str] | None:
+    """The tracked files below a path that differ from a commit; None when this checkout does not know it."""
+    if not _COMMIT.fullmatch(one):
+        return None
+    said = _git(project, "diff", "--name-only", "--no-renames", one, "--", below)
+    return None if said is None else said.split()
 
 
 def _git(project: Path, *arguments: str) -> str | None:

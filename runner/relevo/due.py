@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 # How far back is looked for a passed run, and for a value that a run did not say itself.
 ATTEMPTS, NEIGHBOURS = 100, 40
 _AT_ONCE = 10
-_LEEWAY = timedelta(minutes=5)
+# How far the clocks of two controllers may differ.
+LEEWAY = timedelta(minutes=5)
 
 
 class State(StrEnum):
@@ -132,7 +133,7 @@ class _Look:
         """One test of one cluster, whose runs these are."""
         test = self.policy.tests[name]
         # A run of tomorrow would prove for too long: a clock that was wrong proves nothing.
-        attempts = [run for run in runs if criteria.counts(test, run) and parse_utc(run.closed_at) <= self.now.at + _LEEWAY]
+        attempts = [run for run in runs if criteria.counts(test, run) and parse_utc(run.closed_at) <= self.now.at + LEEWAY]
         newest, decided, passed = _sifted(_judged(test, attempts, self.records))
         entry = Entry(cluster, name, test.title, str(test.every), attempt=newest)
         if passed is None:

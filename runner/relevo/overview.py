@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from relevo import contacts, due, findings, forecast, sign_offs, trend
+from relevo import changes, contacts, due, findings, forecast, sign_offs, trend
 from relevo.clock import utc
 from relevo.console import documents, heard
 
@@ -28,7 +28,10 @@ PLANNED = frozenset({"failover", "switchover", "failback", "rehearse", "restore_
 
 @dataclass(frozen=True)
 class Overview:
-    """One look at a store, all of it. runs: newest first, of all clusters; records: reads whole ones; predictions: by cluster, of what it has run."""
+    """One look at a store, all of it. runs: newest first, of all clusters; records: reads whole ones; predictions: by cluster, of what it has run.
+
+    same: whether two different values mean the same, see changes.Same.
+    """
 
     at: datetime
     policy: Policy
@@ -41,6 +44,7 @@ class Overview:
     contacts: Sequence[Standing]
     team: Team
     sign_offs: Sequence[SignOff]
+    same: changes.Same
 
     @property
     def clusters(self) -> list[str]:
@@ -99,4 +103,5 @@ def gather(store: Store, policy: Policy, now: due.Now) -> Overview:
         contacts.standings(policy, heard(store, contacts.KIND), now.at),
         contacts.team(policy, runs, now.at),
         sign_offs.fold(heard(store, sign_offs.KIND)),
+        now.same,
     )

@@ -89,21 +89,26 @@ def render(record: Record, form: Form, found: Sequence[Criterion] = (), links: S
     if form is Form.JUNIT:
         return junit.render(record, found)
     if form is Form.MARKDOWN:
-        environment = _environment(_cell)
-        environment.filters["words"] = words
-        return environment.get_template("report.md.j2").render(_view(record, found, paged=False)).rstrip() + "\n"
+        return _templates(as_cell).get_template("report.md.j2").render(_view(record, found, paged=False)).rstrip() + "\n"
     return _page(record, found, paged=form is Form.PDF, links=links)
 
 
 def _page(record: Record, found: Sequence[Criterion], *, paged: bool, links: Sequence[Link] = ()) -> str:
     """paged: with what stands on top of each sheet of paper."""
-    environment = _environment(_printed if paged else _shown)
-    environment.filters.update(words=words, longest=lambda text: max(map(len, text.split()), default=0))
-    return environment.get_template("report.html.j2").render(_view(record, found, paged=paged), links=links).rstrip() + "\n"
+    template = _templates(as_printed if paged else as_shown).get_template("report.html.j2")
+    return template.render(_view(record, found, paged=paged), links=links).rstrip() + "\n"
 
 
 @cache
-def _environment(finalize: Callable[[Any], Any]) -> Environment:
+def _templates(finalize: Callable[[Any], Any]) -> Environment:
+    """Those of reports, made once: a dashboard has hundreds of them."""
+    environment = templates(finalize)
+    environment.filters.update(words=words, longest=lambda text: max(map(len, text.split()), default=0))
+    return environment
+
+
+def templates(finalize: Callable[[Any], Any]) -> Environment:
+    """How pages are filled in: what is not known is an error, and what a host says is no markup."""
     environment = Environment(
         loader=PackageLoader("relevo"),
         autoescape=select_autoescape(("html.j2",), default=False),
@@ -121,13 +126,13 @@ def _environment(finalize: Callable[[Any], Any]) -> Environment:
     return environment
 
 
-def _shown(value: Any) -> Any:
+def as_shown(value: Any) -> Any:
     """What a host says, without the characters that would turn, hide or end the text around it."""
     return value if isinstance(value, Markup) or not isinstance(value, str) else wording.visible(value)
 
 
-def _printed(value: Any) -> Any:
-    """As :func:`_shown`, of a length that a sheet holds; a long word may be broken, for which the engine would try each letter."""
+def as_printed(value: Any) -> Any:
+    """As :func:`as_shown`, of a length that a sheet holds; a long word may be broken, for which the engine would try each letter."""
     if isinstance(value, Markup) or not isinstance(value, str):
         return value
     text = wording.visible(value)
@@ -248,6 +253,6 @@ def words(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _cell(value: Any) -> str:
+def as_cell(value: Any) -> str:
     """Text that is no Markdown: it fits in a cell of a table, and what a host says is never markup."""
     return _MARKDOWN.sub(lambda found: _ESCAPED[found[0]], " ".join(wording.visible(str(value)).split()))

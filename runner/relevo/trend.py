@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 RTO, RPO = "rto_seconds", "rpo_seconds"
 MEASURES = (RTO, RPO)
+# Those that move production to another site: each is a test of a failover.
+FAILOVERS = ("failover", "switchover")
 # Of the runs that were refused before anybody named a cluster.
 NO_CLUSTER = "unknown"
 

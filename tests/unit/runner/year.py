@@ -28,8 +28,8 @@ from tests.unit.runner.streams import STREAMS
 
 # All that was said at another time is said relative to this one: of the streams, and of what the other modules wrote on the laboratory.
 _SAID_AT = "2026-11-28T00:27:00.000000Z"
-_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z")
-_LABEL = re.compile(r"\b(\d{8}-\d{6})(?=[FDI])")
+_TIME = re.compile(r"(\d{4}-\d\d-\d\d)([T ])(\d\d:\d\d:\d\d(?:\.\d+)?)(Z|\+00)")
+_LABEL = re.compile(r"(?<!\d)(\d{8}-\d{6})(?=[FDI])")
 _SCALED = re.compile(r"(?:^|_)seconds$|^duration$")
 _GROWN = re.compile(r"(?:^|_)bytes$")
 _RUNGS = (
@@ -178,7 +178,8 @@ def _moved(text: str, said_at: datetime, one: Planned) -> str:
     """Every time of the text as far from the new beginning as it was from the old one, by the pace; the cluster by its name."""
 
     def moved(found: re.Match[str]) -> str:
-        return utc(one.at + (parse_utc(found[0]) - said_at) * one.pace)
+        then = one.at + (parse_utc(f"{found[1]}T{found[3]}Z") - said_at) * one.pace
+        return utc(then) if found[4] == "Z" else f"{then:%Y-%m-%d %H:%M:%S.%f}+00"
 
     def label(found: re.Match[str]) -> str:
         taken = parse_utc(f"{datetime.strptime(found[1], '%Y%m%d-%H%M%S').isoformat()}Z")  # noqa: DTZ007 - the Z says it
@@ -266,7 +267,7 @@ def _backup(how: str) -> tuple[list[dict[str, Any]], dict[str, Any], float]:
 def _verify(how: str) -> tuple[list[dict[str, Any]], dict[str, Any], float]:
     missing = ["2026-11-27T21:00:00Z to 2026-11-27T22:00:00Z"] if how == "failed" else []
     seen = {**VERIFIED, "coverage": "23/24" if missing else "24/24", "missing_periods": missing, "protected_since": None}
-    observed = f"23/24; missing: {missing[0]}" if missing else "24/24"
+    observed = f"{23 if missing else 24}/24 periods of 3600 s{f'; without a backup: {missing[0]}' if missing else ''}"
     gates = [_gate(name) for name in _VERIFIED if name != "COVERAGE"]
     gates.append(_gate("COVERAGE", good=not missing, observed=observed, title="A backup in each period"))
     return gates, {"backup_verification": {"1": seen, "2": {**seen, "missing_periods": [], "coverage": "24/24"}}}, 48.0
@@ -293,7 +294,7 @@ def _rehearse(how: str) -> tuple[list[dict[str, Any]], dict[str, Any], float]:
 
 
 def _failback(_how: str) -> tuple[list[dict[str, Any]], dict[str, Any], float]:
-    measures = {"salvage": {"a-db1": SALVAGE}, "rebuild": {"a-db1": REBUILD}, "time_to_reprotect_seconds": 1023.94}
+    measures = {"salvage": {"a-db1": SALVAGE}, "rebuild": {"a-db1": REBUILD}, "time_to_reprotect_seconds": 306.4}
     return [_gate("G20", title="Protected again")], measures, 310.0
 
 

@@ -1,0 +1,197 @@
+"""What an overview says about the readiness of one cluster. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from relevo import checklist, due, expectation
+from relevo.clock import parse_utc, utc
+from relevo.findings import Severity
+from relevo.findings import State as FindingState
+from relevo.readiness import Backups, Copy, Coverage, Expected, Failovers, Integrity, Measured, Readiness, Rung, seconds_of
+from relevo.reasons import against, dates
+from relevo.trend import FAILOVERS, that_ran, trend
+from relevo.verdict import Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from datetime import date, datetime
+
+    from relevo.beside import Beside
+    from relevo.findings import Finding
+    from relevo.history import Summary
+    from relevo.overview import Overview
+    from relevo.prediction import Prediction
+
+# Verdicts of runs that came to their end and say something about what they tried.
+_DECIDED = (Verdict.PASSED, Verdict.PARTIAL, Verdict.FAILED)
+_COVERAGE = re.compile(r"^(\d+)\D+(\d+)")
+_INSTALLED = (
+    "versions.postgresql",
+    "versions.pgbackrest",
+    "versions.restic",
+    "versions.relevo",
+    "digests.inventory",
+    "digests.commit",
+)
+_DIGEST = 12
+
+
+def report(seen: Overview, beside: Beside, cluster: str, since: datetime) -> Readiness:
+    """The report of one cluster over the time from then to the overview's moment."""
+    runs = that_ran(seen.runs_of(cluster))
+    look = _Look(seen, cluster, since, runs, [run for run in runs if parse_utc(run.closed_at) >= since])
+    made = Readiness(
+        cluster,
+        utc(seen.at),
+        utc(since),
+        (),
+        tuple(seen.calendar_of(cluster)),
+        tuple(look.measured()),
+        look.backups(),
+        look.integrity(),
+        look.failovers(),
+        tuple(_expected(one) for one in seen.predictions.get(cluster, ())),
+        tuple(look.counted()),
+        tuple(look.changes()),
+        tuple(_sorted(seen.findings_of(cluster), seen.at.date())),
+        None if beside.library is None else tuple(problem.sentence for problem in beside.library.problems),
+        None if beside.library is None else len(beside.library.pages),
+        tuple(seen.contacts),
+        seen.team,
+        (),
+        checklist.judge(seen, beside, cluster),
+    )
+    return replace(made, reasons=tuple(against(made)), dates=tuple(dates(made)))
+
+
+@dataclass(frozen=True)
+class _Look:
+    seen: Overview
+    cluster: str
+    since: datetime
+    runs: Sequence[Summary]
+    recent: Sequence[Summary]
+
+    def measured(self) -> Iterator[Measured]:
+        for one in self.seen.trends_of(self.cluster):
+            newest = next((run for run in self.runs if run.runbook in FAILOVERS and seconds_of(run, one.measure) is not None), None)
+            other = next(
+                (run for run in self.runs if run.runbook not in FAILOVERS and seconds_of(run, one.measure) is not None), None
+            )
+            newer = other if other and (newest is None or other.opened_at > newest.opened_at) else None
+            moved = trend([run for run in self.runs if run.runbook in FAILOVERS], one.measure, one.target_seconds)
+            yield Measured(one.measure, one.target_seconds or 0.0, newest, newer, moved, one)
+
+    def backups(self) -> Backups:
+        taken = [run for run in self.recent if run.runbook == "backup"]
+        verified = [run for run in self.recent if run.runbook == "verify_backup"]
+        newest = next((run for run in self.runs if run.runbook == "verify_backup" and run.verdict in _DECIDED), None)
+        return Backups(
+            len(taken),
+            sum(run.verdict == Verdict.PASSED for run in taken),
+            len(verified),
+            sum(run.verdict == Verdict.PASSED for run in verified),
+            newest,
+            tuple(_coverage(self.seen.records([run.run_id for run in verified]))),
+        )
+
+    def integrity(self) -> Integrity | None:
+        run = next((run for run in self.runs if run.runbook == "restore_test" and run.verdict in _DECIDED), None)
+        if run is None:
+            return None
+        (document,) = self.seen.records([run.run_id])
+        copies = [_copy(test) for test in (document.get("measures") or {}).get("restore_tests") or []]
+        return Integrity(run.run_id, run.closed_at, run.verdict, tuple(copies))
+
+    def failovers(self) -> Failovers:
+        tried = [run for run in self.runs if run.runbook in FAILOVERS]
+        passed = [run for run in tried if run.verdict == Verdict.PASSED]
+        recent = [run for run in self.recent if run.runbook in FAILOVERS]
+        inside = sum(run.verdict == Verdict.PASSED for run in recent)
+        return Failovers(inside, len(passed), len(recent), passed[0] if passed else None)
+
+    def counted(self) -> Iterator[tuple[str, dict[str, int]]]:
+        for runbook in sorted({run.runbook for run in self.recent}):
+            counts = Counter(run.verdict for run in self.recent if run.runbook == runbook)
+            yield runbook, {verdict.value: counts[verdict] for verdict in Verdict if counts[verdict]}
+
+    def changes(self) -> Iterator[str]:
+        """What is another thing than at the beginning of the period, in sentences."""
+        yield from self._states()
+        yield from self._installed()
+        for finding in self.seen.findings_of(self.cluster):
+            if self._within(finding.opened_at):
+                yield f"Finding {finding.id} was opened: {finding.deficiency}."
+            if finding.closed_at and self._within(finding.closed_at):
+                yield f"Finding {finding.id} was closed: {finding.resolution}."
+        for standing in self.seen.contacts:
+            if standing.acknowledged_at and self._within(standing.acknowledged_at):
+                yield f"{standing.name} acknowledged their contact data."
+        for word in self.seen.sign_offs:
+            if self._within(word.at):
+                yield f"{word.name} signed off {word.subject}: {word.statement}."
+
+    def _within(self, at: str) -> bool:
+        return self.since <= parse_utc(at) <= self.seen.at
+
+    def _states(self) -> Iterator[str]:
+        earlier = [run for run in self.seen.runs_of(self.cluster) if parse_utc(run.closed_at) < self.since]
+        then = due.entries(self.seen.policy, earlier, self.seen.records, due.Now(self.since, {self.cluster: {}}, self.seen.same))
+        before = {entry.test: entry.state for entry in then if entry.cluster == self.cluster}
+        for entry in self.seen.calendar_of(self.cluster):
+            if before.get(entry.test, entry.state) is not entry.state:
+                yield f"{entry.title}: {before[entry.test]} became {entry.state}."
+
+    def _installed(self) -> Iterator[str]:
+        """Of the newest record against the newest one from before the period."""
+        earlier = next((run.run_id for run in self.runs if parse_utc(run.closed_at) < self.since), None)
+        if earlier is None or not self.recent:
+            return
+        old, new = self.seen.records([earlier, self.recent[0].run_id])
+        for path in _INSTALLED:
+            part, name = path.split(".")
+            one, other = (document.get(part, {}).get(name) for document in (old, new))
+            if one and other and one != other:
+                yield f"{name.capitalize()}: {_short(one)} became {_short(other)}."
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return f"{text[:_DIGEST]}…" if len(text) > 2 * _DIGEST else text
+
+
+def _coverage(documents: Sequence[Mapping[str, Any]]) -> Iterator[Coverage]:
+    """Over all verifications of the period; a period that two of them looked at counts in both."""
+    found: dict[str, list[tuple[int, int, list[str]]]] = {}
+    for document in documents:
+        for repository, seen in ((document.get("measures") or {}).get("backup_verification") or {}).items():
+            said = _COVERAGE.match(str(seen.get("coverage")))
+            if said:
+                found.setdefault(repository, []).append((int(said[1]), int(said[2]), list(seen.get("missing_periods") or [])))
+    for repository, seen in sorted(found.items()):
+        missing = sorted({period for _, _, periods in seen for period in periods})
+        yield Coverage(repository, sum(one[1] for one in seen), sum(one[0] for one in seen), tuple(missing))
+
+
+def _copy(test: Mapping[str, Any]) -> Copy:
+    rungs = tuple(Rung(str(rung.get("id")), str(rung.get("name")), str(rung.get("verdict"))) for rung in test.get("rungs") or [])
+    return Copy(str(test.get("repository")), str(test.get("label")), str(test.get("target")), str(test.get("verdict")), rungs)
+
+
+def _expected(prediction: Prediction) -> Expected:
+    known = [way for way in prediction.ways if (way.recovery.p50_seconds or way.total.p50_seconds) is not None]
+    p50 = None
+    if known:
+        p50 = known[0].total.p50_seconds if known[0].recovery.p50_seconds is None else known[0].recovery.p50_seconds
+    return Expected(prediction.runbook, expectation.line(prediction) or "no history", p50, prediction.limit_seconds)
+
+
+def _sorted(found: Sequence[Finding], today: date) -> list[Finding]:
+    """Those that are not closed: overdue first, then by date, then the worst."""
+    order = list(Severity)
+    going = [finding for finding in found if finding.state is not FindingState.CLOSED]
+    return sorted(going, key=lambda one: (not one.is_overdue(today), one.due, order.index(one.severity)))
