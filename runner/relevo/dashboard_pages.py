@@ -10,7 +10,6 @@ from importlib.resources import files
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
 from relevo import appointments, chart, due, expectation, report, wording
@@ -21,6 +20,8 @@ from relevo.took import ONE_WAY, OUTAGE, RECOVERY, TOTAL
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from jinja2 import Environment
 
     from relevo.dashboard import Board, Cluster, Measure
     from relevo.due import Entry
@@ -192,11 +193,6 @@ def _day(value: Any) -> str:
     return f"{parse_utc(str(value)):%Y-%m-%d} UTC"
 
 
-def _shown(value: Any) -> Any:
-    """What a host or a person said, without the characters that would turn, hide or end the text around it."""
-    return value if isinstance(value, Markup) or not isinstance(value, str) else wording.visible(value)
-
-
 def _digest(text: str) -> str:
     """A source of the content security policy: this text and no other."""
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
@@ -212,15 +208,9 @@ POLICY = f"default-src 'none'; style-src {_digest(STYLE)}; script-src {_digest(S
 
 
 def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("relevo"),
-        autoescape=select_autoescape(("html.j2",), default=False),
-        undefined=StrictUndefined,
-        finalize=_shown,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(seconds=_seconds, moment=wording.moment, day=_day, number=wording.number, count=wording.count)
+    environment = report.templates(report.as_shown)
+    environment.trim_blocks = environment.lstrip_blocks = True
+    environment.filters.update(seconds=_seconds, day=_day, count=wording.count)
     environment.globals.update(
         # Both are files of this package, and stand in the page as they are: their digests are in its policy.
         style=Markup(STYLE),  # noqa: S704
