@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from statistics import median
 from typing import TYPE_CHECKING
 
 from dateutil.relativedelta import relativedelta
@@ -22,7 +23,7 @@ WIDE, NARROW = 560.0, 320.0
 HEIGHT = 230.0
 TOP, RIGHT, BOTTOM, LEFT = 16.0, 14.0, 26.0, 62.0
 _HEADROOM, _LOWEST_TOP = 1.12, 1.0
-# Where the objective is so far above everything that was measured, a linear scale would show one flat line.
+# Where the objective or one run is so far above the middle of what was measured, a linear scale would show one flat line.
 _FAR = 6.0
 _LINEAR_STEPS = (
     0.1,
@@ -98,8 +99,8 @@ def draw(found: Trend, width: float) -> Chart | None:
         return None
     highest = max(point.seconds for point in points)
     target = found.target_seconds
-    logarithmic = target is not None and target > _FAR * highest
     top = max(highest, target or 0.0, _LOWEST_TOP) * _HEADROOM
+    logarithmic = top > _FAR * median(point.seconds for point in points)
     rise = _rise(top, logarithmic=logarithmic)
     moments = [parse_utc(point.at) for point in points]
     run = _run(min(moments), max(moments), width)

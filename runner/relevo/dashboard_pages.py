@@ -51,11 +51,13 @@ class Expected:
     what: str
     estimate: Estimate
     limit_seconds: float | None
+    borrowed_from: str | None
 
     @property
     def rests_on(self) -> str:
         """Why it may be believed."""
-        return expectation.rests_on(self.estimate)
+        borrowed = f"; restores of {self.borrowed_from}, nobody failed over like that here" if self.borrowed_from else ""
+        return expectation.rests_on(self.estimate) + borrowed
 
 
 class Site:
@@ -172,6 +174,7 @@ def _expected(predictions: Iterable[Prediction]) -> list[Expected]:
             _WHOLES[name],
             estimate,
             one.limit_seconds if name == RECOVERY else None,
+            way.borrowed_from,
         )
         for one in predictions
         for way in one.ways
