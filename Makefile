@@ -25,7 +25,8 @@ lint: .venv ## ruff, mypy, yamllint and ansible-lint
 	ANSIBLE_INVENTORY=inventories/example ansible-lint
 
 test: lint ## every fast test, then the smoke scenarios on a new laboratory
-	$(PYTEST) tests/unit tests/house
+	@bin/bootstrap browser
+	$(PYTEST) tests/unit tests/house tests/browser
 	$(MAKE) --no-print-directory lab-down lab
 	$(PYTEST) tests/integration -m smoke
 

@@ -15,7 +15,7 @@ import typer
 from rich.text import Text
 
 import relevo
-from relevo import approve, asked, closing, criteria, drill, inventory, junit, notify, paths, report, status, summary, targets
+from relevo import approve, asked, closing, drill, inventory, notify, paths, report, status, summary, targets
 from relevo.console import (
     AsJson,
     Ended,
@@ -34,7 +34,6 @@ from relevo.console import (
     write,
 )
 from relevo.errors import Exit, UsageError
-from relevo.history import summarize
 from relevo.progress import Progress
 from relevo.record import parse
 from relevo.session import Session, conduct
@@ -334,13 +333,7 @@ def write_report(
         raise UsageError(message)
     judged, stored = load_policy(policy).policy, open_store().get(run_id)
     record = parse(stored.document)
-    outcomes = criteria.of_run(judged, summarize(record), json.loads(stored.document))
-    found = [
-        junit.Criterion(f"{judged.tests[name].title}: {one.name}", one.seen, one.wanted, one.verdict)
-        for name, outcome in outcomes.items()
-        for one in outcome.judgements
-    ]
-    contents = report.contents(record, form, found)
+    contents = report.contents(record, form, report.judged(judged, record, json.loads(stored.document)))
     if file is None:
         sys.stdout.buffer.write(contents)
     else:
@@ -372,5 +365,8 @@ def show_status(
 
 
 # Behind the commands above, which stand first in the help: each of these files registers its own.
-for part in ("verdict", "calendar", "evidence", "findings", "contacts", "sign_off", "policy", "predict", "metrics", "readiness"):
+for part in (
+    *("verdict", "calendar", "evidence", "findings", "contacts", "sign_off", "policy", "predict", "metrics", "readiness"),
+    "dashboard",
+):
     import_module(f"relevo.cli_{part}")

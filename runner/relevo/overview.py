@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from relevo import changes, contacts, due, findings, forecast, sign_offs, trend
@@ -50,9 +51,14 @@ class Overview:
         """Those that the policy names, that have run, or are seen now."""
         return sorted({entry.cluster for entry in self.calendar})
 
-    def runs_of(self, cluster: str) -> list[Summary]:
+    def runs_of(self, cluster: str) -> Sequence[Summary]:
         """Newest first."""
-        return [run for run in self.runs if run.cluster == cluster]
+        return self._by_cluster.get(cluster, ())
+
+    @property
+    def runs_without_cluster(self) -> Sequence[Summary]:
+        """Those that ended before anybody named one, newest first."""
+        return self._by_cluster.get("", ())
 
     def calendar_of(self, cluster: str) -> list[due.Entry]:
         """The tests that it owes."""
@@ -66,6 +72,14 @@ class Overview:
         """Recovery time and data loss over time, against what the policy wants of this cluster now."""
         runs, targets = self.runs_of(cluster), self.policy.objectives_of(cluster)
         return [trend.trend(runs, measure, targets[measure]) for measure in trend.MEASURES]
+
+    @cached_property
+    def _by_cluster(self) -> Mapping[str, Sequence[Summary]]:
+        """Sorted once: a long history has as many runs as many clusters ask for theirs."""
+        found: dict[str, list[Summary]] = {}
+        for run in self.runs:
+            found.setdefault(run.cluster or "", []).append(run)
+        return found
 
 
 def gather(store: Store, policy: Policy, now: due.Now) -> Overview:

@@ -6,18 +6,21 @@ import json
 import re
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup
 
-from relevo import junit, paper, particulars, picture, story, wording
+from relevo import criteria, junit, paper, particulars, picture, story, wording
 from relevo.clock import parse_utc
+from relevo.history import summarize
+from relevo.junit import Criterion
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
-    from relevo.junit import Criterion
+    from relevo.policy import Policy
     from relevo.record import Record
 
 MOODS = {"passed": "good", "partial": "doubt", "failed": "bad", "refused": "doubt", "interrupted": "bad"}
@@ -51,34 +54,57 @@ class Fact:
     code: bool = False
 
 
-def contents(record: Record, form: Form, criteria: Sequence[Criterion] = ()) -> bytes:
-    """The report of one run as it stands in a file. criteria: of the test that the run was, where somebody judged them.
+@dataclass(frozen=True)
+class Link:
+    """A way from the page to others, where it is one of several."""
+
+    label: str
+    target: str
+
+
+def judged(policy: Policy, record: Record, document: Mapping[str, Any]) -> list[Criterion]:
+    """The criteria of each test that the run counts as, as they came out. document: the record as it is stored, which is what is judged."""
+    outcomes = criteria.of_run(policy, summarize(record), document)
+    return [
+        Criterion(f"{policy.tests[name].title}: {one.name}", one.seen, one.wanted, one.verdict)
+        for name, outcome in outcomes.items()
+        for one in outcome.judgements
+    ]
+
+
+def contents(record: Record, form: Form, found: Sequence[Criterion] = ()) -> bytes:
+    """The report of one run as it stands in a file. found: the criteria of the test that the run was, where somebody judged them.
 
     RelevoError where a PDF cannot be made on this machine.
     """
     if form is Form.PDF:
-        return paper.print_page(_page(record, criteria, paged=True))
-    return render(record, form, criteria).encode("utf-8", "replace")
+        return paper.print_page(_page(record, found, paged=True))
+    return render(record, form, found).encode("utf-8", "replace")
 
 
-def render(record: Record, form: Form, criteria: Sequence[Criterion] = ()) -> str:
-    """The report of one run as text; of a PDF the page that is printed."""
+def render(record: Record, form: Form, found: Sequence[Criterion] = (), links: Sequence[Link] = ()) -> str:
+    """The report of one run as text; of a PDF the page that is printed. links: from a page that is one of several to the others."""
     if form is Form.JSON:
         return json.dumps(record.document(), ensure_ascii=False, indent=2, sort_keys=True) + "\n"
     if form is Form.JUNIT:
-        return junit.render(record, criteria)
+        return junit.render(record, found)
     if form is Form.MARKDOWN:
-        environment = templates(as_cell)
-        environment.filters["words"] = words
-        return environment.get_template("report.md.j2").render(_view(record, criteria, paged=False)).rstrip() + "\n"
-    return _page(record, criteria, paged=form is Form.PDF)
+        return _templates(as_cell).get_template("report.md.j2").render(_view(record, found, paged=False)).rstrip() + "\n"
+    return _page(record, found, paged=form is Form.PDF, links=links)
 
 
-def _page(record: Record, criteria: Sequence[Criterion], *, paged: bool) -> str:
+def _page(record: Record, found: Sequence[Criterion], *, paged: bool, links: Sequence[Link] = ()) -> str:
     """paged: with what stands on top of each sheet of paper."""
-    environment = templates(as_printed if paged else as_shown)
+    template = _templates(as_printed if paged else as_shown).get_template("report.html.j2")
+    return template.render(_view(record, found, paged=paged), links=links).rstrip() + "\n"
+
+
+@cache
+def _templates(finalize: Callable[[Any], Any]) -> Environment:
+    """Those of reports, made once: a dashboard has hundreds of them."""
+    environment = templates(finalize)
     environment.filters.update(words=words, longest=lambda text: max(map(len, text.split()), default=0))
-    return environment.get_template("report.html.j2").render(_view(record, criteria, paged=paged)).rstrip() + "\n"
+    return environment
 
 
 def templates(finalize: Callable[[Any], Any]) -> Environment:
@@ -119,7 +145,7 @@ def _filled(items: Sequence[dict[str, Any]], *names: str) -> list[dict[str, Any]
     return [dict.fromkeys(names, "") | {name: value for name, value in item.items() if value is not None} for item in items]
 
 
-def _view(record: Record, criteria: Sequence[Criterion], *, paged: bool) -> dict[str, Any]:
+def _view(record: Record, found: Sequence[Criterion], *, paged: bool) -> dict[str, Any]:
     most = _MOST_ON_PAPER if paged else None
     parts = record.measures.get("rto_breakdown") or []
     return {
@@ -150,7 +176,7 @@ def _view(record: Record, criteria: Sequence[Criterion], *, paged: bool) -> dict
         "ledger": record.measures["ledger"],
         "observers": _observers(record.measures.get("observers")),
         "fence_meaning": story.FENCES.get(str(record.fence.get("class")), ""),
-        "criteria": criteria,
+        "criteria": found,
         "tables": particulars.tables(record),
         "gates": gates_in_order(record),
         "gate_moods": GATE_MOODS,

@@ -1791,6 +1791,48 @@ FAST = [
         "return str(",
         "tests/unit/runner/test_report_forms.py::test_what_hosts_say_changes_no_page_and_gets_lost_nowhere",
     ),
+    Protection(
+        "a page of somebody else reads the dashboard by a name of its own",
+        "runner/relevo/dashboard_server.py",
+        "return len(hosts) == 1 and name.lower() in _NAMES and",
+        "return len(hosts) == 1 and",
+        "tests/unit/runner/test_dashboard.py",
+    ),
+    Protection(
+        "a dashboard removes files that it never wrote",
+        "runner/relevo/dashboard_directory.py",
+        "if foreign := sorted(found - ours):",
+        "if foreign := sorted(found - found):",
+        "tests/unit/runner/test_dashboard.py",
+    ),
+    Protection(
+        "a page is written over the one before it, where a reader is",
+        "runner/relevo/dashboard_directory.py",
+        "size = _fill(draft, site)",
+        "size = _fill(place, site)",
+        "tests/unit/runner/test_dashboard.py",
+    ),
+    Protection(
+        "a cluster's name leads out of the site",
+        "runner/relevo/dashboard.py",
+        "if plain.fullmatch(name):",
+        "if name:",
+        "tests/unit/runner/test_dashboard.py",
+    ),
+    Protection(
+        "what a person said is a script on every page",
+        "runner/relevo/report.py",
+        'autoescape=select_autoescape(("html.j2",), default=False),',
+        "autoescape=False,",
+        "tests/unit/runner/test_dashboard.py::test_nothing_that_people_or_hosts_said_becomes_markup",
+    ),
+    Protection(
+        "a rehearsal counts as the recovery of production",
+        "runner/relevo/dashboard.py",
+        "if run.runbook in FAILOVERS]",
+        "]",
+        "tests/unit/runner/test_dashboard.py::test_the_newest_measurement_stands_against_the_objective_of_its_tier",
+    ),
 ]
 
 ON_THE_LABORATORY = [
