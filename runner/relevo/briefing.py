@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from relevo import contacts, due, notice, paper, plot, report, wording
+from relevo import chart, contacts, due, notice, paper, report, wording
 from relevo.checklist import State
 from relevo.clock import parse_utc
 from relevo.notice import Attachment, Notice
@@ -154,7 +154,8 @@ def _view(made: Readiness) -> dict[str, Any]:
         "mood": OUTCOME_MOODS[made.outcome],
         "lead": _LEADS[made.outcome],
         "cards": cards(made),
-        "plots": [(one, plot.draw(one.course)) for one in made.measured],
+        # One measurement is no course of anything.
+        "measured": [(one, chart.both(one.course) if len(one.course.points) > 1 else []) for one in made.measured],
         "overdue": {one.id for one in made.findings if one.is_overdue(parse_utc(made.at).date())},
     }
 

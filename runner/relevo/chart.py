@@ -92,6 +92,12 @@ class Chart:
     logarithmic: bool
 
 
+def both(found: Trend) -> list[tuple[str, Chart]]:
+    """The chart for a wide and for a narrow screen, by the names of their styles; none when nothing was measured."""
+    drawn = (("wide", draw(found, WIDE)), ("narrow", draw(found, NARROW)))
+    return [(name, one) for name, one in drawn if one is not None]
+
+
 def draw(found: Trend, width: float) -> Chart | None:
     """The chart of a trend; None when nothing was measured."""
     points = found.points

@@ -160,9 +160,7 @@ class _Measured:
     @property
     def charts(self) -> list[tuple[str, chart.Chart]]:
         """For a wide and for a narrow screen."""
-        shown = replace(self.measure.course, points=self.measure.shown)
-        drawn = (("wide", chart.draw(shown, chart.WIDE)), ("narrow", chart.draw(shown, chart.NARROW)))
-        return [(name, one) for name, one in drawn if one is not None]
+        return chart.both(replace(self.measure.course, points=self.measure.shown))
 
 
 def _expected(predictions: Iterable[Prediction]) -> list[Expected]:
@@ -205,7 +203,7 @@ def _text(name: str) -> str:
     return files("relevo").joinpath("templates", name).read_text(encoding="utf-8")
 
 
-STYLE, SCRIPT = _text("palette.css") + _text("dashboard.css"), _text("dashboard.js")
+STYLE, SCRIPT = _text("palette.css") + _text("chart.css") + _text("dashboard.css"), _text("dashboard.js")
 # What a page may load: itself. Nothing comes from anywhere, and nothing goes anywhere.
 POLICY = f"default-src 'none'; style-src {_digest(STYLE)}; script-src {_digest(SCRIPT)}; img-src data:; base-uri 'none'; form-action 'none'"
 

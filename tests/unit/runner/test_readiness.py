@@ -9,14 +9,12 @@ from typing import Any
 
 import pytest
 
-from relevo import assessment, briefing, policy_file
+from relevo import assessment, briefing, chart, policy_file
 from relevo.briefing import About, Form
 from relevo.findings import Finding, Severity
-from relevo.plot import draw
 from relevo.readiness import Coverage, Outcome, Readiness, Weight
 from relevo.record import Record
 from relevo.sign_offs import SignOff
-from relevo.trend import Point, Trend
 from relevo.verified import Standing
 from tests.unit.runner import year
 from tests.unit.runner.looks import EXAMPLE, beside, look
@@ -168,26 +166,15 @@ def test_rehearsals_do_not_make_a_failover_look_quicker() -> None:
     assert (len(found.rto.trend.points), len(found.rto.course.points)) == (4, 10)
     assert {point.runbook for point in found.rto.trend.points} == {"failover"}
     assert found.rpo.tendency == "unchanged at 0 s, 4 measurements"
-    drawn = draw(found.rto.course)
-    assert drawn is not None
-    assert sum(dot.hollow for dot in drawn.dots) == 6
+    (_, drawn), _ = chart.both(found.rto.course)
+    assert len({spot.sign for spot in drawn.spots}) > 1
 
 
-def test_a_course_is_drawn_within_its_box_and_the_target_where_it_is_near() -> None:
-    points = tuple(
-        Point(f"r{n}", f"2026-0{n + 1}-01T00:00:00Z", "failover", float(seconds), seconds <= 30)
-        for n, seconds in enumerate((0, 20, 40))
-    )
-    drawn = draw(Trend("rto_seconds", 30.0, points))
-    assert drawn is not None
-    assert all(0 <= dot.left <= 640 and 0 <= dot.top <= 240 for dot in drawn.dots)
-    assert [dot.kind for dot in drawn.dots] == ["met", "met", "missed"]
-    assert drawn.target is not None
-    assert drawn.dots[1].top > drawn.target > drawn.dots[2].top
-    far = draw(Trend("rto_seconds", 14400.0, points))
-    assert far is not None and far.target is None
-    assert draw(Trend("rto_seconds", 30.0, points[:1])) is None
-    assert draw(Trend("rto_seconds", None, tuple(replace(point, seconds=0.0) for point in points))) is not None
+def test_one_measurement_is_no_course() -> None:
+    found = report()
+    alone = replace(found, rto=replace(found.rto, course=replace(found.rto.course, points=found.rto.course.points[:1])))
+    page = briefing.readiness([found], ABOUT, Form.HTML).decode()
+    assert page.count("<figure>") - briefing.readiness([alone], ABOUT, Form.HTML).decode().count("<figure>") == 1
 
 
 HOSTILE = "<script>alert(1)</script> | pipe\u202e " + "x" * 300
