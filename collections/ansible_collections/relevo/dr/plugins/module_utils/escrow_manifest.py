@@ -1,0 +1,139 @@
+# Copyright: the Relevo maintainers
+# GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
+"""The manifest of a generation: which items, from where, with which fingerprints; and whether another generation is due. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import secrets
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Optional
+
+from ansible_collections.relevo.dr.plugins.module_utils import clock
+from ansible_collections.relevo.dr.plugins.module_utils.escrow_fault import CORRUPT, EscrowFault
+from ansible_collections.relevo.dr.plugins.module_utils.escrow_fingerprint import fingerprint, new_salt, require_equal
+from ansible_collections.relevo.dr.plugins.module_utils.escrow_items import NO_KEYS, Item
+
+SCHEMA = "relevo-escrow/1"
+_GENERATION = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}")
+_OF_AN_ENTRY = ("id", "kind", "hosts", "source", "generation", "bytes", "salt", "fingerprint", "essence")
+
+
+@dataclass(frozen=True)
+class Read:
+    """An item as it was read. essence: what makes it another one when it changes; the content where every byte does."""
+
+    item: Item
+    content: bytes
+    essence: bytes
+
+    def same_essence(self, entry: Mapping[str, Any]) -> bool:
+        """Whether the manifest's entry speaks of this."""
+        return bool(fingerprint(self.essence, str(entry["salt"]), self.item.id) == entry["essence"])
+
+
+def generation_name(at: str) -> str:
+    """Sorted by name they are sorted by time. at: UTC, as the clock says it."""
+    return "%sZ-%s" % (re.sub(r"[^0-9T]", "", at)[:15], secrets.token_hex(4))
+
+
+def is_generation(name: str) -> bool:
+    """Whether something that lies there is a generation, by its name."""
+    return bool(_GENERATION.fullmatch(name))
+
+
+def made(
+    cluster: str, at: str, reads: Iterable[Read], before: Optional[Mapping[str, Any]], columns: Sequence[Mapping[str, Any]] = ()
+) -> dict[str, Any]:
+    """The manifest of a new generation. before: the newest one, whose salts go on. columns: digests of what production decrypts."""
+    known = entries(before)
+    generation = generation_name(at)
+    found = []
+    for read in sorted(reads, key=lambda one: one.item.id):
+        salt = str(known[read.item.id]["salt"]) if read.item.id in known else new_salt()
+        if read.item.id in known and not read.same_essence(known[read.item.id]):
+            salt = new_salt()
+        found.append(
+            {
+                **read.item.told(),
+                "bytes": len(read.content),
+                "salt": salt,
+                "fingerprint": fingerprint(read.content, salt, read.item.id),
+                "essence": fingerprint(read.essence, salt, read.item.id),
+            }
+        )
+    return {
+        "schema": SCHEMA,
+        "cluster": cluster,
+        "generation": generation,
+        "made_at": at,
+        "before": before["generation"] if before else None,
+        "items": found,
+        "columns": list(columns),
+    }
+
+
+def due(before: Optional[Mapping[str, Any]], reads: Sequence[Read], now: str, refresh_seconds: float) -> list[str]:
+    """Why another generation is due, for a person; nothing when it is not."""
+    if before is None:
+        return ["there is no generation yet"]
+    known, read = entries(before), {one.item.id: one for one in reads}
+    reasons = ["%s is declared no more" % name for name in sorted(set(known) - set(read))]
+    other_bytes = False
+    for name, one in sorted(read.items()):
+        if name not in known:
+            reasons.append("%s is new" % name)
+        elif {**one.item.told()} != {key: known[name][key] for key in one.item.told()}:
+            reasons.append("%s is declared otherwise" % name)
+        elif not one.same_essence(known[name]):
+            reasons.append("%s changed" % name)
+        else:
+            same = fingerprint(one.content, str(known[name]["salt"]), name) == known[name]["fingerprint"]
+            other_bytes = other_bytes or not same
+    age = clock.parse_utc(now).timestamp() - clock.parse_utc(str(before["made_at"])).timestamp()
+    if not reasons and other_bytes and age >= refresh_seconds:
+        reasons.append("copies of what changes by itself are %d h old" % (age // 3600))
+    return reasons
+
+
+def entries(manifest: Optional[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """The items of a manifest by name."""
+    return {str(entry["id"]): entry for entry in manifest["items"]} if manifest else {}
+
+
+def keys_version(manifest: Mapping[str, Any]) -> str:
+    """One word that is another one as soon as a key is; made of slow fingerprints, so it may be in records."""
+    lines = ["%s %s" % (entry["id"], entry["essence"]) for entry in manifest["items"] if entry["kind"] not in NO_KEYS]
+    return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()[:16]
+
+
+def parsed(text: bytes, where: str) -> dict[str, Any]:
+    """A manifest that came back. Raises EscrowFault when it is none."""
+    try:
+        manifest: dict[str, Any] = json.loads(text)
+        whole = manifest["schema"] == SCHEMA and is_generation(manifest["generation"]) and bool(manifest["cluster"])
+        whole = whole and all(key in entry for entry in manifest["items"] for key in _OF_AN_ENTRY)
+        clock.parse_utc(manifest["made_at"])
+    except (ValueError, KeyError, TypeError, AttributeError):
+        whole = False
+    if not whole:
+        raise EscrowFault(CORRUPT, where, "no manifest that can be read", "a manifest of %s" % SCHEMA, "use another path")
+    return manifest
+
+
+def require_items(
+    manifest: Mapping[str, Any], contents: Mapping[str, bytes], where: str, older: Sequence[Mapping[str, Any]] = ()
+) -> list[EscrowFault]:
+    """Compare every item with its fingerprint; each that differs, by name. older: manifests of generations before."""
+    faults = []
+    for name, entry in entries(manifest).items():
+        stamped = {**entry, "made_in": manifest["generation"]}
+        past = [{**entries(other)[name], "made_in": other["generation"]} for other in older if name in entries(other)]
+        try:
+            require_equal(contents[name], stamped, where, past)
+        except EscrowFault as fault:
+            faults.append(fault)
+    return faults
