@@ -49,6 +49,7 @@ def opened(data: bytes, where: str, cluster: str, generation: str) -> tuple[dict
     if manifest["generation"] != generation:
         observed = "generation %s under the name %s" % (manifest["generation"], generation)
         raise EscrowFault(WRONG_GENERATION, where, observed, "what its name says", "somebody moved it; use another path")
+    # What the manifest itself calls absent is no fault of this path.
     missing = [name for name in entries(manifest) if _ITEMS + name not in files]
     if missing:
         raise EscrowFault(MISSING, where, "no %s in the archive" % ", ".join(missing), "every item of its manifest", "use another path")

@@ -46,10 +46,25 @@ def is_generation(name: str) -> bool:
 
 
 def made(
-    cluster: str, at: str, reads: Iterable[Read], before: Optional[Mapping[str, Any]], columns: Sequence[Mapping[str, Any]] = ()
+    cluster: str,
+    at: str,
+    reads: Iterable[Read],
+    before: Optional[Mapping[str, Any]],
+    columns: Sequence[Mapping[str, Any]] = (),
+    unread: Optional[Mapping[str, str]] = None,
 ) -> dict[str, Any]:
-    """The manifest of a new generation. before: the newest one, whose salts go on. columns: digests of what production decrypts."""
+    """The manifest of a new generation. before: the newest one, whose salts go on. columns: digests of what production decrypts.
+
+    unread: items that could not be read, and why: they are named as absent, with the last generation that has them.
+    """
     known = entries(before)
+    gone = {str(entry["id"]): entry for entry in before.get("absent", [])} if before else {}
+    absent = []
+    for name, reason in sorted((unread or {}).items()):
+        entry = {**known[name], "last_in": before["generation"]} if before and name in known else dict(gone.get(name, {"last_in": None}))
+        absent.append({**entry, "id": name, "reason": reason})
+    known = {**gone, **known}
+    known = {name: entry for name, entry in known.items() if entry.get("salt")}
     generation = generation_name(at)
     found = []
     for read in sorted(reads, key=lambda one: one.item.id):
@@ -72,16 +87,19 @@ def made(
         "made_at": at,
         "before": before["generation"] if before else None,
         "items": found,
+        "absent": absent,
         "columns": list(columns),
     }
 
 
-def due(before: Optional[Mapping[str, Any]], reads: Sequence[Read], now: str, refresh_seconds: float) -> list[str]:
-    """Why another generation is due, for a person; nothing when it is not."""
+def due(
+    before: Optional[Mapping[str, Any]], reads: Sequence[Read], now: str, refresh_seconds: float, unread: Iterable[str] = ()
+) -> list[str]:
+    """Why another generation is due, for a person; nothing when it is not. An item that cannot be read now is no reason: the newest has it."""
     if before is None:
         return ["there is no generation yet"]
     known, read = entries(before), {one.item.id: one for one in reads}
-    reasons = ["%s is declared no more" % name for name in sorted(set(known) - set(read))]
+    reasons = ["%s is declared no more" % name for name in sorted(set(known) - set(read) - set(unread))]
     other_bytes = False
     for name, one in sorted(read.items()):
         if name not in known:
@@ -106,7 +124,8 @@ def entries(manifest: Optional[Mapping[str, Any]]) -> dict[str, Mapping[str, Any
 
 def keys_version(manifest: Mapping[str, Any]) -> str:
     """One word that is another one as soon as a key is; made of slow fingerprints, so it may be in records."""
-    lines = ["%s %s" % (entry["id"], entry["essence"]) for entry in manifest["items"] if entry["kind"] not in NO_KEYS]
+    known = [*manifest["items"], *(entry for entry in manifest.get("absent", []) if entry.get("essence"))]
+    lines = ["%s %s" % (entry["id"], entry["essence"]) for entry in known if entry["kind"] not in NO_KEYS]
     return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()[:16]
 
 
