@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import functools
 import io
 import json
 import os
@@ -63,7 +65,17 @@ def reads(**other: bytes) -> list[Read]:
     return found
 
 
+@functools.cache
+def _first() -> tuple[dict, dict[str, bytes]]:
+    found = reads()
+    return escrow_manifest.made("minimarket", AT, found, None), {one.item.id: one.content for one in found}
+
+
 def generation(before: dict | None = None, at: str = AT, **other: bytes) -> tuple[dict, dict[str, bytes]]:
+    if before is None and not other:
+        # A fingerprint is slow on purpose.
+        manifest, contents = _first()
+        return copy.deepcopy(manifest), dict(contents)
     found = reads(**other)
     manifest = escrow_manifest.made("minimarket", at, found, before)
     return manifest, {one.item.id: one.content for one in found}
@@ -101,7 +113,7 @@ def test_a_fingerprint_is_of_exact_bytes_and_of_one_item() -> None:
 
 
 @given(content=st.binary(min_size=1, max_size=60), end=st.sampled_from([b"\n", b"\r\n", b"\n\n"]))
-@settings(max_examples=5)
+@settings(max_examples=2)
 def test_a_line_end_too_many_or_too_few_is_told_from_another_value(content: bytes, end: bytes) -> None:
     bare = content.rstrip(b"\r\n") or b"x"
     for recorded, came in ((bare, bare + end), (bare + b"\n", bare)):
