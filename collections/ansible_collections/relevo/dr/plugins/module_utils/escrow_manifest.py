@@ -13,12 +13,13 @@ from dataclasses import dataclass
 from typing import Any, Optional
 
 from ansible_collections.relevo.dr.plugins.module_utils import clock
-from ansible_collections.relevo.dr.plugins.module_utils.escrow_fault import CORRUPT, EscrowFault
+from ansible_collections.relevo.dr.plugins.module_utils.escrow_fault import CORRUPT, DIFFERENT, EscrowFault
 from ansible_collections.relevo.dr.plugins.module_utils.escrow_fingerprint import fingerprint, new_salt, require_equal
-from ansible_collections.relevo.dr.plugins.module_utils.escrow_items import NO_KEYS, Item
+from ansible_collections.relevo.dr.plugins.module_utils.escrow_items import KEY, NO_KEYS, Item
 
 SCHEMA = "relevo-escrow/1"
 _GENERATION = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}")
+_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*){0,4}")
 _OF_AN_ENTRY = ("id", "kind", "hosts", "source", "generation", "bytes", "salt", "fingerprint", "essence")
 
 
@@ -33,6 +34,31 @@ class Read:
     def same_essence(self, entry: Mapping[str, Any]) -> bool:
         """Whether the manifest's entry speaks of this."""
         return bool(fingerprint(self.essence, str(entry["salt"]), self.item.id) == entry["essence"])
+
+
+def gathered(items: Iterable[Item], handed: Mapping[str, Mapping[str, Any]]) -> tuple[list[Read], dict[str, str]]:
+    """What the hosts read of each item, and why some could not be. handed: {read: {id: {content, essence}}, unread: {id: reason}} by host.
+
+    Raises EscrowFault when two hosts have two values of what is meant to be one.
+    """
+    reads, unread = [], {}
+    for item in items:
+        answers = {host: handed[host]["read"][item.id] for host in item.hosts if item.id in handed.get(host, {}).get("read", {})}
+        reasons = [handed[host]["unread"][item.id] for host in item.hosts if item.id in handed.get(host, {}).get("unread", {})]
+        if not answers:
+            unread[item.id] = "; ".join(reasons) or "no host of it was asked: %s" % ", ".join(item.hosts)
+            continue
+        if item.kind == KEY and len({answer["content"] for answer in answers.values()}) > 1:
+            raise EscrowFault(
+                DIFFERENT,
+                item.id,
+                "another value on each of %s" % ", ".join(sorted(answers)),
+                "one key in one generation",
+                "give each its own generation in dr_keys_items, or bring the file to all hosts",
+            )
+        first = next(iter(answers.values()))
+        reads.append(Read(item, first["content"], first["essence"]))
+    return reads, unread
 
 
 def generation_name(at: str) -> str:
@@ -130,6 +156,8 @@ def parsed(text: bytes, where: str) -> dict[str, Any]:
         manifest: dict[str, Any] = json.loads(text)
         whole = manifest["schema"] == SCHEMA and is_generation(manifest["generation"]) and bool(manifest["cluster"])
         whole = whole and all(key in entry for entry in manifest["items"] for key in _OF_AN_ENTRY)
+        # They become names of files.
+        whole = whole and all(_ID.fullmatch(str(entry["id"])) for entry in manifest["items"])
         clock.parse_utc(manifest["made_at"])
     except (ValueError, KeyError, TypeError, AttributeError):
         whole = False

@@ -8,6 +8,7 @@ import base64
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Mapping
 from typing import Any
 
@@ -37,19 +38,46 @@ class Memory:
                 DECLARATION, self._root, "a directory on %s" % (kind or "nothing"), "tmpfs", "name one in dr_keys_memory_directory, such as /dev/shm"
             )
         for name in os.listdir(self._root):
-            if name.startswith(_PREFIX) and self._left(os.path.join(self._root, name)):
-                shutil.rmtree(os.path.join(self._root, name))
-        os.makedirs(self._path, mode=0o700, exist_ok=True)
-        self.write("owner", {"pid": os.getppid(), "started": process_started(os.getppid())})
+            path = os.path.join(self._root, name)
+            if name.startswith(_PREFIX) and path != self._path and self._left(path):
+                shutil.rmtree(path, ignore_errors=True)
+        # It never is there without its owner's name, by which another run would take it for a dead one's.
+        aside = tempfile.mkdtemp(dir=self._root, prefix="relevo-new-")
+        with open(os.path.join(aside, "owner"), "w", encoding="utf-8") as target:
+            json.dump({"pid": os.getppid(), "started": process_started(os.getppid())}, target)
+        try:
+            os.rename(aside, self._path)
+        except OSError:
+            # Another worker of this run was first.
+            shutil.rmtree(aside)
+            if not os.path.isdir(self._path):
+                raise
 
     def write(self, name: str, value: Mapping[str, Any]) -> None:
         """Keep a value; bytes are kept as they are."""
         path = os.path.join(self._path, name)
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        self._put(path, json.dumps(value, default=_packed).encode())
+
+    def lay(self, name: str, content: bytes) -> str:
+        """Keep bytes as a file; where it is."""
+        path = os.path.join(self._path, name)
+        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        self._put(path, content)
+        return path
+
+    @staticmethod
+    def _put(path: str, content: bytes) -> None:
         handle = os.open(path + ".new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600)
-        with os.fdopen(handle, "w", encoding="utf-8") as target:
-            json.dump(value, target, default=_packed)
+        with os.fdopen(handle, "wb") as target:
+            target.write(content)
         os.replace(path + ".new", path)
+
+    def read(self, name: str) -> dict[str, Any]:
+        """What was kept under a name."""
+        with open(os.path.join(self._path, name), encoding="utf-8") as source:
+            found: dict[str, Any] = json.load(source, object_hook=_unpacked)
+        return found
 
     def read_all(self, kind: str) -> dict[str, dict[str, Any]]:
         """Every ``<kind>/<name>`` by name."""
