@@ -1,5 +1,7 @@
 #!/usr/bin/env python3
-"""Put shares together without Relevo: python3 combine_shares.py SHARE_FILE... > identity.txt
+"""Put shares together without Relevo.
+
+python3 combine_shares.py SHARE_FILE... > identity.txt
 
 Each file holds a line RELEVO-SHARE-1.NUMBER.SHARE.CHECK. What is printed is the identity that age opens a pack with:
 age --decrypt -i identity.txt bundle.tar.age | tar -x. Python 3 alone is needed.

@@ -53,7 +53,7 @@ DECLARED = [
     {"name": "repositories", "kind": "pgbackrest_info", "hosts": ["a-db1"], "repositories": [1]},
     {"name": "versions", "kind": "versions"},
 ]
-INFO = b"[backup:current]\n20261128-000000F={}\n[cipher]\ncipher-pass=\"x\"\n[db:history]\n1={}\n"
+INFO = b'[backup:current]\n20261128-000000F={}\n[cipher]\ncipher-pass="x"\n[db:history]\n1={}\n'
 
 
 def reads(**other: bytes) -> list[Read]:
@@ -252,7 +252,11 @@ def test_what_is_cut_is_joined_again(data: bytes) -> None:
 
 def test_an_archive_that_is_too_large_is_refused_with_its_largest_items() -> None:
     data = bytes(escrow_bundle.PIECE_BYTES * escrow_bundle.MOST_PIECES + 1)
-    fault(TOO_LARGE, lambda: escrow_bundle.cut(data, {"trees/inventory.tar": 3000000, "small": 1}, "aws"), "trees/inventory.tar has 3000000")
+    fault(
+        TOO_LARGE,
+        lambda: escrow_bundle.cut(data, {"trees/inventory.tar": 3000000, "small": 1}, "aws"),
+        "trees/inventory.tar has 3000000",
+    )
 
 
 def test_an_item_that_the_archive_lacks_is_missing_by_name() -> None:
@@ -282,7 +286,11 @@ def test_each_recipient_alone_opens_a_pack_and_nobody_else_does(tmp_path: Path) 
         back = escrow_vault.recover(place, "minimarket", manifest["generation"], Opener((identity,)))
         assert (back.contents, back.faults) == (contents, ())
     strangers, _ = people(1)
-    fault(NO_IDENTITY, lambda: escrow_vault.recover(place, "minimarket", manifest["generation"], Opener(tuple(strangers))), "none of its 3")
+    fault(
+        NO_IDENTITY,
+        lambda: escrow_vault.recover(place, "minimarket", manifest["generation"], Opener(tuple(strangers))),
+        "none of its 3",
+    )
     everything = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
     assert CANARY not in everything
     assert b"keys/shop" not in everything
@@ -302,7 +310,11 @@ def test_one_recipient_is_too_few_and_the_same_one_twice_is_one(tmp_path: Path) 
     manifest, contents = generation()
     _, seals = people(1)
     for few in ((), seals.recipients, seals.recipients * 2):
-        fault(DECLARATION, lambda few=few: escrow_vault.store(directory(tmp_path), manifest, contents, "", Seals(tuple(few))), "at least 2")
+        fault(
+            DECLARATION,
+            lambda few=few: escrow_vault.store(directory(tmp_path), manifest, contents, "", Seals(tuple(few))),
+            "at least 2",
+        )
     assert not list(tmp_path.rglob("*.age"))
     fault(DECLARATION, lambda: escrow_pack.seal(b"x", ["age1nonsense", "nobody"]), "no recipient")
 
@@ -331,7 +343,11 @@ def test_too_few_shares_and_one_share_twice_are_named(tmp_path: Path) -> None:
     place, manifest, _, shares, _ = shared(tmp_path)
     for given_shares in (shares[:2], [shares[0], shares[0], shares[1]], []):
         opener = Opener(shares=tuple(given_shares))
-        fault(TOO_FEW_SHARES, lambda opener=opener: escrow_vault.recover(place, "minimarket", manifest["generation"], opener), "3 of 5")
+        fault(
+            TOO_FEW_SHARES,
+            lambda opener=opener: escrow_vault.recover(place, "minimarket", manifest["generation"], opener),
+            "3 of 5",
+        )
 
 
 @given(position=st.integers(min_value=0), letter=st.sampled_from("0123456789abcdef"))
@@ -356,12 +372,18 @@ def test_a_false_share_whose_check_fits_is_named_by_what_was_dealt(tmp_path: Pat
     flipped[5] ^= 1
     false = escrow_shares.Share(2, bytes(flipped))
     fault(
-        BAD_SHARE, lambda: escrow_vault.recover(place, "minimarket", manifest["generation"], Opener(shares=(shares[0], false, shares[2]))), "share 2"
+        BAD_SHARE,
+        lambda: escrow_vault.recover(place, "minimarket", manifest["generation"], Opener(shares=(shares[0], false, shares[2]))),
+        "share 2",
     )
-    enough = escrow_vault.recover(place, "minimarket", manifest["generation"], Opener(shares=(shares[0], false, shares[2], shares[3])))
+    enough = escrow_vault.recover(
+        place, "minimarket", manifest["generation"], Opener(shares=(shares[0], false, shares[2], shares[3]))
+    )
     assert (enough.contents, enough.used, enough.bad) == (contents, (1, 3, 4), (2,))
     # And where the label was changed to fit the false share, the identity that comes out is another one.
-    digests = [{**entry, "digest": escrow_shares.digest(false.value)} if entry["number"] == 2 else entry for entry in public["shares"]]
+    digests = [
+        {**entry, "digest": escrow_shares.digest(false.value)} if entry["number"] == 2 else entry for entry in public["shares"]
+    ]
     with pytest.raises(EscrowFault) as caught:
         escrow_shares.combine([shares[0], false, shares[2]], {**public, "shares": digests}, "disk")
     assert caught.value.kind in {BAD_SHARE, NO_IDENTITY}
@@ -462,7 +484,10 @@ def test_what_workers_hand_each_other_is_in_memory_and_gone(tmp_path: Path) -> N
     finally:
         memory.remove()
     assert not Path(memory.path).exists()
-    if subprocess.run(["findmnt", "-no", "FSTYPE", "-T", tmp_path], capture_output=True, text=True, check=True).stdout.strip() != "tmpfs":
+    if (
+        subprocess.run(["findmnt", "-no", "FSTYPE", "-T", tmp_path], capture_output=True, text=True, check=True).stdout.strip()
+        != "tmpfs"
+    ):
         fault(DECLARATION, Memory(str(tmp_path), "run").open, "tmpfs")
 
 

@@ -25,7 +25,11 @@ class ActionModule(EscrowAction):
         manifest = state.newest()
         if manifest is None:
             raise EscrowFault(
-                MISSING, CONTROLLER, "no generation that this controller made", "one", "run playbooks/escrow_keys.yml, on the controller that does so"
+                MISSING,
+                CONTROLLER,
+                "no generation that this controller made",
+                "one",
+                "run playbooks/escrow_keys.yml, on the controller that does so",
             )
         seals = Seals(tuple(args.get("recipients") or []), args.get("shares") or None)
         gates = []
@@ -38,10 +42,16 @@ class ActionModule(EscrowAction):
         lost = escrow_choice.sites_without(args["paths"], args.get("sites") or [])
         if lost:
             observed = "all paths are in site %s" % ", ".join(lost)
-            gates.append(required("KEYSSITES", "No site takes every path with it", CONTROLLER, observed, "a path elsewhere", "add one", self.phase))
+            gates.append(
+                required(
+                    "KEYSSITES", "No site takes every path with it", CONTROLLER, observed, "a path elsewhere", "add one", self.phase
+                )
+            )
         keys = {"generation": manifest["generation"], "made_at": manifest["made_at"], "items": len(manifest["items"])}
         versions = {"keys": escrow_manifest.keys_version(manifest)}
-        return self.judged(gates, "every path has generation %s" % keys["generation"], measures={"keys": {"escrow": keys}}, versions=versions)
+        return self.judged(
+            gates, "every path has generation %s" % keys["generation"], measures={"keys": {"escrow": keys}}, versions=versions
+        )
 
     def _path(self, declared: Mapping[str, Any], manifest: Mapping[str, Any], seals: Seals) -> dict[str, Any]:
         place = self.place(declared, str(self._task.args["secrets_directory"]))

@@ -34,7 +34,11 @@ class ActionModule(EscrowAction):
     def keep(self) -> dict[str, Any]:
         if constants.DEFAULT_DEBUG:
             raise EscrowFault(
-                DECLARATION, self.host, "ANSIBLE_DEBUG", "a run whose log holds no output of hosts", "unset ANSIBLE_DEBUG; -vvv does no harm"
+                DECLARATION,
+                self.host,
+                "ANSIBLE_DEBUG",
+                "a run whose log holds no output of hosts",
+                "unset ANSIBLE_DEBUG; -vvv does no harm",
             )
         mine = escrow_items.of_this_host(escrow_items.items(self._task.args["items"]), self.host)
         memory = self.memory()

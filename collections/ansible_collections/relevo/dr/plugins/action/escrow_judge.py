@@ -7,11 +7,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ansible_collections.relevo.dr.plugins.action.escrow_recover import RECOVERED
-from ansible_collections.relevo.dr.plugins.action.restore_decrypt import DECRYPTED
 from ansible_collections.relevo.dr.plugins.module_utils import clock
 from ansible_collections.relevo.dr.plugins.module_utils.gates import FAIL, PASS, UNKNOWN
-from ansible_collections.relevo.dr.plugins.plugin_utils.escrow_action import CONTROLLER, EscrowAction, passed, required
+from ansible_collections.relevo.dr.plugins.plugin_utils.escrow_action import (
+    CONTROLLER,
+    DECRYPTED,
+    RECOVERED,
+    EscrowAction,
+    passed,
+    required,
+)
 
 
 class ActionModule(EscrowAction):
@@ -38,15 +43,25 @@ class ActionModule(EscrowAction):
             if seconds <= limit
             else required("KEYSTIME", title, CONTROLLER, "%g s" % seconds, within, "see the phases for what took long", self.phase)
         ]
-        for name, said in (("recovered", "Keys are recovered"), ("intact", "Keys are intact"), ("decrypted", "Columns are decrypted")):
-            observed = "%s, by %d of %s ways" % (keys[name], sum(bool(way.get(name)) for way in ways.values()), self._task.args["expected"])
+        for name, said in (
+            ("recovered", "Keys are recovered"),
+            ("intact", "Keys are intact"),
+            ("decrypted", "Columns are decrypted"),
+        ):
+            observed = "%s, by %d of %s ways" % (
+                keys[name],
+                sum(bool(way.get(name)) for way in ways.values()),
+                self._task.args["expected"],
+            )
             if name == "decrypted":
                 observed = "%s, %d copies" % (keys[name], len(decrypted))
             gates.append(
                 passed("KEYSTEST", said, CONTROLLER, observed, "pass, by every way", self.phase)
                 if keys[name] == PASS
                 else {
-                    **required("KEYSTEST", said, CONTROLLER, observed, "pass, by every way", "the gates above say which", self.phase),
+                    **required(
+                        "KEYSTEST", said, CONTROLLER, observed, "pass, by every way", "the gates above say which", self.phase
+                    ),
                     "verdict": keys[name],
                 }
             )

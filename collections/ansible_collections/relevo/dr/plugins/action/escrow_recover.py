@@ -15,10 +15,15 @@ from ansible_collections.relevo.dr.plugins.module_utils import clock, escrow_cho
 from ansible_collections.relevo.dr.plugins.module_utils.escrow_fault import MISSING, EscrowFault
 from ansible_collections.relevo.dr.plugins.module_utils.milestone import Milestone
 from ansible_collections.relevo.dr.plugins.plugin_utils import escrow_pack, escrow_shares, escrow_vault
-from ansible_collections.relevo.dr.plugins.plugin_utils.escrow_action import CONTROLLER, EscrowAction, faulty, passed
+from ansible_collections.relevo.dr.plugins.plugin_utils.escrow_action import (
+    CONTROLLER,
+    RECOVERED,
+    EscrowAction,
+    faulty,
+    kept_name,
+    passed,
+)
 from ansible_collections.relevo.dr.plugins.plugin_utils.escrow_vault import Opener, Recovered
-
-RECOVERED = "keys_recovered"
 
 
 class ActionModule(EscrowAction):
@@ -49,18 +54,28 @@ class ActionModule(EscrowAction):
         else:
             gates += self._gates(name, back)
             kept.update(recovered=True, intact=not back.faults, items=len(back.contents), generation=back.manifest["generation"])
-            kept.update(shares_used=list(back.used), shares_bad=list(back.bad), keys_version=escrow_manifest.keys_version(back.manifest))
+            kept.update(
+                shares_used=list(back.used), shares_bad=list(back.bad), keys_version=escrow_manifest.keys_version(back.manifest)
+            )
             self._lay(back)
             if back.used:
-                kept["shares_proven"] = {str(number): at for number, at in self.state().prove_shares(back.used, clock.utc_now()).items()}
+                kept["shares_proven"] = {
+                    str(number): at for number, at in self.state().prove_shares(back.used, clock.utc_now()).items()
+                }
         kept["seconds"] = milestone.ended()["duration_seconds"]
-        self.control.write("%s/%s" % (RECOVERED, _file(name)), kept)
+        self.control.write("%s/%s" % (RECOVERED, kept_name(name)), kept)
         ok = kept["recovered"] and kept["intact"]
         phases = [milestone.ended("ok" if ok else "failed", kept.get("fault") or "")]
         versions = {"keys": kept["keys_version"]} if ok else {}
         # What is wrong is said at the end, when every path was tried.
         result = self.judged(gates, "recovered by %s" % name, phases=phases, versions=versions)
-        return {**result, "failed": False, "recovered": ok, "name": name, "secrets_directory": os.path.join(memory.path, "recovered/secrets")}
+        return {
+            **result,
+            "failed": False,
+            "recovered": ok,
+            "name": name,
+            "secrets_directory": os.path.join(memory.path, "recovered/secrets"),
+        }
 
     def _opener(self, given: Mapping[str, Any]) -> Opener:
         identities: list[escrow_pack.Identity] = []
@@ -101,14 +116,18 @@ class ActionModule(EscrowAction):
         title = "Fingerprints are equal, by %s" % name
         gates += [faulty("KEYSEQUAL", title, fault, self.phase) for fault in back.faults]
         if not back.faults:
-            gates.append(passed("KEYSEQUAL", title, name, "%d of %d" % (len(back.contents), len(back.contents)), "all of them", self.phase))
+            gates.append(
+                passed("KEYSEQUAL", title, name, "%d of %d" % (len(back.contents), len(back.contents)), "all of them", self.phase)
+            )
         if back.bad:
             fault = escrow_shares.bad("shares %s" % ", ".join(map(str, back.bad)), "not what was dealt to their holders")
             gates.append(faulty("KEYSSHARES", "Every share that was given is good", fault, self.phase))
         absent = [str(entry["id"]) for entry in back.manifest.get("absent", [])]
         if absent:
             last = ", ".join("%s (last in %s)" % (entry["id"], entry.get("last_in")) for entry in back.manifest["absent"])
-            fault = EscrowFault(MISSING, name, "no %s" % last, "every declared item", "recover these from the generation that has them")
+            fault = EscrowFault(
+                MISSING, name, "no %s" % last, "every declared item", "recover these from the generation that has them"
+            )
             gates.append(faulty("KEYSREAD", "Every declared item is in the generation", fault, self.phase))
         return gates
 

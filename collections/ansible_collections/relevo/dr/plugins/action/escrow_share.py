@@ -25,7 +25,9 @@ class ActionModule(EscrowAction):
         directory, public_file = str(args["directory"]), str(args["public_file"])
         for path in (directory, public_file):
             if os.path.exists(path):
-                raise EscrowFault(DECLARATION, path, "something is there", "nothing: shares are made once", "move it away, or keep what it is")
+                raise EscrowFault(
+                    DECLARATION, path, "something is there", "nothing: shares are made once", "move it away, or keep what it is"
+                )
         public, shares = escrow_shares.deal(len(holders), threshold)
         if self._task.check_mode:
             return {"changed": True, "msg": "would make %d shares, of which %d are needed" % (len(holders), threshold)}
@@ -41,7 +43,9 @@ class ActionModule(EscrowAction):
         with open(public_file, "x", encoding="utf-8") as target:
             json.dump({**public, "shares": shown}, target, indent=1)
             target.write("\n")
-        gate = passed("KEYSSHARES", "Shares are made", CONTROLLER, "%d of %d" % (threshold, len(holders)), "more than are needed", self.phase)
+        gate = passed(
+            "KEYSSHARES", "Shares are made", CONTROLLER, "%d of %d" % (threshold, len(holders)), "more than are needed", self.phase
+        )
         return {**self.judged([gate], "made %s" % ", ".join(names)), "changed": True, "files": names}
 
 

@@ -19,7 +19,7 @@ TITLE = "The newest generation is on this path"
 
 
 class ActionModule(EscrowAction):
-    """Arguments: items, cluster, paths, recipients, shares, page, beside, secrets_directory, state_directory, memory_directory, refresh_seconds, keep, sites."""
+    """Arguments: items, cluster, paths, recipients, shares, page, beside, sites, refresh_seconds, renew, keep, and the directories of secrets, state, memory."""
 
     _requires_connection = False
 
@@ -39,8 +39,14 @@ class ActionModule(EscrowAction):
         if any(place.sealed for place, _ in places):
             seals.everybody()
         reasons = escrow_manifest.due(before, reads, now, float(args["refresh_seconds"]), unread)
+        if args.get("renew"):
+            reasons.append("it was asked for")
         if before and not reasons:
-            reasons = ["%s lacks generation %s" % (place.name, before["generation"]) for place, seen in places if before["generation"] not in seen]
+            reasons = [
+                "%s lacks generation %s" % (place.name, before["generation"])
+                for place, seen in places
+                if before["generation"] not in seen
+            ]
         gates += [*self._unread(unread), *self._sites()]
         if not reasons or self._task.check_mode:
             observed = str(before["generation"]) if before else "no generation"
@@ -55,7 +61,15 @@ class ActionModule(EscrowAction):
             gates += self._forgotten(places, manifest)
         else:
             gates.append(
-                required("KEYSPATH", "At least one path took it", CONTROLLER, "none of them did", "one", "see what each path says above", self.phase)
+                required(
+                    "KEYSPATH",
+                    "At least one path took it",
+                    CONTROLLER,
+                    "none of them did",
+                    "one",
+                    "see what each path says above",
+                    self.phase,
+                )
             )
         return self._told(manifest, gates, reasons, milestone, changed=any(gate["verdict"] == PASS for gate in stored))
 
@@ -103,23 +117,44 @@ class ActionModule(EscrowAction):
     def _unread(self, unread: Mapping[str, str]) -> list[dict[str, Any]]:
         next_action = "bring the host back or correct dr_keys_items; the generation before still has it"
         return [
-            required("KEYSREAD", "%s could be read" % name, CONTROLLER, reason, "its bytes", next_action, self.phase) for name, reason in unread.items()
+            required("KEYSREAD", "%s could be read" % name, CONTROLLER, reason, "its bytes", next_action, self.phase)
+            for name, reason in unread.items()
         ]
 
     def _sites(self) -> list[dict[str, Any]]:
         lost = escrow_choice.sites_without(self._task.args["paths"], self._task.args.get("sites") or [])
         title, expected = "No site takes every path with it", "a path in another site for each"
         if lost:
-            return [required("KEYSSITES", title, CONTROLLER, "all paths are in site %s" % ", ".join(lost), expected, "add a path elsewhere", self.phase)]
+            return [
+                required(
+                    "KEYSSITES",
+                    title,
+                    CONTROLLER,
+                    "all paths are in site %s" % ", ".join(lost),
+                    expected,
+                    "add a path elsewhere",
+                    self.phase,
+                )
+            ]
         return [passed("KEYSSITES", title, CONTROLLER, "%d paths" % len(self._task.args["paths"]), expected, self.phase)]
 
     def _told(
-        self, manifest: Optional[Mapping[str, Any]], gates: list[dict[str, Any]], reasons: Sequence[str], milestone: Milestone, *, changed: bool
+        self,
+        manifest: Optional[Mapping[str, Any]],
+        gates: list[dict[str, Any]],
+        reasons: Sequence[str],
+        milestone: Milestone,
+        *,
+        changed: bool,
     ) -> dict[str, Any]:
         failed = any(gate["verdict"] == FAIL for gate in gates)
         detail = "; ".join(reasons) or "nothing changed"
         phases = [milestone.ended("failed" if failed else "skipped" if self._task.check_mode else "ok", detail)]
-        keys = {"generation": manifest["generation"], "made_at": manifest["made_at"], "items": len(manifest["items"])} if manifest else {}
+        keys = (
+            {"generation": manifest["generation"], "made_at": manifest["made_at"], "items": len(manifest["items"])}
+            if manifest
+            else {}
+        )
         versions = {"keys": escrow_manifest.keys_version(manifest)} if manifest else {}
         result = self.judged(gates, detail, measures={"keys": {"escrow": keys}}, versions=versions, phases=phases)
         return {**result, "changed": changed, "reasons": list(reasons), "generation": keys.get("generation")}

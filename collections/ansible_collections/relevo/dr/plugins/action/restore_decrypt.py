@@ -9,15 +9,12 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from ansible_collections.relevo.dr.plugins.action.escrow_recover import _file
 from ansible_collections.relevo.dr.plugins.module_utils import column_proof
 from ansible_collections.relevo.dr.plugins.module_utils.escrow_items import KEY
 from ansible_collections.relevo.dr.plugins.module_utils.gates import FAIL, PASS, UNKNOWN, Gate
 from ansible_collections.relevo.dr.plugins.module_utils.milestone import Milestone
-from ansible_collections.relevo.dr.plugins.plugin_utils.escrow_action import EscrowAction
+from ansible_collections.relevo.dr.plugins.plugin_utils.escrow_action import DECRYPTED, EscrowAction, kept_name
 from ansible_collections.relevo.dr.plugins.plugin_utils.run_action import went_wrong
-
-DECRYPTED = "keys_decrypted"
 
 
 class ActionModule(EscrowAction):
@@ -36,17 +33,23 @@ class ActionModule(EscrowAction):
         expected = {str(column["name"]): column for column in manifest["columns"]}
         answer = self.ask("relevo.dr.restore_decrypt", arguments)
         wrong = went_wrong(answer)
-        gates = [self._failed(name, wrong)] if wrong else judged(name, self.host, expected, answer["columns"], answer["wrong"], recovered)
+        gates = (
+            [self._failed(name, wrong)]
+            if wrong
+            else judged(name, self.host, expected, answer["columns"], answer["wrong"], recovered)
+        )
         verdicts = {gate["verdict"] for gate in gates}
         kept = {"name": name, "verdict": FAIL if FAIL in verdicts else UNKNOWN if UNKNOWN in verdicts or not gates else PASS}
         kept["rows"] = 0 if wrong else sum(len(rows) for rows in answer["columns"].values())
-        self.control.write("%s/%s" % (DECRYPTED, _file(name)), kept)
+        self.control.write("%s/%s" % (DECRYPTED, kept_name(name)), kept)
         phases = [milestone.ended("ok" if kept["verdict"] == PASS else "failed", "%d rows" % kept["rows"])]
         return {**self.judged(gates, "decrypted %d rows" % kept["rows"], phases=phases), "failed": False, "changed": True}
 
     def _failed(self, name: str, reason: str) -> dict[str, Any]:
         next_action = "mend that, then run the test again"
-        return Gate("KEYSDECRYPT", "Columns decrypt, by %s" % name, self.host, reason, "equal digests", FAIL, next_action, self.phase).as_dict()
+        return Gate(
+            "KEYSDECRYPT", "Columns decrypt, by %s" % name, self.host, reason, "equal digests", FAIL, next_action, self.phase
+        ).as_dict()
 
 
 def judged(
@@ -65,7 +68,11 @@ def judged(
         if column in wrong:
             observed, verdict, following = wrong[column], FAIL, "look for the key of these rows in the generations before"
         elif column not in expected:
-            observed, verdict, following = "no digests of production", UNKNOWN, "run playbooks/escrow_keys.yml with -e dr_keys_renew=true"
+            observed, verdict, following = (
+                "no digests of production",
+                UNKNOWN,
+                "run playbooks/escrow_keys.yml with -e dr_keys_renew=true",
+            )
         elif column not in found:
             observed, verdict, following = "it was not read in the copy", FAIL, "declare it in dr_keys_columns"
         else:
@@ -73,23 +80,20 @@ def judged(
             observed = "%d rows equal, %d other, %d missing" % (equal, other, missing)
             if other or missing or not equal:
                 verdict = FAIL
-                following = "see whether these rows were changed since %s; if not, key or copy are wrong" % expected[column].get("taken_at")
+                following = "see whether these rows were changed since %s; if not, key or copy are wrong" % expected[column].get(
+                    "taken_at"
+                )
             used.add("keys/%s/%s" % (expected[column]["key"], expected[column]["generation"]))
         gates.append(Gate("KEYSDECRYPT", title, host, observed, want, verdict, following, "DECRYPT").as_dict())
-    for item in sorted(recovered - used - {"keys/%s/%s" % (entry["key"], entry["generation"]) for entry in expected.values()}):
-        gates.append(
-            Gate(
-                "KEYSDECRYPT",
-                "%s decrypts something, by %s" % (item, name),
-                host,
-                "no column is declared for it",
-                "rows of its generation",
-                UNKNOWN,
-                "declare a query for it in dr_keys_columns",
-                "DECRYPT",
-            ).as_dict()
-        )
+    asked = {"keys/%s/%s" % (entry["key"], entry["generation"]) for entry in expected.values()}
+    unasked, following = sorted(recovered - used - asked), "declare a query for it in dr_keys_columns"
+    gates += [_unasked(item, name, host, following) for item in unasked]
     return gates
+
+
+def _unasked(item: str, name: str, host: str, following: str) -> dict[str, Any]:
+    title, expected = "%s decrypts something, by %s" % (item, name), "rows of its generation"
+    return Gate("KEYSDECRYPT", title, host, "no column is declared for it", expected, UNKNOWN, following, "DECRYPT").as_dict()
 
 
 def _content(directory: str, item: str) -> bytes:

@@ -40,7 +40,7 @@ def digests(session: Psql, proof: Mapping[str, Any], key: bytes) -> list[list[st
     except UnicodeDecodeError:
         raise ColumnsError("%s: the key is no text, and pgcrypto takes text" % proof["name"]) from None
     if not word or "\0" in word:
-        raise ColumnsError("%s: the key is empty, or holds a zero byte" % proof["name"])
+        raise ColumnsError("%s: its key is not there, is empty, or holds a zero byte" % proof["name"])
     try:
         rows = json.loads(session.execute(script(str(proof["sql"]), word)))
         session.execute("rollback")
@@ -79,7 +79,7 @@ def keyed(key: bytes, name: str, row: str, value: Any) -> str:
 
 def compared(expected: Sequence[Sequence[str]], found: Sequence[Sequence[str]]) -> tuple[int, int, int]:
     """How many rows are equal, other, and missing among what production had; rows that came since then say nothing."""
-    now = {row: digest for row, digest in found}
+    now = {entry[0]: entry[1] for entry in found}
     equal = sum(1 for row, digest in expected if row in now and hmac.compare_digest(now[row], digest))
     missing = sum(1 for row, _ in expected if row not in now)
     return equal, len(expected) - equal - missing, missing

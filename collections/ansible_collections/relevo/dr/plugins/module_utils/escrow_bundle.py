@@ -11,7 +11,13 @@ import tarfile
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ansible_collections.relevo.dr.plugins.module_utils.escrow_fault import CORRUPT, MISSING, TOO_LARGE, WRONG_GENERATION, EscrowFault
+from ansible_collections.relevo.dr.plugins.module_utils.escrow_fault import (
+    CORRUPT,
+    MISSING,
+    TOO_LARGE,
+    WRONG_GENERATION,
+    EscrowFault,
+)
 from ansible_collections.relevo.dr.plugins.module_utils.escrow_manifest import SCHEMA, entries, parsed
 
 # AWS takes 65536 bytes a secret.
@@ -44,7 +50,11 @@ def opened(data: bytes, where: str, cluster: str, generation: str) -> tuple[dict
     manifest = parsed(files[_MANIFEST], where)
     if manifest["cluster"] != cluster:
         raise EscrowFault(
-            WRONG_GENERATION, where, "keys of the cluster %s" % manifest["cluster"], "those of %s" % cluster, "correct the path in dr_keys_paths"
+            WRONG_GENERATION,
+            where,
+            "keys of the cluster %s" % manifest["cluster"],
+            "those of %s" % cluster,
+            "correct the path in dr_keys_paths",
         )
     if manifest["generation"] != generation:
         observed = "generation %s under the name %s" % (manifest["generation"], generation)
@@ -52,7 +62,9 @@ def opened(data: bytes, where: str, cluster: str, generation: str) -> tuple[dict
     # What the manifest itself calls absent is no fault of this path.
     missing = [name for name in entries(manifest) if _ITEMS + name not in files]
     if missing:
-        raise EscrowFault(MISSING, where, "no %s in the archive" % ", ".join(missing), "every item of its manifest", "use another path")
+        raise EscrowFault(
+            MISSING, where, "no %s in the archive" % ", ".join(missing), "every item of its manifest", "use another path"
+        )
     return manifest, {name: files[_ITEMS + name] for name in entries(manifest)}
 
 

@@ -21,10 +21,14 @@ def newest(there: Iterable[str], where: str, known: Optional[str], wanted: str =
     found = sorted(name for name in there if is_generation(name))
     if wanted:
         if wanted not in found:
-            raise EscrowFault(MISSING, where, "no generation %s" % wanted, "one of %s" % (", ".join(found[-5:]) or "none"), "name one of them")
+            raise EscrowFault(
+                MISSING, where, "no generation %s" % wanted, "one of %s" % (", ".join(found[-5:]) or "none"), "name one of them"
+            )
         return wanted
     if not found:
-        raise EscrowFault(MISSING, where, "no generation", "at least one", "run playbooks/escrow_keys.yml; until then use another path")
+        raise EscrowFault(
+            MISSING, where, "no generation", "at least one", "run playbooks/escrow_keys.yml; until then use another path"
+        )
     if known and found[-1] != known:
         raise EscrowFault(
             WRONG_GENERATION,

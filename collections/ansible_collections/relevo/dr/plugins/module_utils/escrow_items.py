@@ -23,7 +23,6 @@ SECRET, FILE, KEY, SSH_HOST_KEYS, PGBACKREST_INFO, TREE, VERSIONS = (
     "tree",
     "versions",
 )
-KINDS = (SECRET, FILE, KEY, SSH_HOST_KEYS, PGBACKREST_INFO, TREE, VERSIONS)
 CONTROLLER = "localhost"
 # A copy of these is taken, but their change is no rotation of a key.
 NO_KEYS = (TREE, VERSIONS)
@@ -56,7 +55,9 @@ def items(declared: Iterable[Mapping[str, Any]]) -> list[Item]:
     for entry in declared:
         for item in _of(entry):
             if found.get(item.id, item) != item:
-                raise _undeclared(item.id, "declared twice, from %s and %s" % (found[item.id].source, item.source), "one declaration of each")
+                raise _undeclared(
+                    item.id, "declared twice, from %s and %s" % (found[item.id].source, item.source), "one declaration of each"
+                )
             found[item.id] = item
     if not found:
         raise _undeclared("dr_keys_items", "nothing", "at least one item")
@@ -138,37 +139,66 @@ def _of(entry: Mapping[str, Any]) -> list[Item]:
     name, kind = str(entry.get("name") or ""), str(entry.get("kind") or "")
     if not _NAME.fullmatch(name):
         raise _undeclared(name or "an item", "no name of letters, digits, dots, hyphens and underscores", "such a name")
-    if kind not in KINDS:
-        raise _undeclared(name, "kind %s" % (kind or "missing"), "one of %s" % ", ".join(KINDS))
-    hosts = tuple(str(host) for host in entry.get("hosts") or ([entry["host"]] if entry.get("host") else []))
+    if kind not in _MAKERS:
+        raise _undeclared(name, "kind %s" % (kind or "missing"), "one of %s" % ", ".join(_MAKERS))
     generation = str(entry.get("generation") or "")
     if generation and not _NAME.fullmatch(generation):
         raise _undeclared(name, "a generation that is no word", "a number or a word")
-    if kind == SECRET:
-        return [Item("secrets/%s" % _secret(entry, name), SECRET, (CONTROLLER,), _secret(entry, name))]
-    if kind == KEY:
-        if not generation:
-            raise _undeclared(name, "a key without a generation", "generation: 1, and the older ones beside it")
-        if entry.get("secret"):
-            return [Item("keys/%s/%s" % (name, generation), KEY, (CONTROLLER,), _secret(entry, name), generation)]
-        return [Item("keys/%s/%s" % (name, generation), KEY, _hosts(name, hosts), _path(entry, name), generation)]
-    if kind == FILE:
-        path = _path(entry, name)
-        return [Item("files/%s/%s%s" % (host, name, "/" + generation if generation else ""), FILE, (host,), path, generation) for host in _hosts(name, hosts)]
-    if kind == SSH_HOST_KEYS:
-        return [Item("ssh_host_keys/%s.tar" % host, SSH_HOST_KEYS, (host,), "/etc/ssh") for host in _hosts(name, hosts)]
-    if kind == PGBACKREST_INFO:
-        return [
-            Item("pgbackrest/%d/%s.info" % (number, part), PGBACKREST_INFO, _hosts(name, hosts), "%d/%s.info" % (number, part))
-            for number in sorted(int(number) for number in entry.get("repositories") or [])
-            for part in _INFO
-        ]
-    if kind == TREE:
-        return [Item("trees/%s.tar" % name, TREE, (CONTROLLER,), _path(entry, name))]
+    return _MAKERS[kind](name, entry, generation)
+
+
+def _secret_item(name: str, entry: Mapping[str, Any], _generation: str) -> list[Item]:
+    return [Item("secrets/%s" % _secret(entry, name), SECRET, (CONTROLLER,), _secret(entry, name))]
+
+
+def _key_item(name: str, entry: Mapping[str, Any], generation: str) -> list[Item]:
+    if not generation:
+        raise _undeclared(name, "a key without a generation", "generation: 1, and the older ones beside it")
+    place = "keys/%s/%s" % (name, generation)
+    if entry.get("secret"):
+        return [Item(place, KEY, (CONTROLLER,), _secret(entry, name), generation)]
+    return [Item(place, KEY, _hosts(name, entry), _path(entry, name), generation)]
+
+
+def _file_items(name: str, entry: Mapping[str, Any], generation: str) -> list[Item]:
+    path, end = _path(entry, name), "/%s" % generation if generation else ""
+    return [Item("files/%s/%s%s" % (host, name, end), FILE, (host,), path, generation) for host in _hosts(name, entry)]
+
+
+def _host_key_items(name: str, entry: Mapping[str, Any], _generation: str) -> list[Item]:
+    return [Item("ssh_host_keys/%s.tar" % host, SSH_HOST_KEYS, (host,), "/etc/ssh") for host in _hosts(name, entry)]
+
+
+def _info_items(name: str, entry: Mapping[str, Any], _generation: str) -> list[Item]:
+    numbers = sorted(int(number) for number in entry.get("repositories") or [])
+    return [
+        Item("pgbackrest/%d/%s.info" % (number, part), PGBACKREST_INFO, _hosts(name, entry), "%d/%s.info" % (number, part))
+        for number in numbers
+        for part in _INFO
+    ]
+
+
+def _tree_item(name: str, entry: Mapping[str, Any], _generation: str) -> list[Item]:
+    return [Item("trees/%s.tar" % name, TREE, (CONTROLLER,), _path(entry, name))]
+
+
+def _versions_item(name: str, _entry: Mapping[str, Any], _generation: str) -> list[Item]:
     return [Item("%s.json" % name, VERSIONS, (CONTROLLER,), name)]
 
 
-def _hosts(name: str, hosts: tuple[str, ...]) -> tuple[str, ...]:
+_MAKERS = {
+    SECRET: _secret_item,
+    FILE: _file_items,
+    KEY: _key_item,
+    SSH_HOST_KEYS: _host_key_items,
+    PGBACKREST_INFO: _info_items,
+    TREE: _tree_item,
+    VERSIONS: _versions_item,
+}
+
+
+def _hosts(name: str, entry: Mapping[str, Any]) -> tuple[str, ...]:
+    hosts = tuple(str(host) for host in entry.get("hosts") or ([entry["host"]] if entry.get("host") else []))
     if not hosts:
         raise _undeclared(name, "no host", "hosts: the hosts that it is on")
     return hosts

@@ -87,7 +87,11 @@ def made(
     gone = {str(entry["id"]): entry for entry in before.get("absent", [])} if before else {}
     absent = []
     for name, reason in sorted((unread or {}).items()):
-        entry = {**known[name], "last_in": before["generation"]} if before and name in known else dict(gone.get(name, {"last_in": None}))
+        entry = (
+            {**known[name], "last_in": before["generation"]}
+            if before and name in known
+            else dict(gone.get(name, {"last_in": None}))
+        )
         absent.append({**entry, "id": name, "reason": reason})
     known = {**gone, **known}
     known = {name: entry for name, entry in known.items() if entry.get("salt")}

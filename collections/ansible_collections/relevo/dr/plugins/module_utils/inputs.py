@@ -64,6 +64,9 @@ SCHEMA: dict[str, re.Pattern[str]] = {
     "dr_files_target": re.compile(r"(/[A-Za-z0-9_][A-Za-z0-9._-]{0,99}){1,20}"),
     "dr_files_time": re.compile(r"[0-9TZ:.+-]{20,40}"),
     "dr_files_destination": _HOST,
+    "dr_keys_renew": _FLAG,
+    "dr_keys_path": _NAME,
+    "dr_keys_generation": re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}"),
     "dr_failback_method": re.compile("|".join(METHODS)),
 }
 

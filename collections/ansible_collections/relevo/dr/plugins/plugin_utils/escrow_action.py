@@ -20,6 +20,8 @@ from ansible_collections.relevo.dr.plugins.plugin_utils.run_action import RunAct
 from ansible_collections.relevo.dr.plugins.plugin_utils.secret_files import read_secrets
 
 CONTROLLER = "controller"
+# Below these in the run's directory is what came of each way to the keys.
+RECOVERED, DECRYPTED = "keys_recovered", "keys_decrypted"
 _PROVEN = "shares_proven.json"
 
 
@@ -102,6 +104,11 @@ class State:
         return proven
 
 
+def kept_name(name: str) -> str:
+    """A way to the keys as the name of a file."""
+    return "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in name)
+
+
 def passed(check: str, title: str, host: str, observed: str, expected: str, phase: str) -> dict[str, Any]:
     """A gate that holds."""
     return Gate(check, title, host, observed, expected, PASS, "", phase).as_dict()
@@ -117,5 +124,3 @@ def faulty(check: str, title: str, fault: EscrowFault, phase: str) -> dict[str, 
 def required(check: str, title: str, host: str, observed: str, expected: str, next_action: str, phase: str) -> dict[str, Any]:
     """A gate that fails."""
     return Gate(check, title, host, observed, expected, FAIL, next_action, phase).as_dict()
-
-

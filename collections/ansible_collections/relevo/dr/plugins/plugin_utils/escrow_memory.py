@@ -35,7 +35,11 @@ class Memory:
         kind = _filesystem(self._root)
         if kind not in _MEMORY:
             raise EscrowFault(
-                DECLARATION, self._root, "a directory on %s" % (kind or "nothing"), "tmpfs", "name one in dr_keys_memory_directory, such as /dev/shm"
+                DECLARATION,
+                self._root,
+                "a directory on %s" % (kind or "nothing"),
+                "tmpfs",
+                "name one in dr_keys_memory_directory, such as /dev/shm",
             )
         for name in os.listdir(self._root):
             path = os.path.join(self._root, name)

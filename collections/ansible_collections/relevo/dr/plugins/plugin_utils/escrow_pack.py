@@ -48,7 +48,11 @@ def identities(text: str, where: str) -> list[Identity]:
         found = []
     if not found:
         raise EscrowFault(
-            NO_IDENTITY, where, "no identity that can be read", "a line that begins with %s1" % _SECRET, "give the file that age-keygen wrote"
+            NO_IDENTITY,
+            where,
+            "no identity that can be read",
+            "a line that begins with %s1" % _SECRET,
+            "give the file that age-keygen wrote",
         )
     return found
 

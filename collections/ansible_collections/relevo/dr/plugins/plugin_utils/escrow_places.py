@@ -14,7 +14,14 @@ from typing import Any, Optional, Protocol
 
 import boto3
 from ansible_collections.relevo.dr.plugins.module_utils import escrow_bundle
-from ansible_collections.relevo.dr.plugins.module_utils.escrow_fault import CORRUPT, DECLARATION, DENIED, MISSING, SILENT, EscrowFault
+from ansible_collections.relevo.dr.plugins.module_utils.escrow_fault import (
+    CORRUPT,
+    DECLARATION,
+    DENIED,
+    MISSING,
+    SILENT,
+    EscrowFault,
+)
 from ansible_collections.relevo.dr.plugins.module_utils.escrow_manifest import is_generation
 from ansible_collections.relevo.dr.plugins.plugin_utils import bucket
 from botocore.config import Config
@@ -23,7 +30,14 @@ from botocore.exceptions import BotoCoreError, ClientError
 PACK, LABEL = "bundle.tar.age", "label.json"
 _ANSWER_SECONDS = 10
 _ABSENT = {"ResourceNotFoundException", "NoSuchKey", "NoSuchBucket", "404"}
-_REFUSED = {"403", "AccessDenied", "AccessDeniedException", "UnrecognizedClientException", "InvalidClientTokenId", "InvalidAccessKeyId"}
+_REFUSED = {
+    "403",
+    "AccessDenied",
+    "AccessDeniedException",
+    "UnrecognizedClientException",
+    "InvalidClientTokenId",
+    "InvalidAccessKeyId",
+}
 _REFUSED |= {"SignatureDoesNotMatch", "InvalidSignatureException", "ExpiredTokenException", "ExpiredToken"}
 
 
@@ -55,7 +69,11 @@ def place(declared: Mapping[str, Any], cluster: str, secrets: Mapping[str, str])
     kind = str(declared.get("kind"))
     if kind not in kinds or not declared.get("name"):
         raise EscrowFault(
-            DECLARATION, str(declared.get("name") or "dr_keys_paths"), "kind %s" % kind, "one of %s" % ", ".join(kinds), "correct dr_keys_paths"
+            DECLARATION,
+            str(declared.get("name") or "dr_keys_paths"),
+            "kind %s" % kind,
+            "one of %s" % ", ".join(kinds),
+            "correct dr_keys_paths",
         )
     made: Place = kinds[kind](declared, cluster, secrets)
     return made
@@ -81,7 +99,9 @@ class SecretsManager:
         with _told(self.name):
             pages = self._client.get_paginator("list_secrets").paginate(Filters=[{"Key": "name", "Values": [self._prefix]}])
             names = [str(entry["Name"]) for page in pages for entry in page["SecretList"] if not entry.get("DeletedDate")]
-        found = [name[len(self._prefix) : -len("/index")] for name in names if name.startswith(self._prefix) and name.endswith("/index")]
+        found = [
+            name[len(self._prefix) : -len("/index")] for name in names if name.startswith(self._prefix) and name.endswith("/index")
+        ]
         return sorted(name for name in found if is_generation(name))
 
     def put(self, generation: str, label: Mapping[str, Any], payload: bytes) -> None:
@@ -174,7 +194,9 @@ class Directory:
     def generations(self) -> list[str]:
         with _told(self.name):
             if not os.path.isdir(self._root):
-                raise EscrowFault(SILENT, self.name, "no directory %s" % self._root, "the directory", "mount it, or make it with mode 0700")
+                raise EscrowFault(
+                    SILENT, self.name, "no directory %s" % self._root, "the directory", "mount it, or make it with mode 0700"
+                )
             names = os.listdir(self._base) if os.path.isdir(self._base) else []
         return sorted(name for name in names if is_generation(name) and os.path.exists(os.path.join(self._base, name, LABEL)))
 
@@ -183,12 +205,12 @@ class Directory:
         aside = os.path.join(self._base, ".%s.new" % generation)
         with _told(self.name):
             os.makedirs(self._base, mode=0o700, exist_ok=True)
+            if os.path.exists(final):
+                raise FileExistsError(17, "generation %s is there already" % generation)
             shutil.rmtree(aside, ignore_errors=True)
             os.mkdir(aside, 0o700)
             _write(os.path.join(aside, PACK), payload)
             _write(os.path.join(aside, LABEL), json.dumps(label, indent=1).encode() + b"\n")
-            if os.path.exists(final):
-                raise FileExistsError(17, "generation %s is there already" % generation)
             os.rename(aside, final)
             _sync(self._base)
 
@@ -244,19 +266,33 @@ def _told(where: str) -> Iterator[None]:
             raise EscrowFault(MISSING, where, "nothing there (%s)" % code, "what was put there", "use another path") from None
         if code in _REFUSED:
             raise EscrowFault(
-                DENIED, where, "the answer %s" % code, "the right to read and write there", "correct the key pair or its policy (docs/keys.md)"
+                DENIED,
+                where,
+                "the answer %s" % code,
+                "the right to read and write there",
+                "correct the key pair or its policy (docs/keys.md)",
             ) from None
-        raise EscrowFault(CORRUPT, where, "the answer %s" % code, "an answer without an error", "see what the store says of it") from None
+        raise EscrowFault(
+            CORRUPT, where, "the answer %s" % code, "an answer without an error", "see what the store says of it"
+        ) from None
     except BotoCoreError as error:
         raise EscrowFault(
-            SILENT, where, " ".join(str(error).split())[:300], "an answer over verified TLS", "use another path, or bring this one back"
+            SILENT,
+            where,
+            " ".join(str(error).split())[:300],
+            "an answer over verified TLS",
+            "use another path, or bring this one back",
         ) from None
     except FileNotFoundError as error:
         raise EscrowFault(MISSING, where, "no %s" % error.filename, "what was put there", "use another path") from None
     except PermissionError as error:
-        raise EscrowFault(DENIED, where, "%s: %s" % (error.filename, error.strerror), "a file that can be read", "correct its owner") from None
+        raise EscrowFault(
+            DENIED, where, "%s: %s" % (error.filename, error.strerror), "a file that can be read", "correct its owner"
+        ) from None
     except OSError as error:
-        raise EscrowFault(SILENT, where, "%s: %s" % (error.filename or "", error.strerror), "a directory that works", "use another path") from None
+        raise EscrowFault(
+            SILENT, where, "%s: %s" % (error.filename or "", error.strerror), "a directory that works", "use another path"
+        ) from None
 
 
 def _write(path: str, content: bytes) -> None:

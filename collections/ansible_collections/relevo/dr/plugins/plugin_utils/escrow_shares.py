@@ -87,13 +87,17 @@ def combine(shares: Iterable[Share], public: Mapping[str, Any], where: str, faul
     made = escrow_pack.identities(text.decode(errors="replace"), where)
     if escrow_pack.public(made[0]) != recipient:
         numbers = ", ".join(str(share.number) for share in chosen)
-        raise bad("shares %s of %s" % (numbers, where), "together they make another identity than %s" % escrow_pack.shortened(recipient))
+        raise bad(
+            "shares %s of %s" % (numbers, where), "together they make another identity than %s" % escrow_pack.shortened(recipient)
+        )
     return Made(made[0], tuple(share.number for share in chosen), wrong)
 
 
 def bad(where: str, observed: str) -> EscrowFault:
     """A share that is not right, by its number and never by its content."""
-    return EscrowFault(BAD_SHARE, where, observed, "the share as it was dealt", "read it again from its holder's original, or ask another holder")
+    return EscrowFault(
+        BAD_SHARE, where, observed, "the share as it was dealt", "read it again from its holder's original, or ask another holder"
+    )
 
 
 def digest(value: bytes) -> str:

@@ -62,13 +62,13 @@ def store(place: Place, manifest: Mapping[str, Any], contents: Mapping[str, byte
     place.put(generation, label, payload)
     _, back = place.get(generation)
     if back != payload:
-        raise EscrowFault(CORRUPT, place.name, "other bytes than were put a moment ago", "the same", "see what the store does; use another path")
+        raise EscrowFault(
+            CORRUPT, place.name, "other bytes than were put a moment ago", "the same", "see what the store does; use another path"
+        )
     return len(payload)
 
 
-def recover(
-    place: Place, cluster: str, generation: str, opener: Opener, older: Sequence[Mapping[str, Any]] = ()
-) -> Recovered:
+def recover(place: Place, cluster: str, generation: str, opener: Opener, older: Sequence[Mapping[str, Any]] = ()) -> Recovered:
     """A generation from a place, opened, with every item compared. Raises EscrowFault when nothing can be had of it."""
     where = "%s, generation %s" % (place.name, generation)
     label, payload = place.get(generation)
@@ -90,6 +90,10 @@ def _from_shares(label: Mapping[str, Any], opener: Opener, where: str) -> escrow
     public = label.get("shares")
     if not public:
         raise EscrowFault(
-            NO_IDENTITY, where, "a pack that no shares open", "the identity of one of its recipients", "give the identity file of one of them"
+            NO_IDENTITY,
+            where,
+            "a pack that no shares open",
+            "the identity of one of its recipients",
+            "give the identity file of one of them",
         )
     return escrow_shares.combine(opener.shares, public, where, opener.faults)
