@@ -20,7 +20,7 @@ from ansible_collections.relevo.dr.plugins.plugin_utils.escrow_action import (
 
 
 class ActionModule(EscrowAction):
-    """Arguments: expected (how many ways there are), decrypt (whether columns are), limit_seconds, memory_directory."""
+    """Arguments: expected (how many ways there are), limit_seconds, memory_directory."""
 
     _requires_connection = False
     phase = "JUDGE"
@@ -74,8 +74,7 @@ def verdicts(expected: int, ways: Iterable[Mapping[str, Any]], decrypted: Iterab
     recovered = FAIL if any(not way["recovered"] for way in tried) else PASS if tried and len(tried) >= expected else UNKNOWN
     whole = [way for way in tried if way["recovered"]]
     intact = FAIL if any(not way["intact"] for way in whole) else PASS if whole and recovered == PASS else UNKNOWN
-    if FAIL in copies:
-        plain = FAIL
-    else:
-        plain = PASS if copies and UNKNOWN not in copies and len(copies) >= expected else UNKNOWN
+    seen = bool(copies) and UNKNOWN not in copies and len(copies) >= expected
+    # A way that led to the keys, but no further, has failed: the repository did not open, or the copy did not start.
+    plain = FAIL if FAIL in copies or len(copies) < len(whole) else PASS if seen else UNKNOWN
     return {"recovered": recovered, "intact": intact, "decrypted": plain}

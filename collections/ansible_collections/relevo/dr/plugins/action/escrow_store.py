@@ -19,7 +19,7 @@ TITLE = "The newest generation is on this path"
 
 
 class ActionModule(EscrowAction):
-    """Arguments: items, cluster, paths, recipients, shares, page, beside, sites, refresh_seconds, renew, keep, and the directories of secrets, state, memory."""
+    """Arguments: items, cluster, paths, recipients, shares, page, beside, sites, refresh_seconds, renew, keep, and directories of secrets, state, memory."""
 
     _requires_connection = False
 
@@ -52,6 +52,8 @@ class ActionModule(EscrowAction):
             observed = str(before["generation"]) if before else "no generation"
             gates += [passed("KEYSPATH", TITLE, place.name, observed, observed, self.phase) for place, _ in places if not reasons]
             return self._told(before, gates, reasons, milestone, changed=bool(reasons))
+        # Where nobody could be asked, what production decrypted before still is what it was.
+        columns = columns or (list(before["columns"]) if before else [])
         manifest = escrow_manifest.made(str(args["cluster"]), now, reads, before, columns, unread)
         contents = {read.item.id: read.content for read in reads}
         stored = self._stored([place for place, _ in places], manifest, contents, seals)
