@@ -39,7 +39,10 @@ class ActionModule(EscrowAction):
             else judged(name, self.host, expected, answer["columns"], answer["wrong"], recovered)
         )
         verdicts = {gate["verdict"] for gate in gates}
-        kept = {"name": name, "verdict": FAIL if FAIL in verdicts else UNKNOWN if UNKNOWN in verdicts or not gates else PASS}
+        kept: dict[str, Any] = {
+            "name": name,
+            "verdict": FAIL if FAIL in verdicts else UNKNOWN if UNKNOWN in verdicts or not gates else PASS,
+        }
         kept["rows"] = 0 if wrong else sum(len(rows) for rows in answer["columns"].values())
         self.control.write("%s/%s" % (DECRYPTED, kept_name(name)), kept)
         phases = [milestone.ended("ok" if kept["verdict"] == PASS else "failed", "%d rows" % kept["rows"])]

@@ -13,7 +13,10 @@ from ansible_collections.relevo.dr.plugins.module_utils.escrow_items import defa
 
 
 def default_items(
-    repositories: Sequence[Mapping[str, Any]], files: Sequence[Mapping[str, Any]], database: Sequence[str], application: Sequence[str]
+    repositories: Sequence[Mapping[str, Any]],
+    files: Sequence[Mapping[str, Any]],
+    database: Sequence[str],
+    application: Sequence[str],
 ) -> list[dict[str, Any]]:
     """What every cluster has in escrow."""
     return defaults(repositories, files, {"database": database, "all": sorted({*database, *application})})
@@ -21,13 +24,13 @@ def default_items(
 
 def ways(paths: Sequence[Mapping[str, Any]], openers: Sequence[Mapping[str, Any]], only: str = "") -> list[dict[str, Any]]:
     """Every way to the keys, {path, opener}: a path that age sealed by each opener alone, another one as it is. only: one path, by name."""
-    found = []
-    for path in paths:
-        if only and path["name"] != only:
-            continue
-        for opener in openers if path["kind"] != "secrets_manager" else [{}]:
-            found.append({"path": dict(path), "opener": dict(opener)})
-    return found
+    chosen = [path for path in paths if not only or path["name"] == only]
+    # Where age did not seal there is nothing to open.
+    return [
+        {"path": dict(path), "opener": dict(opener)}
+        for path in chosen
+        for opener in (openers if path["kind"] != "secrets_manager" else [{}])
+    ]
 
 
 def public_shares(path: str) -> dict[str, Any]:

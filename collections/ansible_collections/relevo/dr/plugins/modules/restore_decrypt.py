@@ -48,6 +48,8 @@ wrong: {description: "By name: why a column cannot be read with its key.", retur
 """
 
 import base64
+from collections.abc import Mapping
+from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.relevo.dr.plugins.module_utils import sandbox
@@ -114,7 +116,7 @@ def main() -> None:
     module.exit_json(changed=True, columns=found, wrong=wrong)
 
 
-def rows(server, column, p):
+def rows(server: Server, column: Mapping[str, Any], p: Mapping[str, Any]) -> list[list[str]]:
     item = "keys/%s/%s" % (column["key"], column["generation"])
     if item not in p["keys"]:
         raise ColumnsError("its key %s was not recovered" % item)

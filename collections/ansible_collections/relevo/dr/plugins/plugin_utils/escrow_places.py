@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Optional, Protocol
 
 import boto3
@@ -65,7 +65,11 @@ class Place(Protocol):
 
 def place(declared: Mapping[str, Any], cluster: str, secrets: Mapping[str, str]) -> Place:
     """The place that one entry of dr_keys_paths means. secrets: what its entries name, by name."""
-    kinds = {"secrets_manager": SecretsManager, "bucket": Bucket, "directory": Directory}
+    kinds: dict[str, Callable[[Mapping[str, Any], str, Mapping[str, str]], Place]] = {
+        "secrets_manager": SecretsManager,
+        "bucket": Bucket,
+        "directory": Directory,
+    }
     kind = str(declared.get("kind"))
     if kind not in kinds or not declared.get("name"):
         raise EscrowFault(
@@ -75,8 +79,7 @@ def place(declared: Mapping[str, Any], cluster: str, secrets: Mapping[str, str])
             "one of %s" % ", ".join(kinds),
             "correct dr_keys_paths",
         )
-    made: Place = kinds[kind](declared, cluster, secrets)
-    return made
+    return kinds[kind](declared, cluster, secrets)
 
 
 def secret_names(declared: Mapping[str, Any]) -> list[str]:

@@ -54,8 +54,8 @@ def read(text: str, where: str) -> Share:
     """A share from a file or a slip of paper. Raises EscrowFault, with its number, when a letter of it is wrong."""
     found = _SHARE.search(text)
     if found is None:
-        number = _LOOKS_LIKE.search(text)
-        raise bad("%s in %s" % ("share %s" % number.group(1) if number else "the share", where), "a line that is cut or mistyped")
+        looks = _LOOKS_LIKE.search(text)
+        raise bad("%s in %s" % ("share %s" % looks.group(1) if looks else "the share", where), "a line that is cut or mistyped")
     number, digits = int(found.group(1)), found.group(2)
     value = bytes.fromhex(digits) if len(digits) % 2 == 0 else b""
     if len(value) < 2 or _check(number, value) != found.group(3):
