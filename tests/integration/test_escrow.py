@@ -121,7 +121,7 @@ def test_a_generation_is_never_written_again(paths: dict[str, dict]) -> None:
     manifest, contents, _ = stored({"eu": paths["eu-west-1"]}, "once")
     where = place(paths["eu-west-1"], "once")
     with pytest.raises(EscrowFault):
-        escrow_vault.store(where, manifest, {name: b"other" for name in contents}, "page", Seals(()))
+        escrow_vault.store(where, manifest, dict.fromkeys(contents, b"other"), "page", Seals(()))
     assert escrow_vault.recover(where, "once", manifest["generation"], Opener()).contents == contents
 
 

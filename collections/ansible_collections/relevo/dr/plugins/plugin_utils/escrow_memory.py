@@ -105,7 +105,7 @@ class Memory:
         try:
             with open(os.path.join(path, "owner"), encoding="utf-8") as source:
                 owner = json.load(source)
-            return process_started(int(owner["pid"])) != owner["started"]
+            return bool(process_started(int(owner["pid"])) != owner["started"])
         except (OSError, ValueError, KeyError):
             return True
 
