@@ -23,15 +23,9 @@ from .database_server import Server, serving
 ROOT = Path(__file__).parents[2]
 # What a person could choose, and COPY and SQL take as something else.
 KEYS = {"1": b"old\\key'\t$;\\.\n", "2": 'canary-9a7 ñ"{{ x }}'.encode()}
+SQL = "select user_id, public.pgp_sym_decrypt(mail, @key@) from public.users where generation = {} order by user_id;"
 COLUMNS = [
-    {
-        "name": f"mail {generation}",
-        "key": "shop",
-        "generation": generation,
-        "sql": "select user_id, public.pgp_sym_decrypt(mail, @key@) from public.users where generation = %s order by user_id;"
-        % generation,
-    }
-    for generation in KEYS
+    {"name": f"mail {generation}", "key": "shop", "generation": generation, "sql": SQL.format(generation)} for generation in KEYS
 ]
 
 
