@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ansible_collections.relevo.dr.plugins.module_utils import clock
+from ansible_collections.relevo.dr.plugins.module_utils.escrow_fault import SILENT
 from ansible_collections.relevo.dr.plugins.module_utils.gates import FAIL, PASS, UNKNOWN
 from ansible_collections.relevo.dr.plugins.plugin_utils.escrow_action import (
     CONTROLLER,
@@ -71,7 +72,10 @@ class ActionModule(EscrowAction):
 def verdicts(expected: int, ways: Iterable[Mapping[str, Any]], decrypted: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     """recovered, intact and decrypted, as the policy asks for them; what nobody saw is unknown."""
     tried, copies = list(ways), [str(copy["verdict"]) for copy in decrypted]
-    recovered = FAIL if any(not way["recovered"] for way in tried) else PASS if tried and len(tried) >= expected else UNKNOWN
+    missed = [way.get("fault") for way in tried if not way["recovered"]]
+    # A path that does not answer was not seen to fail.
+    seen_all = bool(tried) and len(tried) >= expected and not missed
+    recovered = FAIL if any(fault != SILENT for fault in missed) else PASS if seen_all else UNKNOWN
     whole = [way for way in tried if way["recovered"]]
     intact = FAIL if any(not way["intact"] for way in whole) else PASS if whole and recovered == PASS else UNKNOWN
     seen = bool(copies) and UNKNOWN not in copies and len(copies) >= expected

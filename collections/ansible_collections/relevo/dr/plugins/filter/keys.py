@@ -22,9 +22,14 @@ def default_items(
     return defaults(repositories, files, {"database": database, "all": sorted({*database, *application})})
 
 
-def ways(paths: Sequence[Mapping[str, Any]], openers: Sequence[Mapping[str, Any]], only: str = "") -> list[dict[str, Any]]:
-    """Every way to the keys, {path, opener}: a path that age sealed by each opener alone, another one as it is. only: one path, by name."""
-    chosen = [path for path in paths if not only or path["name"] == only]
+def ways(
+    paths: Sequence[Mapping[str, Any]], openers: Sequence[Mapping[str, Any]], only: str = "", lost_site: str = ""
+) -> list[dict[str, Any]]:
+    """Every way to the keys, {path, opener}: a path that age sealed by each opener alone, another one as it is.
+
+    only: one path, by name. lost_site: paths in it are not tried, since that site is gone.
+    """
+    chosen = [path for path in paths if (not only or path["name"] == only) and (not lost_site or path.get("site") != lost_site)]
     # Where age did not seal there is nothing to open.
     return [
         {"path": dict(path), "opener": dict(opener)}

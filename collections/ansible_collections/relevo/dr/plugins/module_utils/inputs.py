@@ -66,6 +66,7 @@ SCHEMA: dict[str, re.Pattern[str]] = {
     "dr_files_destination": _HOST,
     "dr_keys_renew": _FLAG,
     "dr_keys_path": _NAME,
+    "dr_keys_lost_site": _NAME,
     "dr_keys_generation": re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}"),
     "dr_failback_method": re.compile("|".join(METHODS)),
 }

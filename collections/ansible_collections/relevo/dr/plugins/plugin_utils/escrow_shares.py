@@ -83,13 +83,14 @@ def combine(shares: Iterable[Share], public: Mapping[str, Any], where: str, faul
             "ask another holder, or use the identity of a recipient",
         )
     chosen = good[:threshold]
-    text = bytes(pyshamir.combine([bytearray(share.value) for share in chosen]))
-    made = escrow_pack.identities(text.decode(errors="replace"), where)
+    numbers = "shares %s of %s" % (", ".join(str(share.number) for share in chosen), where)
+    try:
+        text = bytes(pyshamir.combine([bytearray(share.value) for share in chosen]))
+        made = escrow_pack.identities(text.decode(errors="replace"), where)
+    except (ValueError, EscrowFault):
+        raise bad(numbers, "together they make no identity") from None
     if escrow_pack.public(made[0]) != recipient:
-        numbers = ", ".join(str(share.number) for share in chosen)
-        raise bad(
-            "shares %s of %s" % (numbers, where), "together they make another identity than %s" % escrow_pack.shortened(recipient)
-        )
+        raise bad(numbers, "together they make another identity than %s" % escrow_pack.shortened(recipient))
     return Made(made[0], tuple(share.number for share in chosen), wrong)
 
 
