@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from ansible_collections.relevo.dr.plugins.module_utils import clock
 from ansible_collections.relevo.dr.plugins.plugin_utils import escrow_pack, escrow_shares
 
 from .conftest import Bench, Run
@@ -46,7 +47,7 @@ def keys(bench: Bench) -> Iterator[Keys]:
     (found.place / "operator.txt").write_text(secret + "\n")
     (found.place / "recipients").write_text(recipient + "\n")
     public, shares = escrow_shares.deal(5, 3)
-    (found.place / "shares.json").write_text(json.dumps(public))
+    (found.place / "shares.json").write_text(json.dumps({**public, "dealt_at": clock.utc_now()}))
     for share in shares:
         (found.place / f"share-{share.number}").write_text(share.text() + "\n")
     yield found
@@ -85,7 +86,7 @@ def test_keys_come_back_by_each_way_and_open_real_data_with_site_a_gone(keys: Ke
 def test_a_wrong_passphrase_and_a_false_share_are_refused_by_name_and_the_other_ways_are_tried(keys: Keys) -> None:
     assert keys.run("escrow_keys").code == 0
     text = (keys.place / "share-3").read_text()
-    (keys.place / "share-3").write_text(text.replace(text[30], "0" if text[30] != "0" else "1", 1))
+    (keys.place / "share-3").write_text(text[:30] + ("0" if text[30] != "0" else "1") + text[31:])
     back = keys.run("recover_keys", dr_keys_path="safe")
     found = back.record["measures"]["keys"]
     assert {way["name"]: way.get("fault") for way in found["paths"]} == {"safe by operator": None, "safe by shares": "BAD_SHARE"}

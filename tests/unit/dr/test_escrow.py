@@ -337,6 +337,9 @@ def test_any_three_of_five_shares_open_a_pack(tmp_path: Path) -> None:
         opener = Opener(shares=tuple(escrow_shares.read(shares[number].text(), "paper") for number in numbers))
         back = escrow_vault.recover(place, "minimarket", manifest["generation"], opener)
         assert (back.contents, back.used, back.bad) == (contents, tuple(sorted(number + 1 for number in numbers)), ())
+    # Of more than are needed the first, so that each has its turn.
+    all_of_them = Opener(shares=tuple(shares[number] for number in (4, 3, 1, 0, 2)))
+    assert escrow_vault.recover(place, "minimarket", manifest["generation"], all_of_them).used == (2, 4, 5)
 
 
 def test_too_few_shares_and_one_share_twice_are_named(tmp_path: Path) -> None:
@@ -459,11 +462,12 @@ def test_a_path_without_the_newest_generation_is_named(seen: list[str]) -> None:
 def test_shares_are_asked_for_so_that_in_time_each_is_proven() -> None:
     proven: dict[int, str] = {}
     for month in range(1, 4):
-        for number in escrow_choice.shares_to_prove(range(1, 6), proven, 3):
+        for number in escrow_choice.longest_unproven(range(1, 6), proven)[:3]:
             proven[number] = f"2026-0{month}-01T00:00:00Z"
     assert set(proven) == {1, 2, 3, 4, 5}
-    assert escrow_choice.unproven(range(1, 7), proven, "2026-11-28T00:00:00Z", 365) == [6]
-    assert escrow_choice.unproven([1], {1: "2025-11-27T00:00:00Z"}, "2026-11-28T00:00:00Z", 365) == [1]
+    assert escrow_choice.unproven(range(1, 7), proven, "2025-01-01T00:00:00Z", "2026-11-28T00:00:00Z", 365) == [6]
+    assert escrow_choice.unproven([1], {1: "2025-11-27T00:00:00Z"}, "2024-01-01T00:00:00Z", "2026-11-28T00:00:00Z", 365) == [1]
+    assert escrow_choice.unproven([1], {}, "2026-11-27T00:00:00Z", "2026-11-28T00:00:00Z", 365) == []
 
 
 def test_a_site_with_which_every_path_is_lost_is_named() -> None:

@@ -79,7 +79,7 @@ class ActionModule(EscrowAction):
             return []
         numbers = [int(entry["number"]) for entry in public["shares"]]
         days = float(self._task.args["shares_days"])
-        late = escrow_choice.unproven(numbers, self.state().shares_proven(), clock.utc_now(), days)
+        late = escrow_choice.unproven(numbers, self.state().shares_proven(), str(public["dealt_at"]), clock.utc_now(), days)
         title, expected = "Every share was proven in time", "each within %d days" % days
         if late:
             observed = "shares %s were not" % ", ".join(map(str, late))

@@ -14,10 +14,8 @@ import tarfile
 from collections.abc import Iterator
 from typing import Any
 
-from ansible import constants
 from ansible.errors import AnsibleError
 from ansible_collections.relevo.dr.plugins.module_utils import escrow_items
-from ansible_collections.relevo.dr.plugins.module_utils.escrow_fault import DECLARATION, EscrowFault
 from ansible_collections.relevo.dr.plugins.module_utils.escrow_items import CONTROLLER, FAILED, SECRET, TREE, VERSIONS, Item
 from ansible_collections.relevo.dr.plugins.plugin_utils.escrow_action import EscrowAction
 
@@ -32,14 +30,6 @@ class ActionModule(EscrowAction):
     """Arguments: items, cluster, pgbackrest_config, secrets_directory, memory_directory, versions. Returns names and sizes."""
 
     def keep(self) -> dict[str, Any]:
-        if constants.DEFAULT_DEBUG:
-            raise EscrowFault(
-                DECLARATION,
-                self.host,
-                "ANSIBLE_DEBUG",
-                "a run whose log holds no output of hosts",
-                "unset ANSIBLE_DEBUG; -vvv does no harm",
-            )
         mine = escrow_items.of_this_host(escrow_items.items(self._task.args["items"]), self.host)
         memory = self.memory()
         memory.open()

@@ -88,8 +88,8 @@ class ActionModule(EscrowAction):
             except EscrowFault as fault:
                 faults.append(fault)
         proven = self.state().shares_proven()
-        # Those that were proven longest ago first: in time each has its turn.
-        shares.sort(key=lambda share: (proven.get(share.number, ""), share.number))
+        order = escrow_choice.longest_unproven({share.number for share in shares}, proven)
+        shares.sort(key=lambda share: order.index(share.number))
         return Opener(tuple(identities), tuple(shares), tuple(faults))
 
     def _recovered(self, opener: Opener) -> Recovered:

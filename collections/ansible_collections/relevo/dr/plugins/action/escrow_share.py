@@ -9,6 +9,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from ansible_collections.relevo.dr.plugins.module_utils import clock
 from ansible_collections.relevo.dr.plugins.module_utils.escrow_fault import DECLARATION, EscrowFault
 from ansible_collections.relevo.dr.plugins.plugin_utils import escrow_pack, escrow_shares
 from ansible_collections.relevo.dr.plugins.plugin_utils.escrow_action import CONTROLLER, EscrowAction, passed
@@ -41,7 +42,7 @@ class ActionModule(EscrowAction):
             names.append(name)
         shown = [{**entry, "holder": holder["name"]} for entry, holder in zip(public["shares"], holders)]
         with open(public_file, "x", encoding="utf-8") as target:
-            json.dump({**public, "shares": shown}, target, indent=1)
+            json.dump({**public, "dealt_at": clock.utc_now(), "shares": shown}, target, indent=1)
             target.write("\n")
         gate = passed(
             "KEYSSHARES", "Shares are made", CONTROLLER, "%d of %d" % (threshold, len(holders)), "more than are needed", self.phase

@@ -64,16 +64,15 @@ def check_seals(recipients: Sequence[str], shares: Optional[Mapping[str, Any]]) 
         )
 
 
-def shares_to_prove(holders: Sequence[int], proven_at: Mapping[int, str], threshold: int) -> list[int]:
-    """Which shares to ask for: those that were proven longest ago, so that in time every one is."""
-    oldest_first = sorted(holders, key=lambda number: (proven_at.get(number, ""), number))
-    return sorted(oldest_first[:threshold])
+def longest_unproven(holders: Iterable[int], proven_at: Mapping[int, str]) -> list[int]:
+    """In which order shares are used: those that were proven longest ago first, so that in time every one is."""
+    return sorted(holders, key=lambda number: (proven_at.get(number, ""), number))
 
 
-def unproven(holders: Sequence[int], proven_at: Mapping[int, str], now: str, within_days: float) -> list[int]:
-    """Shares that nobody proved within that time."""
+def unproven(holders: Sequence[int], proven_at: Mapping[int, str], dealt_at: str, now: str, within_days: float) -> list[int]:
+    """Shares that nobody proved within that time; when they were dealt they were good."""
     limit = clock.parse_utc(now) - datetime.timedelta(days=within_days)
-    return [number for number in holders if number not in proven_at or clock.parse_utc(proven_at[number]) < limit]
+    return [number for number in holders if clock.parse_utc(proven_at.get(number, dealt_at)) < limit]
 
 
 def sites_without(paths: Sequence[Mapping[str, Any]], sites: Iterable[str]) -> list[str]:

@@ -9,7 +9,8 @@ import os
 from collections.abc import Iterable, Mapping
 from typing import Any, Optional
 
-from ansible_collections.relevo.dr.plugins.module_utils.escrow_fault import SILENT, EscrowFault
+from ansible import constants
+from ansible_collections.relevo.dr.plugins.module_utils.escrow_fault import DECLARATION, SILENT, EscrowFault
 from ansible_collections.relevo.dr.plugins.module_utils.escrow_manifest import is_generation, parsed
 from ansible_collections.relevo.dr.plugins.module_utils.gates import FAIL, PASS, UNKNOWN, Gate
 from ansible_collections.relevo.dr.plugins.module_utils.host_files import write_atomically
@@ -32,6 +33,14 @@ class EscrowAction(RunAction):
 
     def act(self) -> dict[str, Any]:
         try:
+            if constants.DEFAULT_DEBUG:
+                raise EscrowFault(
+                    DECLARATION,
+                    self.host,
+                    "ANSIBLE_DEBUG",
+                    "a run whose log holds no output of hosts",
+                    "unset ANSIBLE_DEBUG; -vvv does no harm",
+                )
             return self.keep()
         except EscrowFault as fault:
             return {"failed": True, "msg": str(fault), **told(gates=[faulty("KEYSPATH", "Keys in escrow", fault, self.phase)])}

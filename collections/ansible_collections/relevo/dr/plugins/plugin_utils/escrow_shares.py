@@ -68,7 +68,8 @@ def combine(shares: Iterable[Share], public: Mapping[str, Any], where: str, faul
     threshold, recipient = int(public["threshold"]), str(public["recipient"])
     dealt = {int(entry["number"]): str(entry["digest"]) for entry in public["shares"]}
     given = {share.number: share for share in shares}
-    good = [share for number, share in sorted(given.items()) if dealt.get(number) == digest(share.value)]
+    # In the order in which they were given: who was not proven for long comes first.
+    good = [share for number, share in given.items() if dealt.get(number) == digest(share.value)]
     wrong = tuple(sorted(set(given) - {share.number for share in good}))
     if len(good) < threshold:
         for fault in faults:
@@ -91,7 +92,7 @@ def combine(shares: Iterable[Share], public: Mapping[str, Any], where: str, faul
         raise bad(numbers, "together they make no identity") from None
     if escrow_pack.public(made[0]) != recipient:
         raise bad(numbers, "together they make another identity than %s" % escrow_pack.shortened(recipient))
-    return Made(made[0], tuple(share.number for share in chosen), wrong)
+    return Made(made[0], tuple(sorted(share.number for share in chosen)), wrong)
 
 
 def bad(where: str, observed: str) -> EscrowFault:
