@@ -1570,7 +1570,7 @@ FAST = [
     Protection(
         "a canary that a bucket with a default retention does not take",
         f"{DR}/plugin_utils/bucket.py",
-        ", ContentMD5=digest",
+        ", ContentMD5=content_md5(_BODY)",
         "",
         "tests/unit/dr/test_bucket.py",
     ),

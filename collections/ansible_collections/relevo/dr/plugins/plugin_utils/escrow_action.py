@@ -33,17 +33,15 @@ class EscrowAction(RunAction):
 
     def act(self) -> dict[str, Any]:
         try:
-            if constants.DEFAULT_DEBUG:
-                raise EscrowFault(
-                    DECLARATION,
-                    self.host,
-                    "ANSIBLE_DEBUG",
-                    "a run whose log holds no output of hosts",
-                    "unset ANSIBLE_DEBUG; -vvv does no harm",
-                )
+            self._refuse_to_be_overheard()
             return self.keep()
         except EscrowFault as fault:
             return {"failed": True, "msg": str(fault), **told(gates=[faulty("KEYSPATH", "Keys in escrow", fault, self.phase)])}
+
+    def _refuse_to_be_overheard(self) -> None:
+        if constants.DEFAULT_DEBUG:
+            expected = "a run whose log holds no output of hosts"
+            raise EscrowFault(DECLARATION, self.host, "ANSIBLE_DEBUG", expected, "unset ANSIBLE_DEBUG; -vvv does no harm")
 
     def keep(self) -> dict[str, Any]:
         """The step itself; see :meth:`RunAction.act`."""
