@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ansible_collections.relevo.dr.plugins.module_utils import clock
-from ansible_collections.relevo.dr.plugins.module_utils.escrow_fault import SILENT
+from ansible_collections.relevo.dr.plugins.module_utils.escrow_fault import CORRUPT, SILENT
 from ansible_collections.relevo.dr.plugins.module_utils.gates import FAIL, PASS, UNKNOWN
 from ansible_collections.relevo.dr.plugins.plugin_utils.escrow_action import (
     CONTROLLER,
@@ -77,7 +77,8 @@ def verdicts(expected: int, ways: Iterable[Mapping[str, Any]], decrypted: Iterab
     seen_all = bool(tried) and len(tried) >= expected and not missed
     recovered = FAIL if any(fault != SILENT for fault in missed) else PASS if seen_all else UNKNOWN
     whole = [way for way in tried if way["recovered"]]
-    intact = FAIL if any(not way["intact"] for way in whole) else PASS if whole and recovered == PASS else UNKNOWN
+    damaged = CORRUPT in missed or any(not way["intact"] for way in whole)
+    intact = FAIL if damaged else PASS if whole and recovered == PASS else UNKNOWN
     seen = bool(copies) and UNKNOWN not in copies and len(copies) >= expected
     # A way that led to the keys, but no further, has failed: the repository did not open, or the copy did not start.
     plain = FAIL if FAIL in copies or len(copies) < len(whole) else PASS if seen else UNKNOWN
