@@ -8,12 +8,15 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import yaml
 from ansible_collections.relevo.dr.plugins.action import escrow_gather, escrow_share
 from ansible_collections.relevo.dr.plugins.action.escrow_judge import verdicts
 from ansible_collections.relevo.dr.plugins.filter.keys import public_shares, ways
 from ansible_collections.relevo.dr.plugins.module_utils import escrow_items, escrow_manifest
 from ansible_collections.relevo.dr.plugins.module_utils.escrow_fault import DIFFERENT, EscrowFault
-from ansible_collections.relevo.dr.plugins.plugin_utils import escrow_pack, escrow_shares
+from ansible_collections.relevo.dr.plugins.plugin_utils import escrow_pack, escrow_shares, escrow_vault
+
+from tests.house.tree import ROOT
 
 KEY = {"name": "shop", "kind": "key", "generation": "1", "hosts": ["a-app1", "b-app1"], "path": "/etc/shop/key"}
 
@@ -125,3 +128,10 @@ def test_what_nobody_saw_is_unknown_and_a_way_that_ends_early_has_failed(
 ) -> None:
     found = verdicts(2, tried, [{"verdict": verdict} for verdict in copies])
     assert (found["recovered"], found["intact"], found["decrypted"]) == said
+
+
+def test_the_recipients_of_the_example_are_recipients() -> None:
+    example = yaml.safe_load((ROOT / "inventories/example/group_vars/all.yml").read_text())
+    assert escrow_pack.seal(b"x", escrow_vault.Seals(tuple(example["dr_keys_recipients"])).everybody())
+    assert {place["kind"] for place in example["dr_keys_paths"]} == {"secrets_manager", "bucket", "directory"}
+    assert escrow_items.items(example["dr_keys_items_more"])

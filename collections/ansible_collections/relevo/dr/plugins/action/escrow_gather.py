@@ -61,7 +61,8 @@ class ActionModule(EscrowAction):
     def _there(self, command: str) -> bytes:
         try:
             with self._unlogged():
-                answer = self._low_level_execute_command(command, executable="/bin/sh")
+                # With an input there is no terminal between, which would end lines its own way.
+                answer = self._low_level_execute_command(command, in_data=b"\n", executable="/bin/sh")
         except AnsibleError as error:
             # Its message may quote what the host printed.
             raise _Unread("the host does not answer (%s)" % type(error).__name__) from None
