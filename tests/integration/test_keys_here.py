@@ -182,6 +182,7 @@ def test_a_key_that_is_gone_and_one_that_differs_between_hosts_are_named_and_the
 
 def test_one_recipient_and_a_way_out_of_date_are_refused_by_name(controller: Controller) -> None:
     controller.escrow()
+    controller.escrow("-e", "dr_keys_renew=true")
     kept = controller.generations()
     one = controller.escrow(
         "-e", "dr_keys_renew=true", dr_keys_recipients=(controller.place / "recipients").read_text().split()[:1]
