@@ -299,7 +299,14 @@ class _Look:
             return Proof("contacts", State.UNPROVEN, f"{_shortened(wanting)}; next: relevo contacts ack", None, at)
         people = ", ".join(one.name for one in standings)
         until = min(one.due_at for one in standings if one.due_at)
-        return Proof("contacts", State.PROVEN, f"all {len(standings)} have acknowledged their data", people, at, until)
+        return Proof(
+            "contacts",
+            State.PROVEN,
+            f"{wording.count(len(standings), 'contact')}: acknowledged, all data as they are now",
+            people,
+            at,
+            until,
+        )
 
     def _of_the_escalation(self) -> Proof:
         steps = self.seen.policy.escalation

@@ -50,6 +50,11 @@ def attempt(repository: Mapping[str, Any], secrets: Mapping[str, str]) -> Trial:
         return Trial(error=" ".join(str(error).split())[:300])
 
 
+def content_md5(body: bytes) -> str:
+    """A bucket with a default retention takes no object without a checksum; this one is older than any appliance."""
+    return base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()
+
+
 def _client(repository: Mapping[str, Any], secrets: Mapping[str, str]) -> Any:
     authorities = repository.get("ca_file")
     return boto3.client(
@@ -73,9 +78,7 @@ def _client(repository: Mapping[str, Any], secrets: Mapping[str, str]) -> Any:
 
 def _attempt(client: Any, bucket: str) -> Trial:
     key = PREFIX + uuid.uuid4().hex
-    # A bucket with a default retention takes no object without a checksum; this one is older than any appliance.
-    digest = base64.b64encode(hashlib.md5(_BODY, usedforsecurity=False).digest()).decode()
-    version = client.put_object(Bucket=bucket, Key=key, Body=_BODY, ContentMD5=digest).get("VersionId")
+    version = client.put_object(Bucket=bucket, Key=key, Body=_BODY, ContentMD5=content_md5(_BODY)).get("VersionId")
     client.delete_object(Bucket=bucket, Key=key)
     if not version or not _exists(client, bucket, key, version):
         return Trial(said="a deleted object is gone")
