@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from relevo import assessment, checklist, cli_metrics, due, metrics, overview
+from relevo import assessment, checklist, cli_metrics, dashboard, due, metrics, overview
 from relevo.beside import Beside
 from relevo.clock import parse_utc
 from relevo.console import documents
@@ -55,11 +55,17 @@ def _checklist(asked: Asked) -> Any:
     return {cluster: checklist.judge(seen, asked.beside, cluster).document() for cluster in seen.clusters}
 
 
+def _dashboard(asked: Asked) -> Any:
+    found = dashboard.board(asked.look(), {"source": "policy.yml", "sha256": None}).document()
+    return {cluster["cluster"]: cluster for cluster in found["clusters"]}
+
+
 VIEWS: Mapping[str, Callable[[Asked], Any]] = {
     "calendar": _calendar,
     "metrics": _metrics,
     "readiness": _readiness,
     "checklist": _checklist,
+    "dashboard": _dashboard,
 }
 # By name of the number, and by view: its value for a cluster; SILENT where that view says nothing of it just now.
 Getter = Callable[[Any, str], Any]
@@ -70,7 +76,10 @@ def _test(name: str, key: str) -> dict[str, Getter]:
     def of_readiness(view: Any, cluster: str) -> Any:
         return next((entry[key] for entry in view[cluster]["calendar"] if entry["test"] == name), SILENT)
 
-    return {"calendar": lambda view, cluster: view[cluster, name][key], "readiness": of_readiness}
+    def of_dashboard(view: Any, cluster: str) -> Any:
+        return next(entry[key] for entry in view[cluster]["tests"] if entry["test"] == name)
+
+    return {"calendar": lambda view, cluster: view[cluster, name][key], "readiness": of_readiness, "dashboard": of_dashboard}
 
 
 def _passed_at(name: str, line: str) -> dict[str, Getter]:
@@ -94,7 +103,11 @@ def _newest(measure: str) -> dict[str, Getter]:
     def of_readiness(view: Any, cluster: str) -> Any:
         return _objective(view, cluster, measure)["measured_seconds"]
 
-    return {"metrics": of_metrics, "readiness": of_readiness}
+    def of_dashboard(view: Any, cluster: str) -> Any:
+        newest = view[cluster][measure.removesuffix("_seconds")]["newest"]
+        return newest["seconds"] if newest else None
+
+    return {"metrics": of_metrics, "readiness": of_readiness, "dashboard": of_dashboard}
 
 
 def _proven(measure: str, line: str) -> dict[str, Getter]:
@@ -113,8 +126,14 @@ def _objective(view: Any, cluster: str, measure: str) -> Any:
     return next(one for one in view[cluster]["objectives"] if one["measure"] == measure)
 
 
+def _counted(view: Any, cluster: str, runbook: str, verdict: str) -> float:
+    """By the dashboard."""
+    return float(sum(one["counts"].get(verdict, 0) for one in view[cluster]["runbooks"] if one["runbook"] == runbook))
+
+
 def _runs(runbook: str, verdict: str) -> dict[str, Getter]:
     return {
+        "dashboard": lambda view, cluster: _counted(view, cluster, runbook, verdict),
         "metrics": lambda view, cluster: view.get(("relevo_runs", cluster, runbook, verdict), 0.0),
         "readiness": lambda view, cluster: float(view[cluster]["runs"].get(runbook, {}).get(verdict, 0)),
     }
@@ -122,6 +141,7 @@ def _runs(runbook: str, verdict: str) -> dict[str, Getter]:
 
 def _failovers() -> dict[str, Getter]:
     return {
+        "dashboard": lambda view, cluster: sum(_counted(view, cluster, one, "passed") for one in FAILOVERS),
         "metrics": lambda view, cluster: sum(view.get(("relevo_runs", cluster, one, "passed"), 0.0) for one in FAILOVERS),
         "readiness": lambda view, cluster: view[cluster]["metrics"]["failover_tests_completed_in_all"],
         "readiness, of the period": lambda view, cluster: view[cluster]["metrics"]["failover_tests_completed"],
@@ -159,7 +179,19 @@ def _predicted(runbook: str, way: str) -> dict[str, Getter]:
     def of_readiness(view: Any, cluster: str) -> Any:
         return next((one["p50_seconds"] for one in view[cluster]["predicted"] if one["runbook"] == runbook), None)
 
-    return {"metrics": of_metrics, "readiness": of_readiness}
+    def of_dashboard(view: Any, cluster: str) -> Any:
+        ways = [one for found in view[cluster]["predictions"] if found["runbook"] == runbook for one in found["ways"]]
+        parts = [one[part]["p50_seconds"] for one in ways if one["way"] == way for part in ("recovery", "total")]
+        return next((seconds for seconds in parts if seconds is not None), None)
+
+    return {"metrics": of_metrics, "readiness": of_readiness, "dashboard": of_dashboard}
+
+
+def _tendency(measure: str, key: str) -> dict[str, Getter]:
+    return {
+        "readiness": lambda view, cluster: _objective(view, cluster, measure)["trend"][key],
+        "dashboard": lambda view, cluster: view[cluster][measure.removesuffix("_seconds")][key],
+    }
 
 
 _TESTS = ("backup_restoration", "partial_failover", "full_site", "encryption_keys")
@@ -183,6 +215,15 @@ COMMON: Mapping[str, Mapping[str, Getter]] = {
     "RPO": _newest("rpo_seconds"),
     "RTO and its run": _proven("rto_seconds", "RTO target achievable"),
     "RPO and its run": _proven("rpo_seconds", "RPO target achievable"),
+    **{
+        f"{measure}, {key}": _tendency(measure, key)
+        for measure in ("rto_seconds", "rpo_seconds")
+        for key in ("target_seconds", "before_seconds", "since_seconds")
+    },
+    "open findings": {
+        "readiness": lambda view, cluster: len(view[cluster]["findings"]),
+        "dashboard": lambda view, cluster: view[cluster]["findings_open"],
+    },
     "failovers completed": _failovers(),
     **{
         f"{runbook} {verdict}": _runs(runbook, verdict)

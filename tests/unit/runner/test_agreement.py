@@ -1,4 +1,4 @@
-"""Calendar, metrics, readiness and checklist say the same numbers, at any moment of a year and whatever part of its runs there was."""
+"""Calendar, metrics, readiness, checklist and dashboard say the same numbers, at any moment of a year and whatever part of its runs there was."""
 
 from __future__ import annotations
 
