@@ -218,7 +218,14 @@ COMMON: Mapping[str, Mapping[str, Getter]] = {
     **{
         f"{measure}, {key}": _tendency(measure, key)
         for measure in ("rto_seconds", "rpo_seconds")
-        for key in ("target_seconds", "before_seconds", "since_seconds")
+        for key in ("missed", "before_seconds", "since_seconds")
+    },
+    **{
+        f"{measure}, target": {
+            "readiness": lambda view, cluster, measure=measure: _objective(view, cluster, measure)["target_seconds"],
+            "dashboard": lambda view, cluster, measure=measure: view[cluster][measure.removesuffix("_seconds")]["target_seconds"],
+        }
+        for measure in ("rto_seconds", "rpo_seconds")
     },
     "open findings": {
         "readiness": lambda view, cluster: len(view[cluster]["findings"]),
