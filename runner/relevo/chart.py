@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import pairwise
 from statistics import median
 from typing import TYPE_CHECKING
 
@@ -177,15 +178,15 @@ def _label(seconds: float) -> str:
 
 
 def _dates(first: datetime, last: datetime, place: Callable[[datetime], float], width: float) -> tuple[Tick, ...]:
-    """Days, months or years, as far apart as their labels are long."""
+    """Days, months or years, as far apart as their labels are long; none that would be cut at the edge."""
     span = last - first
     if span < timedelta(days=3):
         return _ends(first, last, place)
-    room = int((width - LEFT - RIGHT) / (11 * _LETTER))
     for step, form in _STEPS:
-        found = _each(first, last, step)
-        if len(found) <= room:
-            ticks = tuple(Tick(place(moment), f"{moment:{form}}") for moment in found)
+        found = [Tick(place(moment), f"{moment:{form}}") for moment in _each(first, last, step)]
+        room = len(found[0].label) * _LETTER if found else 0.0
+        ticks = tuple(tick for tick in found if room / 2 <= tick.at <= width - room / 2)
+        if all(right.at - left.at > room for left, right in pairwise(ticks)):
             return ticks if len(ticks) > 1 else _ends(first, last, place)
     return _ends(first, last, place)
 

@@ -172,7 +172,8 @@ def test_rehearsals_do_not_make_a_failover_look_quicker() -> None:
 
 def test_one_measurement_is_no_course() -> None:
     found = report()
-    alone = replace(found, rto=replace(found.rto, course=replace(found.rto.course, points=found.rto.course.points[:1])))
+    once = replace(found.rto, course=replace(found.rto.course, points=found.rto.course.points[:1]))
+    alone = replace(found, measured=(once, found.rpo))
     page = briefing.readiness([found], ABOUT, Form.HTML).decode()
     assert page.count("<figure>") - briefing.readiness([alone], ABOUT, Form.HTML).decode().count("<figure>") == 1
 
