@@ -187,6 +187,9 @@ def _sifted(attempts: Iterator[Attempt]) -> tuple[Attempt | None, Attempt | None
 def _judged(test: Test, runs: Sequence[Summary], records: Records) -> Iterator[Attempt]:
     for some in (runs[:_AT_FIRST], runs[_AT_FIRST:]):
         for run, document in zip(some, records([run.run_id for run in some]), strict=True):
+            # The site that was asked for served already: such a run tried nothing.
+            if (document.get("run") or {}).get("done"):
+                continue
             outcome = criteria.judge_run(test, document)
             yield Attempt(run.run_id, run.closed_at, outcome.verdict, outcome.reasons)
 

@@ -69,6 +69,14 @@ def test_a_run_from_the_future_or_in_check_mode_proves_nothing() -> None:
     assert entry(Past(run("r1", "2026-01-31T12:00:00Z", check_mode=True))).state is State.NEVER_PASSED
 
 
+def test_a_run_that_had_nothing_to_do_is_no_attempt() -> None:
+    passed, idle = run("r1", "2026-01-31T12:00:00Z"), run("r2", "2026-02-02T12:00:00Z", measures={}, run={"done": True})
+    found = entry(Past(passed, idle))
+    assert (found.state, found.reasons) == (State.CURRENT, ())
+    assert found.attempt is not None
+    assert found.attempt.run_id == "r1"
+
+
 def test_what_another_cluster_proved_counts_for_that_one_alone() -> None:
     past = Past(run("r1", "2026-01-31T12:00:00Z", cluster="other"))
     found = due.entries(POLICY, past.summaries, past.documents, due.Now(at("2026-02-01"), {}, lambda *_: None))
