@@ -154,6 +154,13 @@ FAST = [
         "tests/unit/dr/test_escrow.py::test_a_false_share_whose_check_fits_is_named_by_what_was_dealt",
     ),
     Protection(
+        "a run that nobody accounted for gives its lock back",
+        f"{DR}/action/lock.py",
+        "        if missing:",
+        "        if False:",
+        "tests/unit/dr/test_giving_the_lock_back.py",
+    ),
+    Protection(
         "a measurement that nobody made counts as fulfilled",
         "runner/relevo/criteria.py",
         "    if value is None:\n        return UNKNOWN",

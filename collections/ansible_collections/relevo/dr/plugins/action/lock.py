@@ -70,8 +70,21 @@ class ActionModule(RunAction):
         return sign_of_life(lock["run_id"], {**seen, self.host: mine}.items())
 
     def _free(self) -> dict[str, Any]:
+        missing = self._unaccounted()
+        if missing:
+            # Ansible goes on with the next play when the only host of one fell silent.
+            said = "the lock of run %s stays on %s: %s made no account of it. Next: bring %s back, then start this runbook again; it makes it"
+            return {"failed": True, "msg": said % (self.control.run_id, self.host, *[", ".join(missing)] * 2)}
         wrong = went_wrong(self.ask("relevo.dr.run_lock", {"state": "free", "run_id": self.control.run_id}))
         return {"failed": wrong is not None, "msg": wrong or "free"}
+
+    def _unaccounted(self) -> list[str]:
+        """Witnesses that answered when this run began, and have not accounted for its promotion; what they said is registered by dr_ledger."""
+        if not self.control.exists("handover/promoted"):
+            return []
+        known = self.variables["hostvars"]
+        witnesses = [host for host, entry in self.control.read_all("witness").items() if entry["reachable"]]
+        return [host for host in witnesses if not (known[host].get("dr_ledger_measures") or {}).get("ansible_stats")]
 
 
 def _entry(control: Control, host: str) -> dict[str, Any]:
