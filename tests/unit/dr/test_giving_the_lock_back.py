@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 from ansible_collections.relevo.dr.plugins.action.lock import ActionModule
 from ansible_collections.relevo.dr.plugins.plugin_utils.control import Control
@@ -13,12 +15,13 @@ MADE = {"dr_ledger_measures": {"ansible_stats": {"data": {}}}}
 def free(tmp_path):
     """Give a-db1's part back, after a run that promoted or had nothing to do; known: what the witness said."""
 
-    def run(known, *, promoted=True, reachable=True):
+    def run(known, *, promoted=True, reachable=True, accounted=True):
         control = Control("20261128T054249Z-switchover-666f", str(tmp_path))
         control.write("witness/wit1", {"reachable": reachable})
         if promoted:
             control.write("handover/promoted", {"timeline": 2})
         action = ActionModule.__new__(ActionModule)
+        action._task = SimpleNamespace(args={"state": "free", "accounted": accounted})
         action.host, action.control, action.variables = "a-db1", control, {"hostvars": {"wit1": known}}
         asked = []
         action.ask = lambda module, arguments: asked.append((module, arguments["state"])) or {}
@@ -37,8 +40,13 @@ def test_a_run_whose_witness_was_lost_keeps_its_lock(free, known):
 
 @pytest.mark.parametrize(
     ("known", "about"),
-    [(MADE, {}), ({}, {"promoted": False}), ({}, {"reachable": False})],
-    ids=["accounted for", "nothing was promoted", "no witness from the start, as was accepted"],
+    [(MADE, {}), ({}, {"promoted": False}), ({}, {"reachable": False}), ({}, {"accounted": False})],
+    ids=[
+        "accounted for",
+        "nothing was promoted",
+        "no witness from the start, as was accepted",
+        "a failback, which hands nothing over",
+    ],
 )
 def test_otherwise_it_is_given_back(free, known, about):
     answer, asked = free(known, **about)

@@ -15,7 +15,7 @@ from ansible_collections.relevo.dr.plugins.plugin_utils.run_action import RunAct
 
 
 class ActionModule(RunAction):
-    """Arguments: state (held, free), lease_seconds, orphan_wait_seconds.
+    """Arguments: state (held, free), lease_seconds, orphan_wait_seconds (held), accounted (free).
 
     The promoting host decides: every other host takes its part only after that one did, so that two operators never hold half each.
     """
@@ -70,7 +70,7 @@ class ActionModule(RunAction):
         return sign_of_life(lock["run_id"], {**seen, self.host: mine}.items())
 
     def _free(self) -> dict[str, Any]:
-        missing = self._unaccounted()
+        missing = self._unaccounted() if self._task.args["accounted"] else []
         if missing:
             # Ansible goes on with the next play when the only host of one fell silent.
             said = "the lock of run %s stays on %s: %s made no account of it. Next: bring %s back, then start this runbook again; it makes it"
