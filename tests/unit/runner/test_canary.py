@@ -233,7 +233,8 @@ def test_no_canary_is_found_after_a_run_by_relevo(scene: Scene, post: tuple[Post
     journal = next((scene.root / "state" / "runs").glob("*/journal.jsonl")).read_text()
     assert "Fail for good: [redacted]" in journal, "the careless tasks did not run"
     assert found_in_files(scene) == {}
-    assert not list(MEMORY.glob("relevo-*careless*"))
+    (run,) = (scene.root / "state" / "runs").glob("*-careless-*")
+    assert not list(MEMORY.glob(f"relevo-{run.name}-*"))
     (mail,) = post[0].taken
     message = email.message_from_bytes(mail, _class=EmailMessage, policy=email.policy.default)
     for part in message.walk():
