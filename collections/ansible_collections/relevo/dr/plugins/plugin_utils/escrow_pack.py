@@ -11,7 +11,7 @@ import pyrage
 from ansible_collections.relevo.dr.plugins.module_utils.escrow_fault import CORRUPT, DECLARATION, NO_IDENTITY, EscrowFault
 
 Identity = Union["pyrage.x25519.Identity", "pyrage.ssh.Identity"]
-_SECRET = "AGE-SECRET-KEY-"  # noqa: S105 - how such a key begins, not one
+_X25519 = "AGE-SECRET-KEY-"
 _OPENSSH = "-----BEGIN OPENSSH PRIVATE KEY-----"
 
 
@@ -43,7 +43,7 @@ def identities(text: str, where: str) -> list[Identity]:
     try:
         if _OPENSSH in text:
             return [pyrage.ssh.Identity.from_buffer(text.encode())]
-        found = [pyrage.x25519.Identity.from_str(line.strip()) for line in text.splitlines() if line.strip().startswith(_SECRET)]
+        found = [pyrage.x25519.Identity.from_str(line.strip()) for line in text.splitlines() if line.strip().startswith(_X25519)]
     except pyrage.IdentityError:
         found = []
     if not found:
@@ -51,7 +51,7 @@ def identities(text: str, where: str) -> list[Identity]:
             NO_IDENTITY,
             where,
             "no identity that can be read",
-            "a line that begins with %s1" % _SECRET,
+            "a line that begins with %s1" % _X25519,
             "give the file that age-keygen wrote",
         )
     return found
