@@ -23,14 +23,6 @@ if TYPE_CHECKING:
 
 OUTCOME_MOODS = {Outcome.READY: "good", Outcome.DOUBTS: "doubt", Outcome.NOT_READY: "bad"}
 STATE_MOODS = {State.PROVEN: "good", State.UNPROVEN: "doubt", State.FAILED: "bad"}
-TEST_MOODS = {
-    due.State.NEVER_PASSED: "bad",
-    due.State.FAILED: "bad",
-    due.State.NEEDS_VERIFIED: "doubt",
-    due.State.OVERDUE: "bad",
-    due.State.DUE: "doubt",
-    due.State.CURRENT: "good",
-}
 _CONTACT_MOODS = {one: "good" if one is contacts.State.CURRENT else "doubt" for one in contacts.State}
 _LEADS = {
     Outcome.READY: "Everything that is asked was proven, in time, and nothing is known against it.",
@@ -172,7 +164,7 @@ def _made(kind: str, views: Sequence[Mapping[str, Any]], about: About, form: For
         "cards": [None] * 4,
         "subject": views[0]["one"].cluster if len(views) == 1 else _SEVERAL,
         "state_moods": STATE_MOODS,
-        "test_moods": TEST_MOODS,
+        "test_moods": due.MOODS,
         "contact_moods": _CONTACT_MOODS,
         "rung_moods": report.GATE_MOODS,
     }

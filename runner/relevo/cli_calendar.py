@@ -12,33 +12,31 @@ from rich.text import Text
 
 from relevo import appointments, due, present, wording
 from relevo.clock import utc
-from relevo.console import AsJson, PolicyFile, commands, documents, explained, load_policy, open_store, output, print_json, write
+from relevo.console import (
+    AsJson,
+    PolicyFile,
+    PresentInventory,
+    commands,
+    documents,
+    explained,
+    load_policy,
+    open_store,
+    output,
+    print_json,
+    write,
+)
 from relevo.errors import Exit
+from relevo.shown import STYLES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-
-_STYLES = {
-    due.State.NEVER_PASSED: "bold red",
-    due.State.FAILED: "bold red",
-    due.State.NEEDS_VERIFIED: "bold yellow",
-    due.State.OVERDUE: "bold red",
-    due.State.DUE: "bold yellow",
-    due.State.CURRENT: "bold green",
-}
 
 
 @commands.command("calendar")
 @explained
 def show_calendar(
     cluster: Annotated[str | None, typer.Option(help="Only of this cluster.")] = None,
-    sources: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--inventory", "-i", help="The inventory as it is now; without it, as the newest run saw it. [env: RELEVO_INVENTORY]"
-        ),
-    ] = None,
+    sources: PresentInventory = None,
     file: PolicyFile = None,
     ics: Annotated[Path | None, typer.Option(help="Write the dates as iCalendar to this file.")] = None,
     require_current: Annotated[
@@ -75,7 +73,7 @@ def _show(entries: Sequence[due.Entry]) -> None:
             Text(entry.every),
             Text(
                 f"{entry.state}{', OVERDUE' if entry.overdue and entry.passed and entry.state is not due.State.OVERDUE else ''}",
-                _STYLES[entry.state],
+                STYLES[due.MOODS[entry.state]],
             ),
             Text(wording.moment(entry.passed.at) if entry.passed else "never"),
             Text(wording.seconds(entry.age_seconds) if entry.passed else "–"),

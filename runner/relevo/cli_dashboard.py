@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from relevo import dashboard, dashboard_directory, dashboard_server, overview, present
-from relevo.console import AsJson, PolicyFile, commands, explained, load_policy, open_store, output, print_json
+from relevo.console import AsJson, PolicyFile, PresentInventory, commands, explained, load_policy, open_store, output, print_json
 from relevo.dashboard_pages import DATA, Site
 from relevo.errors import Exit, UsageError
 
@@ -26,12 +26,7 @@ def show_dashboard(
     runs: Annotated[
         int, typer.Option(min=1, help="So many of the newest runs of each cluster have a page; and those that another page names.")
     ] = dashboard.RUNS,
-    sources: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--inventory", "-i", help="The inventory as it is now; without it, as the newest run saw it. [env: RELEVO_INVENTORY]"
-        ),
-    ] = None,
+    sources: PresentInventory = None,
     file: PolicyFile = None,
     as_json: AsJson = False,
 ) -> Exit:

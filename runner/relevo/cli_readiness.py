@@ -32,6 +32,7 @@ from relevo.clock import parse_utc, utc
 from relevo.console import (
     AsJson,
     PolicyFile,
+    PresentInventory,
     commands,
     complain,
     errors,
@@ -54,12 +55,6 @@ if TYPE_CHECKING:
     from relevo.store import Store
 
 Cluster = Annotated[str | None, typer.Option(help="Only of this cluster.")]
-Sources = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--inventory", "-i", help="The inventory as it is now; without it, as the newest run saw it. [env: RELEVO_INVENTORY]"
-    ),
-]
 FormOption = Annotated[Form | None, typer.Option("--format", help="The form of the report; without it a summary for the terminal.")]
 OutputFile = Annotated[Path | None, typer.Option("--output", "-o", help="A file; without it the report is printed.")]
 NotifyFile = Annotated[
@@ -94,7 +89,7 @@ def show_readiness(
         Required | None, typer.Option(help="Exit with 1 unless every cluster is ready; doubts: or ready with doubts.")
     ] = None,
     policy: PolicyFile = None,
-    sources: Sources = None,
+    sources: PresentInventory = None,
     as_json: AsJson = False,
 ) -> Exit:
     """Say whether a cluster could fail over now: tests, measured times, backups, findings, people, pages, what changed, and what is next."""
@@ -131,7 +126,7 @@ def show_checklist(
         Required | None, typer.Option(help="Exit with 1 unless every line is proven; doubts: unless none is disproved.")
     ] = None,
     policy: PolicyFile = None,
-    sources: Sources = None,
+    sources: PresentInventory = None,
     as_json: AsJson = False,
 ) -> Exit:
     """Show each line of the checklist with the evidence that it rests on, its date, and how long that holds."""

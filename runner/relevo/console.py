@@ -35,6 +35,12 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 Inventory = Annotated[
     list[str] | None, typer.Option("--inventory", "-i", help="Inventory path; more than once is possible. [env: RELEVO_INVENTORY]")
 ]
+PresentInventory = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--inventory", "-i", help="The inventory as it is now; without it, as the newest run saw it. [env: RELEVO_INVENTORY]"
+    ),
+]
 Run = Annotated[str, typer.Argument(help="A run id, or: latest")]
 PolicyFile = Annotated[
     Path | None,

@@ -29,14 +29,6 @@ if TYPE_CHECKING:
 
 FLEET, CALENDAR, DATA, DATES = "index.html", "calendar.html", "data.json", "calendar.ics"
 UNMEASURED = "not measured"
-MOODS = {
-    due.State.NEVER_PASSED: "bad",
-    due.State.FAILED: "bad",
-    due.State.NEEDS_VERIFIED: "doubt",
-    due.State.OVERDUE: "bad",
-    due.State.DUE: "doubt",
-    due.State.CURRENT: "good",
-}
 _LATE = frozenset({due.State.NEVER_PASSED, due.State.FAILED, due.State.NEEDS_VERIFIED, due.State.OVERDUE})
 SEVERITY_MOODS = {"critical": "bad", "high": "bad", "medium": "doubt", "low": "soft"}
 _WHOLES = {RECOVERY: "recovery", OUTAGE: "outage", TOTAL: "whole run"}
@@ -218,7 +210,7 @@ def _environment() -> Environment:
         script=Markup(SCRIPT),  # noqa: S704
         content_policy=POLICY,
         paths={"fleet": FLEET, "calendar": CALENDAR, "data": DATA, "dates": DATES},
-        moods=MOODS,
+        moods=due.MOODS,
         ranks={state: rank for rank, state in enumerate([*due.State, None])},
         verdict_moods=report.MOODS,
         severity_moods=SEVERITY_MOODS,

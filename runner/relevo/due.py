@@ -36,6 +36,17 @@ class State(StrEnum):
     CURRENT = "CURRENT"
 
 
+# How a reader takes each, in the words of the pages.
+MOODS = {
+    State.NEVER_PASSED: "bad",
+    State.FAILED: "bad",
+    State.NEEDS_VERIFIED: "doubt",
+    State.OVERDUE: "bad",
+    State.DUE: "doubt",
+    State.CURRENT: "good",
+}
+
+
 class Records(Protocol):
     """Whole records, as JSON trees."""
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
-from relevo import briefing, wording
+from relevo import briefing, due, wording
 from relevo.checklist import State
 from relevo.readiness import Weight
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from relevo.checklist import Checklist
     from relevo.readiness import Readiness
 
-_STYLES = {"good": "bold green", "bad": "bold red", "doubt": "bold yellow"}
+STYLES = {"good": "bold green", "bad": "bold red", "doubt": "bold yellow"}
 _NOBODY = "No cluster: the policy names none, and the store holds no run of one."
 _DATES = 8
 
@@ -28,7 +28,7 @@ def readiness(console: Console, reports: Sequence[Readiness]) -> None:
     """The verdict with its reasons, the four numbers, the tests, what changed and what is next."""
     for one in reports:
         mood = briefing.OUTCOME_MOODS[one.outcome]
-        console.print(Text.assemble((one.outcome.upper(), _STYLES[mood]), f"  {one.cluster}, {wording.moment(one.at)}"))
+        console.print(Text.assemble((one.outcome.upper(), STYLES[mood]), f"  {one.cluster}, {wording.moment(one.at)}"))
         for reason in one.reasons:
             console.print(
                 Text.assemble(
@@ -37,7 +37,7 @@ def readiness(console: Console, reports: Sequence[Readiness]) -> None:
             )
         facts = Table.grid(padding=(0, 2))
         for card in briefing.cards(one):
-            facts.add_row(Text(f"  {card.title}", "dim"), Text(card.value, _STYLES.get(card.mood, "")), Text(card.note))
+            facts.add_row(Text(f"  {card.title}", "dim"), Text(card.value, STYLES.get(card.mood, "")), Text(card.note))
         for measured in one.measured:
             facts.add_row(Text(f"  {measured.name}: trend", "dim"), Text(""), Text(measured.tendency))
         console.print(facts)
@@ -62,7 +62,7 @@ def _tests(one: Readiness) -> Table:
     for entry in one.tests:
         table.add_row(
             Text(entry.title),
-            Text(entry.state.value, _STYLES[briefing.TEST_MOODS[entry.state]]),
+            Text(entry.state.value, STYLES[due.MOODS[entry.state]]),
             Text(wording.moment(entry.passed.at) if entry.passed else "never"),
             Text(wording.seconds(entry.age_seconds) if entry.passed else "–"),
             Text(wording.moment(entry.due_at) if entry.due_at else "now"),
@@ -84,7 +84,7 @@ def checklists(console: Console, lists: Sequence[Checklist]) -> None:
             for line in lines:
                 table.add_row(
                     Text(f"  {line.line}"),
-                    Text(line.state.value, _STYLES[briefing.STATE_MOODS[line.state]]),
+                    Text(line.state.value, STYLES[briefing.STATE_MOODS[line.state]]),
                     Text("\n".join(proof.sentence for proof in line.proofs)),
                     Text(wording.moment(line.until) if line.until else "–"),
                 )

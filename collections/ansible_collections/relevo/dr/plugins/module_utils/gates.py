@@ -213,7 +213,7 @@ def _lock(plan: Plan, landscape: Landscape, inputs: Inputs, limits: Limits) -> I
         lock = facts.get("lock")
         observed, free = "no lock", True
         if lock is not None:
-            everybody = [*landscape.database.items(), *landscape.application.items()]
+            everybody = landscape.keepers()
             alive = None if entry.get("lock_owner_dead") else stale_lock.sign_of_life(lock["run_id"], everybody)
             free = alive is None
             who = (lock["run_id"], lock["owner"], lock["controller"], lock["since"])

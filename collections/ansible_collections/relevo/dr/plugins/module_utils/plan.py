@@ -41,6 +41,10 @@ class Landscape:
         """Primary | standby | none."""
         return str(self.cluster(host).get("role", "none"))
 
+    def keepers(self) -> list[tuple[str, dict[str, Any]]]:
+        """Hosts that may hold a run's lock and journal, with their entries: database first."""
+        return [*self.database.items(), *self.application.items()]
+
     def lock(self, host: str) -> Optional[dict[str, Any]]:
         """The run's lock on a database or application host, or None."""
         entry = self.database.get(host) or self.application.get(host) or {}

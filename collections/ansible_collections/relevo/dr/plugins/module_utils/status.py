@@ -71,7 +71,7 @@ def _guard(entry: dict[str, Any]) -> dict[str, Any]:
 
 def _lock(landscape: Landscape) -> tuple[Optional[dict[str, Any]], Optional[str]]:
     """The newest lock, and its run when that run is surely not at work any more."""
-    everybody = [*landscape.database.items(), *landscape.application.items()]
+    everybody = landscape.keepers()
     held = [entry for _, entry in everybody if _host(entry).get("lock")]
     if not held:
         return None, None
@@ -95,7 +95,7 @@ def _two_primaries(landscape: Landscape, primary: Optional[str]) -> Iterator[Fin
 
 
 def _locks(landscape: Landscape, primary: Optional[str]) -> Iterator[Finding]:
-    for host, entry in [*landscape.database.items(), *landscape.application.items()]:
+    for host, entry in landscape.keepers():
         if _host(entry).get("lock_unreadable"):
             yield Finding(
                 "the lock file on %s cannot be read" % host,
@@ -128,7 +128,7 @@ def _begun(landscape: Landscape, run_id: str) -> list[str]:
     """Phases of a run that were begun and not ended, with their hosts."""
     return [
         "%s on %s" % (phase["phase"], host)
-        for host, entry in [*landscape.database.items(), *landscape.application.items()]
+        for host, entry in landscape.keepers()
         for phase in _host(entry).get("open_phases") or []
         if phase.get("run_id") == run_id
     ]

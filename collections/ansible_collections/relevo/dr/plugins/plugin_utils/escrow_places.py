@@ -23,6 +23,7 @@ from ansible_collections.relevo.dr.plugins.module_utils.escrow_fault import (
     EscrowFault,
 )
 from ansible_collections.relevo.dr.plugins.module_utils.escrow_manifest import is_generation
+from ansible_collections.relevo.dr.plugins.module_utils.host_files import sync_directory
 from ansible_collections.relevo.dr.plugins.plugin_utils import bucket
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
@@ -215,7 +216,7 @@ class Directory:
             _write(os.path.join(aside, PACK), payload)
             _write(os.path.join(aside, LABEL), json.dumps(label, indent=1).encode() + b"\n")
             os.rename(aside, final)
-            _sync(self._base)
+            sync_directory(self._base)
 
     def get(self, generation: str) -> tuple[dict[str, Any], bytes]:
         where = "%s, generation %s" % (self.name, generation)
@@ -304,11 +305,3 @@ def _write(path: str, content: bytes) -> None:
         target.write(content)
         target.flush()
         os.fsync(target.fileno())
-
-
-def _sync(directory: str) -> None:
-    handle = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
