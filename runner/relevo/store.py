@@ -100,11 +100,8 @@ class Store:
 
     def documents(self, run_ids: Sequence[str]) -> dict[str, bytes]:
         """The documents of these runs by run id. RecordNotFoundError when a run that the lists show has none."""
-        found: dict[str, bytes] = {}
         wanted = list(dict.fromkeys(run_ids))
-        for first in range(0, len(wanted), _BATCH):  # a question may name only so many
-            query = _records().where(tables.record.c.run_id.in_(wanted[first : first + _BATCH]))
-            found |= {stored.run_id: stored.document for stored in self._read(query)}
+        found = {run_id: stored.document for run_id, stored in self._named(wanted).items()}
         if missing := [run_id for run_id in wanted if run_id not in found]:
             message = f"There is no result of a run {missing[0]!r}. The store {self._database.name} may have been edited: relevo results verify"
             raise RecordNotFoundError(message)
@@ -117,11 +114,16 @@ class Store:
             return self._read(query if limit is None else query.limit(limit))
         # Whose they are is asked of the summaries, which are short and have the indices for it.
         wanted = [summary.run_id for summary in self.summaries(cluster=cluster, runbook=runbook, limit=limit)]
-        found: dict[str, Stored] = {}
-        for first in range(0, len(wanted), _BATCH):
-            query = _records().where(tables.record.c.run_id.in_(wanted[first : first + _BATCH]))
-            found |= {stored.run_id: stored for stored in self._read(query)}
+        found = self._named(wanted)
         return [found[run_id] for run_id in wanted if run_id in found]
+
+    def _named(self, run_ids: Sequence[str]) -> dict[str, Stored]:
+        """Those of these runs that have a record."""
+        found: dict[str, Stored] = {}
+        for first in range(0, len(run_ids), _BATCH):  # a question may name only so many
+            query = _records().where(tables.record.c.run_id.in_(run_ids[first : first + _BATCH]))
+            found |= {stored.run_id: stored for stored in self._read(query)}
+        return found
 
     def each(self) -> Iterator[Stored]:
         """All records by run id, a few at a time: a long history fits in no memory."""
