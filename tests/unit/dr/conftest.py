@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import pytest
@@ -113,7 +114,7 @@ def landscape() -> Landscape:
         },
         sites={"a-db1": "a", "a-app1": "a", "b-db1": "b", "b-app1": "b", "wit1": "w", "a-store1": "a", "b-store1": "b"},
         database={"a-db1": database("primary"), "b-db1": database("standby")},
-        application={"a-app1": application, "b-app1": application},
+        application={"a-app1": application, "b-app1": copy.deepcopy(application)},
         witness={
             "wit1": {
                 "reachable": True,

@@ -10,6 +10,7 @@ from ansible_collections.relevo.dr.plugins.module_utils.plan import make_plan, r
 from ansible_collections.relevo.dr.plugins.module_utils.refusal import Refusal
 
 from .conftest import database, silent
+from .test_gates import bent
 
 
 def test_site_scope_stops_there_and_starts_here(landscape):
@@ -18,9 +19,36 @@ def test_site_scope_stops_there_and_starts_here(landscape):
     assert (plan.source_site, plan.done, plan.resume) == ("a", False, False)
 
 
-def test_database_scope_points_the_same_application_hosts_elsewhere(landscape):
-    plan = make_plan(landscape, "b", "database")
+IDLE = {"active": False, "enabled": False}
+
+
+@pytest.mark.parametrize("target", ["a", "b"])
+def test_database_scope_points_the_application_hosts_that_serve_elsewhere(landscape, target):
+    """On the way there and on the way home, on which the application is not at the site that is left."""
+    if target == "a":
+        landscape.database.update({"a-db1": database("standby"), "b-db1": database("primary")})
+    idle = bent(landscape, ("application", "b-app1", "facts", "application"), IDLE)
+    plan = make_plan(idle, target, "database", planned=True)
     assert plan.quiesce == plan.cutover == ("a-app1",)
+
+
+@pytest.mark.parametrize(
+    ("seen", "parts"),
+    [
+        ({"a-app1": {"active": False, "enabled": True}, "b-app1": IDLE}, ("a-app1",)),
+        ({}, ("a-app1", "b-app1")),
+        ({"a-app1": None, "b-app1": IDLE}, ("a-app1",)),
+        ({"a-app1": IDLE, "b-app1": None}, ("a-app1",)),
+        ({"a-app1": IDLE, "b-app1": IDLE}, ("a-app1",)),
+    ],
+    ids=["stopped by a dead run", "both serve", "silent where it was", "silent where it was not", "nowhere"],
+)
+def test_who_serves_in_database_scope(landscape, seen, parts):
+    for host, application in seen.items():
+        path = ("application", host, "facts", "application") if application else ("application", host)
+        landscape = bent(landscape, path, application or silent())
+    plan = make_plan(landscape, "b", "database")
+    assert plan.quiesce == plan.cutover == parts
 
 
 def test_every_database_host_of_the_other_sites_is_fenced(landscape):

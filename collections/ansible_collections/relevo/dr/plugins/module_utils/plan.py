@@ -168,7 +168,10 @@ def make_plan(landscape: Landscape, target_site: str, scope: str, *, planned: bo
     applications = landscape.groups["dr_application"]
     here = [host for host in applications if landscape.sites[host] == target_site]
     there = [host for host in applications if landscape.sites[host] != target_site]
-    cutover = tuple(here if scope == "site" else there)
+    if scope != "site":
+        # Whichever site they are in: after the way there they are not where the primary was.
+        here = there = [host for host in applications if _in_use(landscape, host, silent=host in there)] or there
+    cutover = tuple(here)
     locks = {host: landscape.lock(host) for host in (target, *old, *follow, *there, *cutover)}
     lock = locks[target] or next((locks[host] for host in applications if locks.get(host)), None)
     unfinished = any(locks.values())
@@ -205,6 +208,15 @@ def follows(landscape: Landscape, host: str) -> bool:
     facts = landscape.database.get(host, {}).get("facts", {}).get("host", {})
     masked = (facts.get("unit") or {}).get("UnitFileState") == "masked"
     return receiver.get("status") == "streaming" and facts.get("fence") is None and not masked
+
+
+def _in_use(landscape: Landscape, host: str, *, silent: bool) -> bool:
+    """Whether the application runs on this host, or would after a boot: a dead run may have stopped it. silent: for one that does not answer."""
+    entry = landscape.application.get(host, {})
+    if not entry.get("reachable"):
+        return silent
+    application = entry.get("facts", {}).get("application", {})
+    return bool(application.get("active") or application.get("enabled"))
 
 
 def served(landscape: Landscape, host: str, primary: str) -> bool:
