@@ -16,7 +16,7 @@ import sqlalchemy as sql
 from relevo import chain, clock, identity, signature, tables
 from relevo.chain import Kind, Member, What, Writer
 from relevo.entries import Signed
-from relevo.errors import ChainError, RecordNotFoundError, StoreError
+from relevo.errors import ChainError, RecordConflictError, RecordNotFoundError, StoreError
 from relevo.history import Summary, summarize
 from relevo.record import parse
 
@@ -80,7 +80,7 @@ class Store:
                 ).scalar()
                 if _bytes(known) != document:
                     message = f"The store {self._database.name} already holds another record of the run {record.run_id}."
-                    raise StoreError(message)
+                    raise RecordConflictError(message)
                 return
             connection.execute(tables.summary.insert().values(short))
             self._database.wait_for_turn(connection)
