@@ -5,16 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
-from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol
 
 from relevo import changes, criteria
 from relevo.clock import parse_utc, utc
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
-    from relevo.history import Summary
+    from relevo.history import History, Summary
     from relevo.policy import Policy, Test
 
 # How far back is looked for a passed run, and for a value that a run did not say itself.
@@ -123,15 +122,27 @@ class Now:
     same: changes.Same
 
 
-def entries(policy: Policy, runs: Sequence[Summary], records: Records, now: Now) -> list[Entry]:
-    """Every test of every cluster, of the policy, of the store and of what is seen now; runs: newest first, of all clusters."""
-    clusters = sorted({*policy.clusters, *now.observed, *(run.cluster for run in runs if run.cluster)})
-    own: dict[str, list[Summary]] = {cluster: [] for cluster in clusters}
-    for run in runs:
-        if run.cluster:
-            own[run.cluster].append(run)
-    look = _Look(policy, records, now)
-    return [look.entry(cluster, name, own[cluster]) for cluster in clusters for name in policy.tests_of(cluster)]
+@dataclass(frozen=True)
+class Past:
+    """What ran: in short, and whole records."""
+
+    history: History
+    records: Records
+
+
+def entries(policy: Policy, past: Past, clusters: Collection[str], now: Now) -> list[Entry]:
+    """Every test of every cluster, of the policy, of what is seen now, and of these, which have run."""
+    return [
+        entry
+        for cluster in sorted({*policy.clusters, *now.observed, *clusters})
+        for entry in of_cluster(policy, past, cluster, now)
+    ]
+
+
+def of_cluster(policy: Policy, past: Past, cluster: str, now: Now) -> list[Entry]:
+    """Every test of one cluster."""
+    look = _Look(policy, past, now)
+    return [look.entry(cluster, name) for name in policy.tests_of(cluster)]
 
 
 @dataclass(frozen=True)
@@ -139,23 +150,19 @@ class _Look:
     """One look at all tests."""
 
     policy: Policy
-    records: Records
+    past: Past
     now: Now
 
-    def entry(self, cluster: str, name: str, runs: Sequence[Summary]) -> Entry:
-        """One test of one cluster, whose runs these are."""
+    def entry(self, cluster: str, name: str) -> Entry:
+        """One test of one cluster."""
         test = self.policy.tests[name]
         # A run of tomorrow would prove for too long: a clock that was wrong proves nothing.
-        runbooks, latest = {one.runbook for one in test.counts}, self.now.at + LEEWAY
-        some = (
-            run for run in runs if run.runbook in runbooks and criteria.counts(test, run) and parse_utc(run.closed_at) <= latest
-        )
-        attempts = [*islice(some, ATTEMPTS)]
-        newest, decided, passed = _sifted(_judged(test, attempts, self.records))
+        attempts = self.past.history.attempts(cluster, test.counts, self.now.at + LEEWAY, ATTEMPTS)
+        newest, decided, passed = _sifted(_judged(test, attempts, self.past.records))
         entry = Entry(cluster, name, test.title, str(test.every), attempt=newest)
         if passed is None:
             return entry
-        compared = self._compare(cluster, runs, passed)
+        compared = self._compare(cluster, next(run for run in attempts if run.run_id == passed.run_id))
         due = test.every.after(parse_utc(passed.at))
         return replace(
             entry,
@@ -168,9 +175,10 @@ class _Look:
             unobserved=compared.unobserved,
         )
 
-    def _compare(self, cluster: str, runs: Sequence[Summary], passed: Attempt) -> changes.Comparison:
-        since = next(number for number, run in enumerate(runs) if run.run_id == passed.run_id)
-        before, after = (self.records([run.run_id for run in some[:NEIGHBOURS]]) for some in (runs[since:], runs))
+    def _compare(self, cluster: str, passed: Summary) -> changes.Comparison:
+        history = self.past.history
+        neighbours = (history.up_to(passed, NEIGHBOURS), history.runs(cluster, NEIGHBOURS))
+        before, after = (self.past.records([run.run_id for run in some]) for some in neighbours)
         observed = self.now.observed.get(cluster, {})
         return changes.compare(self.policy.needs_verified_after, before, after, changes.Present(observed, self.now.same))
 

@@ -79,14 +79,14 @@ class Measured:
         """The older half against the newer one, in words."""
         before, since = self.trend.before_seconds, self.trend.since_seconds
         if before is None or since is None:
-            return f"no trend from {wording.count(len(self.trend.points), 'measurement')}"
+            return f"no trend from {wording.count(self.trend.count, 'measurement')}"
         way = "unchanged at" if before == since else "longer:" if since > before else "shorter:"
         typical = (
             wording.seconds(since)
             if before == since
             else f"typically {wording.seconds(before)} before, {wording.seconds(since)} since"
         )
-        return f"{way} {typical}, {wording.count(len(self.trend.points), 'measurement')}"
+        return f"{way} {typical}, {wording.count(self.trend.count, 'measurement')}"
 
 
 @dataclass(frozen=True)
@@ -302,7 +302,7 @@ def _objective(one: Measured) -> dict[str, Any]:
 
 def _course(found: Trend) -> dict[str, Any]:
     return {
-        "measured": len(found.points),
+        "measured": found.count,
         "missed": found.missed,
         "before_seconds": found.before_seconds,
         "since_seconds": found.since_seconds,

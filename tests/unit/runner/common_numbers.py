@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from relevo import assessment, checklist, cli_metrics, dashboard, due, metrics, overview
+from relevo import assessment, checklist, cli_metrics, dashboard, documents, due, metrics, overview
 from relevo.beside import Beside
 from relevo.clock import parse_utc
-from relevo.console import documents
 from relevo.policy import Policy
 from relevo.store import Store
+from relevo.stored_history import StoredHistory
 
 # Before any record: then a period holds all of them, as the metrics do.
 EVER = datetime(2000, 1, 1, tzinfo=UTC)
@@ -37,7 +37,8 @@ class Asked:
 
 
 def _calendar(asked: Asked) -> Any:
-    found = due.entries(asked.policy, asked.store.summaries(), documents(asked.store), asked.now)
+    history = StoredHistory(asked.store)
+    found = due.entries(asked.policy, due.Past(history, documents.of(asked.store)), history.clusters(), asked.now)
     return {(entry.cluster, entry.test): entry.document() for entry in found}
 
 

@@ -163,7 +163,7 @@ def test_findings_stand_with_the_overdue_first_and_all_dates_in_order() -> None:
 
 def test_rehearsals_do_not_make_a_failover_look_quicker() -> None:
     found = report()
-    assert (len(found.rto.trend.points), len(found.rto.course.points)) == (4, 10)
+    assert (found.rto.trend.count, found.rto.course.count) == (4, 10)
     assert {point.runbook for point in found.rto.trend.points} == {"failover"}
     assert found.rpo.tendency == "unchanged at 0 s, 4 measurements"
     (_, drawn), _ = chart.both(found.rto.course)
