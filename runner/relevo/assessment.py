@@ -136,7 +136,7 @@ class _Look:
         return self.since <= parse_utc(at) <= self.seen.at
 
     def _states(self) -> Iterator[str]:
-        past = due.Past(self.seen.history.before(self.since), self.seen.records)
+        past = replace(self.seen.past, history=self.seen.history.before(self.since))
         then = due.of_cluster(self.seen.policy, past, self.cluster, due.Now(self.since, {}, self.seen.same))
         before = {entry.test: entry.state for entry in then}
         for entry in self.seen.calendar_of(self.cluster):

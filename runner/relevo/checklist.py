@@ -358,9 +358,9 @@ class _Look:
         return Proof("findings", State.PROVEN, said, None, utc(self.seen.at), utc(end) if end else None)
 
     def _runs(self, kinds: Sequence[Run], since: datetime, measure: str | None = None) -> list[Summary]:
-        """Those that count, newest first; measure: that measured it. A run in check mode did nothing, and one of tomorrow proves nothing."""
+        """Those that count, newest first; measure: the newest that measured it. A run in check mode did nothing, and one of tomorrow proves nothing."""
         latest = self.seen.at + due.LEEWAY
-        found = self.seen.history.attempts(self.cluster, kinds, latest, due.ATTEMPTS, measure)
+        found = self.seen.history.attempts(self.cluster, kinds, latest, 1 if measure else due.ATTEMPTS, measure)
         return [run for run in found if since <= parse_utc(run.closed_at)]
 
     def _documents(self, runs: Sequence[Summary]) -> Iterator[tuple[Summary, Mapping[str, Any]]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Protocol
@@ -124,10 +124,11 @@ class Now:
 
 @dataclass(frozen=True)
 class Past:
-    """What ran: in short, and whole records."""
+    """What ran: in short, and whole records. judged: by test and run what a record was as that test, which never changes."""
 
     history: History
     records: Records
+    judged: dict[tuple[str, str], criteria.Outcome] = field(default_factory=dict)
 
 
 def entries(policy: Policy, past: Past, clusters: Collection[str], now: Now) -> list[Entry]:
@@ -158,7 +159,7 @@ class _Look:
         test = self.policy.tests[name]
         # A run of tomorrow would prove for too long: a clock that was wrong proves nothing.
         attempts = self.past.history.attempts(cluster, test.counts, self.now.at + LEEWAY, ATTEMPTS)
-        newest, decided, passed = _sifted(_judged(test, attempts, self.past.records))
+        newest, decided, passed = _sifted(_judged(test, attempts, self.past))
         entry = Entry(cluster, name, test.title, str(test.every), attempt=newest)
         if passed is None:
             return entry
@@ -203,13 +204,14 @@ def _sifted(attempts: Iterator[Attempt]) -> tuple[Attempt | None, Attempt | None
     return newest, decided, None
 
 
-def _judged(test: Test, runs: Sequence[Summary], records: Records) -> Iterator[Attempt]:
+def _judged(test: Test, runs: Sequence[Summary], past: Past) -> Iterator[Attempt]:
     for some in (runs[:_AT_FIRST], runs[_AT_FIRST:]):
-        for run, document in zip(some, records([run.run_id for run in some]), strict=True):
+        for run, document in zip(some, past.records([run.run_id for run in some]), strict=True):
             # The site that was asked for served already: such a run tried nothing.
             if (document.get("run") or {}).get("done"):
                 continue
-            outcome = criteria.judge_run(test, document)
+            known = (test.title, run.run_id)
+            outcome = past.judged[known] = past.judged.get(known) or criteria.judge_run(test, document)
             yield Attempt(run.run_id, run.closed_at, outcome.verdict, outcome.reasons)
 
 

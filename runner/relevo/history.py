@@ -76,7 +76,7 @@ class History(Protocol):
     def attempts(
         self, cluster: str, kinds: Sequence[Run], until: datetime, limit: int, measure: str | None = None
     ) -> Sequence[Summary]:
-        """The newest of these kinds that ended by then; measure: and that measured this."""
+        """The newest of these kinds that began and ended by then; measure: and that measured this."""
 
     def ended(self, cluster: str, since: datetime) -> Sequence[Summary]:
         """Those that ended since then."""

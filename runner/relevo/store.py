@@ -302,7 +302,7 @@ class Store:
             self._take_over_statements(connection)
             tables.SUMMARY_BY_RUNBOOK.create(connection, checkfirst=True)
         if version < _INDEXED:
-            for index in (tables.SUMMARY_BY_VERDICT, tables.SUMMARY_BY_END, tables.SUMMARY_MEASURED):
+            for index in (tables.SUMMARY_BY_VERDICT, tables.SUMMARY_BY_END, tables.SUMMARY_BY_SCOPE, tables.SUMMARY_MEASURED):
                 index.create(connection, checkfirst=True)
         connection.execute(tables.layout.insert().values(version=LAYOUT, since=clock.utc_now()))
 

@@ -77,6 +77,11 @@ SUMMARY_BY_VERDICT = sql.Index(
     *(summary.c[name] for name in ("cluster", "runbook", "check_mode", "verdict", "opened_at", "run_id")),
 )
 SUMMARY_BY_END = sql.Index("summary_by_end", *(summary.c[name] for name in ("cluster", "closed_at", "runbook", "verdict")))
+# What counts as a test of one scope may be a handful among thousands of the other.
+SUMMARY_BY_SCOPE = sql.Index(
+    "summary_by_scope",
+    *(summary.c[name] for name in ("cluster", "runbook", "scope", "opened_at", "run_id", "mode", "check_mode")),
+)
 # Few runs of many measure anything.
 _MEASURED = sql.or_(summary.c.rto_seconds.is_not(None), summary.c.rpo_seconds.is_not(None))
 SUMMARY_MEASURED = sql.Index(

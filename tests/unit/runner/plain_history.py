@@ -54,7 +54,7 @@ class PlainHistory:
             for run in self._ran
             if run.cluster == cluster
             and criteria.is_of(kinds, run)
-            and run.closed_at <= utc(until)
+            and max(run.opened_at, run.closed_at) <= utc(until)
             and (measure is None or getattr(run, measure) is not None)
         ][:limit]
 

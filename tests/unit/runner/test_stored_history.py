@@ -19,7 +19,7 @@ def store_at(directory: Path) -> Store:
     return Store(Place(directory, f"sqlite:///{directory}/relevo.db"))
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
 @given(runs(), MOMENTS, st.integers(1, 12))
 def test_the_database_says_what_a_list_says(found: list[Summary], at: datetime, limit: int) -> None:
     with tempfile.TemporaryDirectory() as directory:
