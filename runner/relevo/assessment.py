@@ -11,6 +11,7 @@ from relevo import checklist, due, expectation
 from relevo.clock import parse_utc, utc
 from relevo.findings import Severity
 from relevo.findings import State as FindingState
+from relevo.prediction import Estimate
 from relevo.readiness import Backups, Copy, Coverage, Expected, Failovers, Integrity, Measured, Readiness, Rung
 from relevo.reasons import against, dates
 from relevo.trend import FAILOVERS
@@ -180,11 +181,12 @@ def _copy(test: Mapping[str, Any]) -> Copy:
 
 
 def _expected(prediction: Prediction) -> Expected:
-    known = [way for way in prediction.ways if (way.recovery.p50_seconds or way.total.p50_seconds) is not None]
-    p50 = None
-    if known:
-        p50 = known[0].total.p50_seconds if known[0].recovery.p50_seconds is None else known[0].recovery.p50_seconds
-    return Expected(prediction.runbook, expectation.line(prediction) or "no history", p50, prediction.limit_seconds)
+    known = [one for way in prediction.ways if (one := expectation.main(way)).p50_seconds is not None]
+    likeliest = known[0] if known else Estimate()
+    said = "; ".join(filter(None, (expectation.line(prediction) or "no history", expectation.nine_in_ten(likeliest))))
+    return Expected(
+        prediction.runbook, said, likeliest.p50_seconds, prediction.limit_seconds, likeliest.p90_seconds, likeliest.runs
+    )
 
 
 def _sorted(found: Sequence[Finding], today: date) -> list[Finding]:

@@ -174,17 +174,20 @@ class Failovers:
 
 @dataclass(frozen=True)
 class Expected:
-    """A prediction in one line. p50_seconds: of the recovery or else of the run, by its likeliest way."""
+    """A prediction in one line. p50_seconds, p90_seconds: of the recovery or else of the run, by its likeliest way; runs: that they rest on."""
 
     runbook: str
     line: str
     p50_seconds: float | None
     limit_seconds: float | None
+    p90_seconds: float | None = None
+    runs: int = 0
 
     @property
     def late(self) -> bool:
-        """Whether it lets expect more than the limit."""
-        return self.p50_seconds is not None and self.limit_seconds is not None and self.p50_seconds > self.limit_seconds
+        """Whether half of them, or more than one in ten, will take longer than the limit."""
+        known = [seconds for seconds in (self.p50_seconds, self.p90_seconds) if seconds is not None]
+        return self.limit_seconds is not None and bool(known) and max(known) > self.limit_seconds
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ class StoredHistory:
         """Of each cluster and runbook the newest run with a recovery time."""
         by = (_column.cluster, _column.runbook)
         also = (_column.rto_seconds.is_not(None), _RAN)
-        kinds = _measured(sql.select(*by)).where(*also, *self._limits).group_by(*by).subquery()
+        kinds = sql.select(*by).where(*also, *self._limits).group_by(*by).subquery()
         found = [row for home in (True, False) for row in self._store.rows(self._with_the_newest(kinds, *also, home=home))]
         newest = self.named([row.run_id for row in found])
         return [newest[row.run_id] for row in found if row.run_id in newest]
@@ -147,7 +147,6 @@ class StoredHistory:
         same = [_column[key.name] == key for key in keys if key.name != "cluster"]
         cluster = _column.cluster == groups.c.cluster if home else _column.cluster.is_(None)
         newest = sql.select(_column.run_id).where(cluster, *same, *also, *self._limits).order_by(*_NEWEST_FIRST).limit(1)
-        newest = _measured(newest) if also else newest
         chosen = groups.c.cluster.is_not(None) if home else groups.c.cluster.is_(None)
         return sql.select(groups, newest.correlate(groups).scalar_subquery().label("run_id")).where(chosen)
 
@@ -157,11 +156,6 @@ class StoredHistory:
         middle = sql.select(inner.c.seconds).order_by(inner.c.seconds).offset((count - 1) // 2).limit(2 - count % 2)
         found = [float(row[0]) for row in self._store.rows(middle)]
         return sum(found) / len(found)
-
-
-def _measured(query: sql.Select[Any]) -> sql.Select[Any]:
-    """Among the few that measured anything. SQLite keeps no statistics and would go through all runs; PostgreSQL finds it by itself."""
-    return query.with_hint(tables.summary, f"INDEXED BY {tables.SUMMARY_MEASURED.name}", "sqlite")
 
 
 def _is_of(kind: Run) -> sql.ColumnElement[bool]:

@@ -86,7 +86,7 @@ SUMMARY_BY_SCOPE = sql.Index(
 _MEASURED = sql.or_(summary.c.rto_seconds.is_not(None), summary.c.rpo_seconds.is_not(None))
 SUMMARY_MEASURED = sql.Index(
     "summary_measured",
-    *(summary.c[name] for name in ("cluster", "opened_at", "run_id", "runbook", "check_mode", "rto_seconds", "rpo_seconds")),
+    *(summary.c[name] for name in ("cluster", "runbook", "opened_at", "run_id", "check_mode", "rto_seconds", "rpo_seconds")),
     sqlite_where=_MEASURED,
     postgresql_where=_MEASURED,
 )
