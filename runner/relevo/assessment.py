@@ -11,9 +11,10 @@ from relevo import checklist, due, expectation
 from relevo.clock import parse_utc, utc
 from relevo.findings import Severity
 from relevo.findings import State as FindingState
-from relevo.readiness import Backups, Copy, Coverage, Expected, Failovers, Integrity, Measured, Readiness, Rung, seconds_of
+from relevo.prediction import Estimate
+from relevo.readiness import Backups, Copy, Coverage, Expected, Failovers, Integrity, Measured, Readiness, Rung
 from relevo.reasons import against, dates
-from relevo.trend import FAILOVERS, that_ran, trend
+from relevo.trend import FAILOVERS
 from relevo.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -42,8 +43,7 @@ _DIGEST = 12
 
 def report(seen: Overview, beside: Beside, cluster: str, since: datetime) -> Readiness:
     """The report of one cluster over the time from then to the overview's moment."""
-    runs = that_ran(seen.runs_of(cluster))
-    look = _Look(seen, cluster, since, runs, [run for run in runs if parse_utc(run.closed_at) >= since])
+    look = _Look(seen, cluster, since, seen.history.ended(cluster, since))
     made = Readiness(
         cluster,
         utc(seen.at),
@@ -73,23 +73,20 @@ class _Look:
     seen: Overview
     cluster: str
     since: datetime
-    runs: Sequence[Summary]
     recent: Sequence[Summary]
 
     def measured(self) -> Iterator[Measured]:
-        for one in self.seen.trends_of(self.cluster):
-            newest = next((run for run in self.runs if run.runbook in FAILOVERS and seconds_of(run, one.measure) is not None), None)
-            other = next(
-                (run for run in self.runs if run.runbook not in FAILOVERS and seconds_of(run, one.measure) is not None), None
-            )
-            newer = other if other and (newest is None or other.opened_at > newest.opened_at) else None
-            moved = trend([run for run in self.runs if run.runbook in FAILOVERS], one.measure, one.target_seconds)
-            yield Measured(one.measure, one.target_seconds or 0.0, newest, newer, moved, one)
+        courses, moves = self.seen.trends_of(self.cluster), self.seen.trends_of(self.cluster, FAILOVERS)
+        runs = self.seen.history.named([found.points[-1].run_id for found in (*courses, *moves) if found.points])
+        for course, moved in zip(courses, moves, strict=True):
+            newest, newer = (runs[found.points[-1].run_id] if found.points else None for found in (moved, course))
+            rehearsed = newer if newer and newer.runbook not in FAILOVERS else None
+            yield Measured(course.measure, course.target_seconds or 0.0, newest, rehearsed, moved, course)
 
     def backups(self) -> Backups:
         taken = [run for run in self.recent if run.runbook == "backup"]
         verified = [run for run in self.recent if run.runbook == "verify_backup"]
-        newest = next((run for run in self.runs if run.runbook == "verify_backup" and run.verdict in _DECIDED), None)
+        newest = self.seen.newest(self.cluster, "verify_backup", _DECIDED)
         return Backups(
             len(taken),
             sum(run.verdict == Verdict.PASSED for run in taken),
@@ -100,7 +97,7 @@ class _Look:
         )
 
     def integrity(self) -> Integrity | None:
-        run = next((run for run in self.runs if run.runbook == "restore_test" and run.verdict in _DECIDED), None)
+        run = self.seen.newest(self.cluster, "restore_test", _DECIDED)
         if run is None:
             return None
         (document,) = self.seen.records([run.run_id])
@@ -108,11 +105,12 @@ class _Look:
         return Integrity(run.run_id, run.closed_at, run.verdict, tuple(copies))
 
     def failovers(self) -> Failovers:
-        tried = [run for run in self.runs if run.runbook in FAILOVERS]
-        passed = [run for run in tried if run.verdict == Verdict.PASSED]
+        moving = [one for one in self.seen.series_of(self.cluster) if one.runbook in FAILOVERS]
+        passed = [one.last[Verdict.PASSED] for one in moving if Verdict.PASSED in one.last]
         recent = [run for run in self.recent if run.runbook in FAILOVERS]
         inside = sum(run.verdict == Verdict.PASSED for run in recent)
-        return Failovers(inside, len(passed), len(recent), passed[0] if passed else None)
+        newest = max(passed, key=lambda run: (run.opened_at, run.run_id), default=None)
+        return Failovers(inside, sum(one.counts.get(Verdict.PASSED, 0) for one in moving), len(recent), newest)
 
     def counted(self) -> Iterator[tuple[str, dict[str, int]]]:
         for runbook in sorted({run.runbook for run in self.recent}):
@@ -139,19 +137,19 @@ class _Look:
         return self.since <= parse_utc(at) <= self.seen.at
 
     def _states(self) -> Iterator[str]:
-        earlier = [run for run in self.seen.runs_of(self.cluster) if parse_utc(run.closed_at) < self.since]
-        then = due.entries(self.seen.policy, earlier, self.seen.records, due.Now(self.since, {self.cluster: {}}, self.seen.same))
-        before = {entry.test: entry.state for entry in then if entry.cluster == self.cluster}
+        past = replace(self.seen.past, history=self.seen.history.before(self.since))
+        then = due.of_cluster(self.seen.policy, past, self.cluster, due.Now(self.since, {}, self.seen.same))
+        before = {entry.test: entry.state for entry in then}
         for entry in self.seen.calendar_of(self.cluster):
             if before.get(entry.test, entry.state) is not entry.state:
                 yield f"{entry.title}: {before[entry.test]} became {entry.state}."
 
     def _installed(self) -> Iterator[str]:
         """Of the newest record against the newest one from before the period."""
-        earlier = next((run.run_id for run in self.runs if parse_utc(run.closed_at) < self.since), None)
-        if earlier is None or not self.recent:
+        earlier = self.seen.history.before(self.since).runs(self.cluster, 1, ran_only=True)
+        if not earlier or not self.recent:
             return
-        old, new = self.seen.records([earlier, self.recent[0].run_id])
+        old, new = self.seen.records([earlier[0].run_id, self.recent[0].run_id])
         for path in _INSTALLED:
             part, name = path.split(".")
             one, other = (document.get(part, {}).get(name) for document in (old, new))
@@ -183,11 +181,12 @@ def _copy(test: Mapping[str, Any]) -> Copy:
 
 
 def _expected(prediction: Prediction) -> Expected:
-    known = [way for way in prediction.ways if (way.recovery.p50_seconds or way.total.p50_seconds) is not None]
-    p50 = None
-    if known:
-        p50 = known[0].total.p50_seconds if known[0].recovery.p50_seconds is None else known[0].recovery.p50_seconds
-    return Expected(prediction.runbook, expectation.line(prediction) or "no history", p50, prediction.limit_seconds)
+    known = [one for way in prediction.ways if (one := expectation.main(way)).p50_seconds is not None]
+    likeliest = known[0] if known else Estimate()
+    said = "; ".join(filter(None, (expectation.line(prediction) or "no history", expectation.nine_in_ten(likeliest))))
+    return Expected(
+        prediction.runbook, said, likeliest.p50_seconds, prediction.limit_seconds, likeliest.p90_seconds, likeliest.runs
+    )
 
 
 def _sorted(found: Sequence[Finding], today: date) -> list[Finding]:

@@ -17,6 +17,7 @@ from relevo.policy import (
     SignOffEvidence,
     TestEvidence,
 )
+from relevo.readiness import seconds_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -243,13 +244,12 @@ class _Look:
     def _of_an_objective(self, evidence: ObjectiveEvidence) -> Proof:
         target = self.seen.policy.objectives_of(self.cluster)[evidence.measure]
         name = wording.NAMES[evidence.measure]
-        for run in self._runs(evidence.counts, evidence.within.before(self.seen.at)):
-            seconds = run.rto_seconds if evidence.measure == "rto_seconds" else run.rpo_seconds
-            if seconds is not None:
-                met = seconds <= target
-                said = f"{name}: {wording.seconds(seconds)} in {run.runbook} of {wording.moment(run.closed_at)}, target {wording.seconds(target)}"
-                until = utc(evidence.within.after(parse_utc(run.closed_at)))
-                return Proof("objective", State.PROVEN if met else State.FAILED, said, run.run_id, run.closed_at, until)
+        for run in self._runs(evidence.counts, evidence.within.before(self.seen.at), evidence.measure):
+            seconds = seconds_of(run, evidence.measure)
+            met = seconds is not None and seconds <= target
+            said = f"{name}: {wording.seconds(seconds)} in {run.runbook} of {wording.moment(run.closed_at)}, target {wording.seconds(target)}"
+            until = utc(evidence.within.after(parse_utc(run.closed_at)))
+            return Proof("objective", State.PROVEN if met else State.FAILED, said, run.run_id, run.closed_at, until)
         said = f"{name}: no {_kinds(evidence.counts)} measured it within {evidence.within}; target {wording.seconds(target)}"
         return Proof("objective", State.UNPROVEN, said)
 
@@ -357,16 +357,14 @@ class _Look:
         said = f"{wording.count(len(going), 'open finding')}, none overdue, {len(own) - len(going)} closed"
         return Proof("findings", State.PROVEN, said, None, utc(self.seen.at), utc(end) if end else None)
 
-    def _runs(self, kinds: Sequence[Run], since: datetime) -> list[Summary]:
-        """Those that count, newest first; a run in check mode did nothing, and one of tomorrow proves nothing."""
-        return [
-            run
-            for run in self.seen.runs_of(self.cluster)
-            if criteria.is_of(kinds, run) and since <= parse_utc(run.closed_at) <= self.seen.at + due.LEEWAY
-        ]
+    def _runs(self, kinds: Sequence[Run], since: datetime, measure: str | None = None) -> list[Summary]:
+        """Those that count, newest first; measure: the newest that measured it. A run in check mode did nothing, and one of tomorrow proves nothing."""
+        latest = self.seen.at + due.LEEWAY
+        found = self.seen.history.attempts(self.cluster, kinds, latest, 1 if measure else due.ATTEMPTS, measure)
+        return [run for run in found if since <= parse_utc(run.closed_at)]
 
     def _documents(self, runs: Sequence[Summary]) -> Iterator[tuple[Summary, Mapping[str, Any]]]:
-        for first in range(0, min(len(runs), due.ATTEMPTS), _AT_ONCE):
+        for first in range(0, len(runs), _AT_ONCE):
             some = runs[first : first + _AT_ONCE]
             yield from zip(some, self.seen.records([run.run_id for run in some]), strict=True)
 

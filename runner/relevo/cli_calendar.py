@@ -10,14 +10,13 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from relevo import appointments, due, present, wording
+from relevo import appointments, documents, due, present, wording
 from relevo.clock import utc
 from relevo.console import (
     AsJson,
     PolicyFile,
     PresentInventory,
     commands,
-    documents,
     explained,
     load_policy,
     open_store,
@@ -27,6 +26,7 @@ from relevo.console import (
 )
 from relevo.errors import Exit
 from relevo.shown import STYLES
+from relevo.stored_history import StoredHistory
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,7 +47,9 @@ def show_calendar(
     """Show for each test of each cluster when it last passed, what has changed since, and when it is due."""
     loaded, store, at = load_policy(file), open_store(), datetime.now(UTC)
     now = present.look(sources, at)
-    found = due.entries(loaded.policy, store.summaries(cluster=cluster), documents(store), now)
+    with store.one_view():
+        history = StoredHistory(store)
+        found = due.entries(loaded.policy, due.Past(history, documents.of(store)), history.clusters(), now)
     found = [entry for entry in found if cluster in {None, entry.cluster}]
     if ics is not None:
         write(ics, appointments.write(found, at).decode())

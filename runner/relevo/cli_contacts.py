@@ -14,6 +14,7 @@ from relevo.clock import utc
 from relevo.console import AsJson, PolicyFile, commands, explained, heard, load_policy, open_store, output, print_json, say
 from relevo.contacts import State
 from relevo.errors import Exit
+from relevo.stored_history import StoredHistory
 
 group = typer.Typer(no_args_is_help=True, help="The contacts of the policy, and their acknowledgements.")
 commands.add_typer(group, name="contacts")
@@ -49,7 +50,8 @@ def list_contacts(file: PolicyFile = None, as_json: AsJson = False) -> Exit:
     loaded, store, now = load_policy(file), open_store(), datetime.now(UTC)
     policy = loaded.policy
     standings = contacts.standings(policy, heard(store, contacts.KIND), now)
-    team = contacts.team(policy, store.summaries(since=utc(policy.team.within.before(now))), now)
+    history = StoredHistory(store)
+    team = contacts.team(policy, history, history.clusters(), now)
     if as_json:
         print_json(
             {

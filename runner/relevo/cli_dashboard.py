@@ -36,9 +36,10 @@ def show_dashboard(
         raise UsageError(message)
 
     def look() -> dashboard.Board:
-        loaded = load_policy(file)
-        seen = overview.gather(open_store(), loaded.policy, present.look(sources, datetime.now(UTC)))
-        return dashboard.board(seen, loaded.document(), runs)
+        loaded, store = load_policy(file), open_store()
+        now = present.look(sources, datetime.now(UTC))
+        with store.one_view():
+            return dashboard.board(overview.gather(store, loaded.policy, now), loaded.document(), runs)
 
     if directory is not None:
         site = Site(look())

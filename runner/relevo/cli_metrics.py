@@ -37,7 +37,9 @@ def write_metrics(
     as_json: AsJson = False,
 ) -> Exit:
     """Write the results as Prometheus metrics (OpenMetrics), for a textfile collector."""
-    facts = read(overview.gather(open_store(), load_policy(policy).policy, present.look(None, datetime.now(UTC))))
+    store, loaded = open_store(), load_policy(policy)
+    with store.one_view():
+        facts = read(overview.gather(store, loaded.policy, present.look(None, datetime.now(UTC))))
     if as_json:
         print_json([{"name": name, "labels": list(labels), "value": value} for name, labels, value in metrics.samples(facts)])
         return Exit.PASSED
@@ -57,8 +59,12 @@ def read(seen: Overview) -> metrics.Facts:
         return [from_document(document) for document in seen.records(list(run_ids))]
 
     def newest(runbook: str, verdicts: Iterable[str]) -> list[Record]:
-        found = trend.newest(seen.runs, [runbook], verdicts)
-        return records(found[cluster].run_id for cluster in sorted(found))
+        found = [
+            seen.newest(cluster, runbook, verdicts)
+            for cluster in sorted({one.cluster for one in seen.series})
+            if cluster != trend.NO_CLUSTER
+        ]
+        return records(run.run_id for run in found if run)
 
     measured = [one.measured.run_id for one in seen.series if one.measured is not None]
     return metrics.Facts(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -47,7 +48,7 @@ from relevo.errors import Exit, UsageError
 from relevo.readiness import Outcome
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from relevo.beside import Beside
     from relevo.notice import Attachment, Notice
@@ -93,9 +94,9 @@ def show_readiness(
     as_json: AsJson = False,
 ) -> Exit:
     """Say whether a cluster could fail over now: tests, measured times, backups, findings, people, pages, what changed, and what is next."""
-    look = _look(policy, sources, notify_file, verify=verify)
-    begin = _since(since, look.seen.at)
-    reports = [assessment.report(look.seen, look.beside, one, begin) for one in _chosen(look.seen, cluster)]
+    with _looking(policy, sources, notify_file, verify=verify) as look:
+        begin = _since(since, look.seen.at)
+        reports = [assessment.report(look.seen, look.beside, one, begin) for one in _chosen(look.seen, cluster)]
     asked = Form.JSON if as_json else form
     if asked is None:
         shown.readiness(output, reports)
@@ -130,8 +131,8 @@ def show_checklist(
     as_json: AsJson = False,
 ) -> Exit:
     """Show each line of the checklist with the evidence that it rests on, its date, and how long that holds."""
-    look = _look(policy, sources, notify_file, verify=verify)
-    lists = [checklist.judge(look.seen, look.beside, one) for one in _chosen(look.seen, cluster)]
+    with _looking(policy, sources, notify_file, verify=verify) as look:
+        lists = [checklist.judge(look.seen, look.beside, one) for one in _chosen(look.seen, cluster)]
     asked = Form.JSON if as_json else form
     if asked is None:
         shown.checklists(output, lists)
@@ -158,15 +159,18 @@ class _Looked:
     targets: Sequence[targets.Target]
 
 
-def _look(policy: Path | None, sources: list[str] | None, notify_file: Path | None, *, verify: bool) -> _Looked:
-    """Everything once. Whom to tell is judged first: a report that nobody can get is not made."""
+@contextmanager
+def _looking(policy: Path | None, sources: list[str] | None, notify_file: Path | None, *, verify: bool) -> Iterator[_Looked]:
+    """Everything once, and as of one moment within. Whom to tell is judged first: a report that nobody can get is not made."""
     loaded = load_policy(policy)
     people = targets.read(_file(notify_file.expanduser(), loaded.policy.targets.reports)) if notify_file else []
     store = open_store()
     if verify:
         _verify(store)
-    seen = overview.gather(store, loaded.policy, present.look(sources, datetime.now(UTC)))
-    return _Looked(seen, beside.look(store, seen), About(utc(seen.at), loaded.document(), identity.controller()), people)
+    now = present.look(sources, datetime.now(UTC))
+    with store.one_view():
+        seen = overview.gather(store, loaded.policy, now)
+        yield _Looked(seen, beside.look(store, seen), About(utc(seen.at), loaded.document(), identity.controller()), people)
 
 
 def _file(given: Path, name: str | None) -> Path:

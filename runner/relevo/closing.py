@@ -80,13 +80,18 @@ def finish(place: Place, run: Unclosed, ending: Ending, key: signature.SigningKe
 
 def deliver(place: Place, directory: Path) -> str | None:
     """Put a written record into the store; the reason when that is impossible now and the record stays pending."""
-    document = (directory / RECORD).read_bytes()
     try:
-        Store(place).add(parse(document), document, (directory / SIGNATURE).read_text(encoding="ascii"))
+        put(place, directory)
     except RelevoError as error:
         return str(error)
-    (directory / PENDING).unlink(missing_ok=True)
     return None
+
+
+def put(place: Place, directory: Path) -> None:
+    """Put a written record into the store. RelevoError when that is impossible now; the record stays pending."""
+    document = (directory / RECORD).read_bytes()
+    Store(place).add(parse(document), document, (directory / SIGNATURE).read_text(encoding="ascii"))
+    (directory / PENDING).unlink(missing_ok=True)
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -19,9 +19,7 @@ from relevo.errors import Exit, RelevoError
 from relevo.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
-    from relevo import due
+    from collections.abc import Callable
 
 commands = typer.Typer(no_args_is_help=True, help="Failover runbooks, and the record of every run.", add_completion=False)
 results = typer.Typer(no_args_is_help=True, help="The records of past runs.")
@@ -94,18 +92,6 @@ def open_store() -> Store:
 def load_policy(given: Path | None) -> policy_file.Loaded:
     """The policy that holds here."""
     return policy_file.load(given, Path.cwd(), os.environ)
-
-
-def documents(store: Store) -> due.Records:
-    """Whole records, each read once."""
-    kept: dict[str, Mapping[str, Any]] = {}
-
-    def read(run_ids: Sequence[str], /) -> list[Mapping[str, Any]]:
-        wanted = [run_id for run_id in run_ids if run_id not in kept]
-        kept.update({run_id: json.loads(document) for run_id, document in store.documents(wanted).items()})
-        return [kept[run_id] for run_id in run_ids]
-
-    return read
 
 
 def say(store: Store, kind: str, subject: str, event: str, said: dict[str, Any]) -> entries.Entry:

@@ -7,18 +7,16 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
-from relevo import criteria
 from relevo.clock import parse_utc, utc
 from relevo.errors import UsageError
 from relevo.record import canonical
-from relevo.verdict import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import datetime
 
     from relevo.entries import Entry
-    from relevo.history import Summary
+    from relevo.history import History
     from relevo.policy import Contact, Policy
 
 KIND = "contact"
@@ -111,18 +109,10 @@ class Team:
         return {"since": self.since, "operators": operators, "operators_min": self.operators_min, "ready": self.ready}
 
 
-def team(policy: Policy, runs: Sequence[Summary], now: datetime) -> Team:
-    """Who led a passed run of any test of the matrix within the policy's time. runs: newest first; a timer's account is nobody."""
+def team(policy: Policy, history: History, clusters: Sequence[str], now: datetime) -> Team:
+    """Who led a passed run of any test of the matrix within the policy's time, on these clusters; a timer's account is nobody."""
     since = policy.team.within.before(now)
-    day = utc(since)[:10]
-    # Most of a long history is older: that is seen by the day, and the dear questions are asked last.
-    young = [
-        run for run in runs if run.closed_at >= day and run.verdict == Verdict.PASSED and run.operator not in policy.team.machines
-    ]
-    led: dict[str, list[Summary]] = {}
-    for run in young:
-        inside = since <= parse_utc(run.closed_at) <= now
-        if inside and any(criteria.counts(test, run) for test in policy.tests.values()):
-            led.setdefault(run.operator, []).append(run)
-    operators = tuple(Operator(name, len(own), own[0].run_id, own[0].closed_at) for name, own in sorted(led.items()))
+    kinds = [kind for test in policy.tests.values() for kind in test.counts]
+    led = history.leaders(clusters, kinds, (since, now), policy.team.machines)
+    operators = tuple(Operator(one.newest.operator, one.runs, one.newest.run_id, one.newest.closed_at) for one in led)
     return Team(utc(since), operators, policy.team.operators_min)

@@ -12,7 +12,7 @@ import relevo
 from relevo import due
 from relevo.clock import utc
 from relevo.findings import Severity, State
-from relevo.trend import FAILOVERS, trend
+from relevo.trend import FAILOVERS
 from relevo.verdict import Verdict
 
 if TYPE_CHECKING:
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 SCHEMA = "relevo-dashboard/1"
 # Of each cluster: so many of its newest runs are listed and have a page.
 RUNS = 25
-# More of them are no chart any more.
-MOST_POINTS = 100
 # As file names they are the same everywhere, also where letters have no case.
 _PLAIN_CLUSTER = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 _PLAIN_RUN = re.compile(r"\d{8}T\d{6}Z-[a-z0-9_-]{1,80}")
@@ -64,13 +62,8 @@ class Measure:
     @property
     def rehearsed(self) -> Point | None:
         """A newer one, that moved nothing."""
-        other = next((point for point in reversed(self.course.points) if point.runbook not in FAILOVERS), None)
-        return other if other and (self.newest is None or other.at > self.newest.at) else None
-
-    @property
-    def shown(self) -> tuple[Point, ...]:
-        """The newest of all."""
-        return self.course.points[-MOST_POINTS:]
+        newest = self.course.points[-1] if self.course.points else None
+        return newest if newest and newest.runbook not in FAILOVERS else None
 
     def document(self) -> dict[str, Any]:
         """As a JSON tree."""
@@ -79,12 +72,12 @@ class Measure:
             "target_seconds": found.target_seconds,
             "newest": asdict(self.newest) if self.newest else None,
             "rehearsed": asdict(self.rehearsed) if self.rehearsed else None,
-            "moved": len(found.points),
-            "measured": len(self.course.points),
+            "moved": found.count,
+            "measured": self.course.count,
             "missed": found.missed,
             "before_seconds": found.before_seconds,
             "since_seconds": found.since_seconds,
-            "points": [asdict(point) for point in self.shown],
+            "points": [asdict(point) for point in self.course.points],
         }
 
 
@@ -226,17 +219,18 @@ def _file_name(name: str, plain: re.Pattern[str]) -> str:
 def board(seen: Overview, policy: Mapping[str, str | None], runs: int = RUNS) -> Board:
     """What the pages show of an overview. policy: where it was read; runs: so many of the newest of each cluster have a page."""
     trends = {name: _measures(seen, name) for name in seen.clusters}
-    homeless = seen.runs_without_cluster
-    newest = [summary.run_id for some in (homeless, *map(seen.runs_of, trends)) for summary in some[:runs]]
-    known = {summary.run_id for summary in seen.runs}
-    pages = {run_id: page_of_run(run_id) for run_id in (*newest, *_named(seen, trends)) if run_id in known}
+    homeless = seen.history.runs(None, runs)
+    newest = {name: seen.history.runs(name, runs) for name in trends}
+    named = list(_named(seen, trends))
+    known = seen.history.named(named)
+    listed_runs = [summary.run_id for some in (homeless, *newest.values()) for summary in some]
+    pages = {run_id: page_of_run(run_id) for run_id in (*listed_runs, *(run_id for run_id in named if run_id in known))}
 
     def listed(summaries: Iterable[Summary]) -> tuple[Run, ...]:
         return tuple(Run(summary, pages.get(summary.run_id)) for summary in summaries)
 
     def cluster(name: str) -> Cluster:
         recovery, loss = trends[name]
-        past = seen.runs_of(name)
         return Cluster(
             name,
             page_of_cluster(name),
@@ -246,19 +240,25 @@ def board(seen: Overview, policy: Mapping[str, str | None], runs: int = RUNS) ->
             loss,
             tuple(seen.predictions.get(name, ())),
             tuple(sorted(seen.findings_of(name), key=_urgency)),
-            tuple(_runbook(one, pages) for one in seen.series if one.cluster == name),
-            listed(past[:runs]),
-            len(past),
+            tuple(_runbook(one, pages) for one in seen.series_of(name)),
+            listed(newest[name]),
+            seen.totals.get(name, 0),
         )
 
     return Board(
-        utc(seen.at), policy, tuple(map(cluster, trends)), listed(homeless[:runs]), len(homeless), len(seen.runs), pages, seen
+        utc(seen.at),
+        policy,
+        tuple(map(cluster, trends)),
+        listed(homeless),
+        seen.totals.get("", 0),
+        sum(seen.totals.values()),
+        pages,
+        seen,
     )
 
 
 def _measures(seen: Overview, cluster: str) -> list[Measure]:
-    moving = [run for run in seen.runs_of(cluster) if run.runbook in FAILOVERS]
-    return [Measure(trend(moving, one.measure, one.target_seconds), one) for one in seen.trends_of(cluster)]
+    return [Measure(*both) for both in zip(seen.trends_of(cluster, FAILOVERS), seen.trends_of(cluster), strict=True)]
 
 
 def _named(seen: Overview, trends: Mapping[str, Sequence[Measure]]) -> Iterator[str]:

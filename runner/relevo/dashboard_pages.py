@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.resources import files
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
@@ -135,9 +135,9 @@ class _Measured:
     @property
     def sentences(self) -> list[str]:
         """What stands below the chart, and is read aloud instead of it."""
-        found, everything, shown = self.measure.moved, len(self.measure.course.points), len(self.measure.shown)
+        found, everything, shown = self.measure.moved, self.measure.course.count, len(self.measure.course.points)
         number = wording.count(everything, "measurement")
-        moved = "all" if everything == len(found.points) else len(found.points) or "none"
+        moved = "all" if everything == found.count else found.count or "none"
         told = [f"The newest {shown} of {number}." if shown < everything else f"{number}."]
         told.append(f"Counted are those that moved production ({moved}).")
         if found.target_seconds is not None and found.points:
@@ -152,7 +152,7 @@ class _Measured:
     @property
     def charts(self) -> list[tuple[str, chart.Chart]]:
         """For a wide and for a narrow screen."""
-        return chart.both(replace(self.measure.course, points=self.measure.shown))
+        return chart.both(self.measure.course)
 
 
 def _expected(predictions: Iterable[Prediction]) -> list[Expected]:

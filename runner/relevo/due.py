@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
-from itertools import islice
 from typing import TYPE_CHECKING, Any, Protocol
 
 from relevo import changes, criteria
 from relevo.clock import parse_utc, utc
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
-    from relevo.history import Summary
+    from relevo.history import History, Summary
     from relevo.policy import Policy, Test
 
 # How far back is looked for a passed run, and for a value that a run did not say itself.
@@ -123,15 +122,28 @@ class Now:
     same: changes.Same
 
 
-def entries(policy: Policy, runs: Sequence[Summary], records: Records, now: Now) -> list[Entry]:
-    """Every test of every cluster, of the policy, of the store and of what is seen now; runs: newest first, of all clusters."""
-    clusters = sorted({*policy.clusters, *now.observed, *(run.cluster for run in runs if run.cluster)})
-    own: dict[str, list[Summary]] = {cluster: [] for cluster in clusters}
-    for run in runs:
-        if run.cluster:
-            own[run.cluster].append(run)
-    look = _Look(policy, records, now)
-    return [look.entry(cluster, name, own[cluster]) for cluster in clusters for name in policy.tests_of(cluster)]
+@dataclass(frozen=True)
+class Past:
+    """What ran: in short, and whole records. judged: by test and run what a record was as that test, which never changes."""
+
+    history: History
+    records: Records
+    judged: dict[tuple[str, str], criteria.Outcome] = field(default_factory=dict)
+
+
+def entries(policy: Policy, past: Past, clusters: Collection[str], now: Now) -> list[Entry]:
+    """Every test of every cluster, of the policy, of what is seen now, and of these, which have run."""
+    return [
+        entry
+        for cluster in sorted({*policy.clusters, *now.observed, *clusters})
+        for entry in of_cluster(policy, past, cluster, now)
+    ]
+
+
+def of_cluster(policy: Policy, past: Past, cluster: str, now: Now) -> list[Entry]:
+    """Every test of one cluster."""
+    look = _Look(policy, past, now)
+    return [look.entry(cluster, name) for name in policy.tests_of(cluster)]
 
 
 @dataclass(frozen=True)
@@ -139,23 +151,19 @@ class _Look:
     """One look at all tests."""
 
     policy: Policy
-    records: Records
+    past: Past
     now: Now
 
-    def entry(self, cluster: str, name: str, runs: Sequence[Summary]) -> Entry:
-        """One test of one cluster, whose runs these are."""
+    def entry(self, cluster: str, name: str) -> Entry:
+        """One test of one cluster."""
         test = self.policy.tests[name]
         # A run of tomorrow would prove for too long: a clock that was wrong proves nothing.
-        runbooks, latest = {one.runbook for one in test.counts}, self.now.at + LEEWAY
-        some = (
-            run for run in runs if run.runbook in runbooks and criteria.counts(test, run) and parse_utc(run.closed_at) <= latest
-        )
-        attempts = [*islice(some, ATTEMPTS)]
-        newest, decided, passed = _sifted(_judged(test, attempts, self.records))
+        attempts = self.past.history.attempts(cluster, test.counts, self.now.at + LEEWAY, ATTEMPTS)
+        newest, decided, passed = _sifted(_judged(test, attempts, self.past))
         entry = Entry(cluster, name, test.title, str(test.every), attempt=newest)
         if passed is None:
             return entry
-        compared = self._compare(cluster, runs, passed)
+        compared = self._compare(cluster, next(run for run in attempts if run.run_id == passed.run_id))
         due = test.every.after(parse_utc(passed.at))
         return replace(
             entry,
@@ -168,9 +176,10 @@ class _Look:
             unobserved=compared.unobserved,
         )
 
-    def _compare(self, cluster: str, runs: Sequence[Summary], passed: Attempt) -> changes.Comparison:
-        since = next(number for number, run in enumerate(runs) if run.run_id == passed.run_id)
-        before, after = (self.records([run.run_id for run in some[:NEIGHBOURS]]) for some in (runs[since:], runs))
+    def _compare(self, cluster: str, passed: Summary) -> changes.Comparison:
+        history = self.past.history
+        neighbours = (history.up_to(passed, NEIGHBOURS), history.runs(cluster, NEIGHBOURS))
+        before, after = (self.past.records([run.run_id for run in some]) for some in neighbours)
         observed = self.now.observed.get(cluster, {})
         return changes.compare(self.policy.needs_verified_after, before, after, changes.Present(observed, self.now.same))
 
@@ -195,13 +204,14 @@ def _sifted(attempts: Iterator[Attempt]) -> tuple[Attempt | None, Attempt | None
     return newest, decided, None
 
 
-def _judged(test: Test, runs: Sequence[Summary], records: Records) -> Iterator[Attempt]:
+def _judged(test: Test, runs: Sequence[Summary], past: Past) -> Iterator[Attempt]:
     for some in (runs[:_AT_FIRST], runs[_AT_FIRST:]):
-        for run, document in zip(some, records([run.run_id for run in some]), strict=True):
+        for run, document in zip(some, past.records([run.run_id for run in some]), strict=True):
             # The site that was asked for served already: such a run tried nothing.
             if (document.get("run") or {}).get("done"):
                 continue
-            outcome = criteria.judge_run(test, document)
+            known = (test.title, run.run_id)
+            outcome = past.judged[known] = past.judged.get(known) or criteria.judge_run(test, document)
             yield Attempt(run.run_id, run.closed_at, outcome.verdict, outcome.reasons)
 
 

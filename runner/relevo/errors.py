@@ -54,6 +54,10 @@ class StoreError(RelevoError):
     """The store of results cannot be reached, or holds something else than expected."""
 
 
+class RecordConflictError(StoreError):
+    """The store holds another record of that run: this one can never be delivered."""
+
+
 class RecordNotFoundError(StoreError):
     """No record has that run id."""
 

@@ -17,14 +17,14 @@ _SHOWN_PHASES = 3
 
 def line(prediction: Prediction) -> str | None:
     """One line for whoever is about to start it: `promote 14.0 s, restore 3 h 10 min, limit 4 h 00 min`. None without history."""
-    ways = [way for way in prediction.ways if _main(way).p50_seconds is not None]
+    ways = [way for way in prediction.ways if main(way).p50_seconds is not None]
     if not ways:
         return None
     several = prediction.runbook in {"failover", "failback"}
-    parts = [f"{way.way} {wording.seconds(_main(way).p50_seconds)}" for way in ways] if several else _parts(ways[0])
+    parts = [f"{way.way} {wording.seconds(main(way).p50_seconds)}" for way in ways] if several else _parts(ways[0])
     if prediction.limit_seconds is not None:
         parts.append(f"limit {wording.seconds(prediction.limit_seconds)}")
-    runs = " and ".join(str(_main(way).runs) for way in ways)
+    runs = " and ".join(str(main(way).runs) for way in ways)
     one = runs == "1"
     return f"expected: {', '.join(parts)} ({'as in the only run' if one else f'median of {runs} runs'} of this cluster)"
 
@@ -44,6 +44,17 @@ def rests_on(estimate: Estimate) -> str:
     return ", ".join(parts)
 
 
+def nine_in_ten(estimate: Estimate) -> str | None:
+    """What nine in ten of them stay within, or why nobody can say; None where nothing is expected at all."""
+    if not estimate.runs:
+        return None
+    if estimate.p90_seconds is not None:
+        return f"nine in ten within {wording.seconds(estimate.p90_seconds)} (P90 of {wording.count(estimate.runs, 'run')})"
+    if estimate.stretch is not None and estimate.stretch > STRETCH_LIMIT:
+        return "no P90, since today's size is far beyond what was measured"
+    return f"no P90 from {wording.count(estimate.runs, 'run')}"
+
+
 def off(miss: Miss) -> str:
     """How far earlier predictions were from what was measured then."""
     way = "" if miss.way == ONE_WAY else f" by {miss.way}"
@@ -52,7 +63,7 @@ def off(miss: Miss) -> str:
     return f"{said}, {miss.within_p90_runs} of {miss.p90_runs} within their P90" if miss.p90_runs else said
 
 
-def _main(way: Way) -> Estimate:
+def main(way: Way) -> Estimate:
     """What people wait for: the recovery, else the run."""
     return way.recovery if way.recovery.p50_seconds is not None else way.total
 

@@ -8,19 +8,19 @@ from contextlib import suppress
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from relevo import clock
+from relevo import clock, documents
 from relevo.expectation import line
 from relevo.prediction import Past, Prediction, predict
-from relevo.record import parse
+from relevo.record import Record, from_document
 from relevo.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from relevo.due import Records
     from relevo.feed import Event
     from relevo.paths import Place
-    from relevo.record import Record
 
 KEPT = "predicted.json"
 # Older runs ran on other machines and other roles; and a long history stays quick to read.
@@ -28,12 +28,21 @@ NEWEST = 50
 _RESTORES = ("restore_test", "rehearse")
 
 
-def look(store: Store, cluster: str, runbooks: Sequence[str], at: str | None = None) -> list[Prediction]:
-    """A prediction of each runbook from what the store holds of a cluster, as of now or of a time. StoreError when it is away."""
+def look(
+    store: Store, cluster: str, runbooks: Sequence[str], at: str | None = None, records: Records | None = None
+) -> list[Prediction]:
+    """A prediction of each runbook from what the store holds of a cluster, as of now or of a time. StoreError when it is away.
+
+    records: whole ones, where somebody reads them anyway.
+    """
+    whole, parsed = records or documents.of(store), dict[str, Record]()
 
     @cache
     def read(runbook: str | None) -> list[Record]:
-        return [parse(stored.document) for stored in store.newest(NEWEST, cluster=cluster, runbook=runbook)]
+        names = [run.run_id for run in store.summaries(cluster=cluster, runbook=runbook, limit=NEWEST)]
+        new = [name for name in names if name not in parsed]
+        parsed.update((name, from_document(tree)) for name, tree in zip(new, whole(new), strict=True))
+        return [parsed[name] for name in names]
 
     def past(runbook: str) -> Past:
         restores = [record for name in _RESTORES for record in read(name)] if runbook == "failover" else []

@@ -18,13 +18,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-RUN_ID = re.compile(r"\d{8}T\d{6}Z-[a-z0-9_]{1,64}-[0-9a-f]{4}")
+# Those of earlier versions end with four digits.
+RUN_ID = re.compile(r"\d{8}T\d{6}Z-[a-z0-9_]{1,64}-[0-9a-f]{4}(?:[0-9a-f]{4})?")
 
 
 def new_run_id(runbook: str, started: datetime) -> str:
-    """Such as 20261124T121530Z-failover-1f3a: UTC start, runbook, four random hex digits."""
+    """Such as 20261124T121530Z-failover-1f3a90c1: UTC start, runbook, and random digits, since many controllers share one store."""
     name = re.sub(r"[^a-z0-9_]+", "_", runbook.lower())[:64].strip("_") or "run"
-    return f"{started:%Y%m%dT%H%M%SZ}-{name}-{secrets.token_hex(2)}"
+    return f"{started:%Y%m%dT%H%M%SZ}-{name}-{secrets.token_hex(4)}"
 
 
 def operator(environment: Mapping[str, str]) -> str:

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING
 
-from relevo import changes, contacts, due, findings, forecast, sign_offs, trend
+from relevo import changes, contacts, documents, due, findings, forecast, sign_offs, trend
 from relevo.clock import utc
-from relevo.console import documents, heard
+from relevo.console import heard
+from relevo.stored_history import StoredHistory
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
     from relevo.contacts import Standing, Team
     from relevo.findings import Finding
-    from relevo.history import Summary
+    from relevo.history import History, Summary
     from relevo.policy import Policy
     from relevo.prediction import Prediction
     from relevo.sign_offs import SignOff
@@ -28,15 +29,16 @@ PLANNED = frozenset({"failover", "switchover", "failback", "rehearse", "restore_
 
 @dataclass(frozen=True)
 class Overview:
-    """One look at a store, all of it. runs: newest first, of all clusters; records: reads whole ones; predictions: by cluster, of what it has run.
+    """One look at a store, all of it.
 
-    same: whether two different values mean the same, see changes.Same.
+    past: asked for whatever the rest does not say; totals: by cluster how many runs there are, "" for those that ended before anybody named one;
+    predictions: by cluster, of what it has run; same: whether two different values mean the same, see changes.Same.
     """
 
     at: datetime
     policy: Policy
-    runs: Sequence[Summary]
-    records: due.Records
+    past: due.Past
+    totals: Mapping[str, int]
     calendar: Sequence[due.Entry]
     series: Sequence[trend.Series]
     predictions: Mapping[str, Sequence[Prediction]]
@@ -51,14 +53,23 @@ class Overview:
         """Those that the policy names, that have run, or are seen now."""
         return sorted({entry.cluster for entry in self.calendar})
 
-    def runs_of(self, cluster: str) -> Sequence[Summary]:
-        """Newest first."""
-        return self._by_cluster.get(cluster, ())
+    @property
+    def history(self) -> History:
+        """The runs in short."""
+        return self.past.history
 
     @property
-    def runs_without_cluster(self) -> Sequence[Summary]:
-        """Those that ended before anybody named one, newest first."""
-        return self._by_cluster.get("", ())
+    def records(self) -> due.Records:
+        """Reads whole ones."""
+        return self.past.records
+
+    def series_of(self, cluster: str) -> list[trend.Series]:
+        """What it has run, by runbook."""
+        return [one for one in self.series if one.cluster == cluster]
+
+    def newest(self, cluster: str, runbook: str, verdicts: Iterable[str]) -> Summary | None:
+        """The newest run of a runbook that ended as one of these."""
+        return next((one.newest_of(verdicts) for one in self.series_of(cluster) if one.runbook == runbook), None)
 
     def calendar_of(self, cluster: str) -> list[due.Entry]:
         """The tests that it owes."""
@@ -68,24 +79,21 @@ class Overview:
         """Open and closed, in the order in which they were opened."""
         return [finding for finding in self.findings if finding.cluster == cluster]
 
-    def trends_of(self, cluster: str) -> list[trend.Trend]:
-        """Recovery time and data loss over time, against what the policy wants of this cluster now."""
-        runs, targets = self.runs_of(cluster), self.policy.objectives_of(cluster)
-        return [trend.trend(runs, measure, targets[measure]) for measure in trend.MEASURES]
-
-    @cached_property
-    def _by_cluster(self) -> Mapping[str, Sequence[Summary]]:
-        """Sorted once: a long history has as many runs as many clusters ask for theirs."""
-        found: dict[str, list[Summary]] = {}
-        for run in self.runs:
-            found.setdefault(run.cluster or "", []).append(run)
-        return found
+    def trends_of(self, cluster: str, runbooks: Sequence[str] = ()) -> list[trend.Trend]:
+        """Recovery time and data loss over time, against what the policy wants of this cluster now; runbooks: of these alone."""
+        targets = self.policy.objectives_of(cluster)
+        return [self.history.trend(cluster, measure, targets[measure], runbooks) for measure in trend.MEASURES]
 
 
 def gather(store: Store, policy: Policy, now: due.Now) -> Overview:
-    """Look at the store. StoreError when it is away."""
-    runs, records = store.summaries(), documents(store)
-    series = trend.series(runs)
+    """Look at the store. StoreError when it is away. What is asked of it later is of this moment within `store.one_view`, else of its own."""
+    history, records = StoredHistory(store), documents.of(store)
+    tallies = history.tallies()
+    totals: Counter[str] = Counter()
+    for tally in tallies:
+        totals[tally.newest.cluster or ""] += tally.runs
+    ran = sorted(filter(None, totals))
+    past, series = due.Past(history, records), trend.series(tallies, history.measured())
     planned: dict[str, list[str]] = {}
     for one in series:
         if one.runbook in PLANNED and one.cluster != trend.NO_CLUSTER:
@@ -94,14 +102,14 @@ def gather(store: Store, policy: Policy, now: due.Now) -> Overview:
     return Overview(
         now.at,
         policy,
-        runs,
-        records,
-        due.entries(policy, runs, records, now),
+        past,
+        totals,
+        due.entries(policy, past, ran, now),
         series,
-        {cluster: forecast.look(store, cluster, runbooks, at) for cluster, runbooks in planned.items()},
+        {cluster: forecast.look(store, cluster, runbooks, at, records) for cluster, runbooks in planned.items()},
         findings.fold(heard(store, findings.KIND)),
         contacts.standings(policy, heard(store, contacts.KIND), now.at),
-        contacts.team(policy, runs, now.at),
+        contacts.team(policy, history, ran, now.at),
         sign_offs.fold(heard(store, sign_offs.KIND)),
         now.same,
     )

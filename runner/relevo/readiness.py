@@ -79,14 +79,14 @@ class Measured:
         """The older half against the newer one, in words."""
         before, since = self.trend.before_seconds, self.trend.since_seconds
         if before is None or since is None:
-            return f"no trend from {wording.count(len(self.trend.points), 'measurement')}"
+            return f"no trend from {wording.count(self.trend.count, 'measurement')}"
         way = "unchanged at" if before == since else "longer:" if since > before else "shorter:"
         typical = (
             wording.seconds(since)
             if before == since
             else f"typically {wording.seconds(before)} before, {wording.seconds(since)} since"
         )
-        return f"{way} {typical}, {wording.count(len(self.trend.points), 'measurement')}"
+        return f"{way} {typical}, {wording.count(self.trend.count, 'measurement')}"
 
 
 @dataclass(frozen=True)
@@ -174,17 +174,20 @@ class Failovers:
 
 @dataclass(frozen=True)
 class Expected:
-    """A prediction in one line. p50_seconds: of the recovery or else of the run, by its likeliest way."""
+    """A prediction in one line. p50_seconds, p90_seconds: of the recovery or else of the run, by its likeliest way; runs: that they rest on."""
 
     runbook: str
     line: str
     p50_seconds: float | None
     limit_seconds: float | None
+    p90_seconds: float | None = None
+    runs: int = 0
 
     @property
     def late(self) -> bool:
-        """Whether it lets expect more than the limit."""
-        return self.p50_seconds is not None and self.limit_seconds is not None and self.p50_seconds > self.limit_seconds
+        """Whether half of them, or more than one in ten, will take longer than the limit."""
+        known = [seconds for seconds in (self.p50_seconds, self.p90_seconds) if seconds is not None]
+        return self.limit_seconds is not None and bool(known) and max(known) > self.limit_seconds
 
 
 @dataclass(frozen=True)
@@ -302,7 +305,7 @@ def _objective(one: Measured) -> dict[str, Any]:
 
 def _course(found: Trend) -> dict[str, Any]:
     return {
-        "measured": len(found.points),
+        "measured": found.count,
         "missed": found.missed,
         "before_seconds": found.before_seconds,
         "since_seconds": found.since_seconds,

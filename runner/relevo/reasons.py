@@ -52,8 +52,10 @@ def _of_objectives(made: Readiness) -> Iterator[tuple[Weight, str]]:
             yield Weight.BLOCKS, f"{one.name}: missed, {said}."
     for expected in made.expected:
         if expected.late:
-            said = f"{wording.seconds(expected.p50_seconds)}, limit {wording.seconds(expected.limit_seconds)}"
-            yield Weight.DOUBT, f"The next {expected.runbook} is expected to take {said}."
+            yield (
+                Weight.DOUBT,
+                f"The next {expected.runbook} may take longer than {wording.seconds(expected.limit_seconds)}: {expected.line}.",
+            )
 
 
 def _of_backups(made: Readiness) -> Iterator[tuple[Weight, str]]:

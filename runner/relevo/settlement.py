@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from relevo import clock, closing, identity, journal, signature
-from relevo.errors import JournalError
+from relevo.errors import JournalError, RecordConflictError, StoreError
 from relevo.feed import KEPT, from_line
 from relevo.recording import ARTIFACTS
 from relevo.verdict import Ending
@@ -34,6 +34,11 @@ def settle(place: Place, *, deliver: bool = True) -> list[str]:
         for directory in sorted(path for path in place.runs.iterdir() if (path / journal.JOURNAL).exists()):
             try:
                 _settle_one(place, directory, deliver=deliver)
+            except RecordConflictError as error:
+                unfinished.append(f"The record of {directory.name} waits: {error}")
+            except StoreError as error:
+                unfinished.append(f"The record of {directory.name} waits, and those after it: {error}")
+                deliver = False  # each further try of a store that is away takes as long
             except Exception as error:  # noqa: BLE001 - one odd directory must not stop a failover
                 unfinished.append(f"The run {directory.name} cannot be finished: {error}")
     return unfinished
@@ -42,7 +47,7 @@ def settle(place: Place, *, deliver: bool = True) -> list[str]:
 def _settle_one(place: Place, directory: Path, *, deliver: bool) -> None:
     if (directory / closing.RECORD).exists():
         if deliver and (directory / closing.PENDING).exists():
-            closing.deliver(place, directory)
+            closing.put(place, directory)
         return
     try:
         opening, lines = journal.read(directory)

@@ -16,7 +16,7 @@ import sqlalchemy as sql
 from relevo import chain, clock, identity, signature, tables
 from relevo.chain import Kind, Member, What, Writer
 from relevo.entries import Signed
-from relevo.errors import ChainError, RecordNotFoundError, StoreError
+from relevo.errors import ChainError, RecordConflictError, RecordNotFoundError, StoreError
 from relevo.history import Summary, summarize
 from relevo.record import parse
 
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from relevo.signature import SigningKey
 
 LATEST = "latest"
-LAYOUT = 3
-# Of these on there is a chain, and there are statements in it.
-_CHAINED, _SAID = 2, 3
+LAYOUT = 4
+# Of these on there is a chain, there are statements in it, and there is an index for each question.
+_CHAINED, _SAID, _INDEXED = 2, 3, 4
 _BATCH = 500
 
 
@@ -62,6 +62,13 @@ class Store:
         self._memory = place.state / "heads" / hashlib.sha256(self._database.name.encode()).hexdigest()[:16]
         self._ready = False
 
+    @contextmanager
+    def one_view(self) -> Iterator[None]:
+        """All questions within are answered as of one moment. For one thread; nothing may be added within."""
+        self.rows(sql.select(tables.layout.c.version).limit(1))  # brings an earlier form up
+        with self._database.one_view():
+            yield
+
     # -- records --
 
     def add(self, record: Record, document: bytes, signature: str) -> None:
@@ -80,7 +87,7 @@ class Store:
                 ).scalar()
                 if _bytes(known) != document:
                     message = f"The store {self._database.name} already holds another record of the run {record.run_id}."
-                    raise StoreError(message)
+                    raise RecordConflictError(message)
                 return
             connection.execute(tables.summary.insert().values(short))
             self._database.wait_for_turn(connection)
@@ -154,23 +161,19 @@ class Store:
         """By run id what the lists are searched by, beside the documents."""
         column = tables.record.c
         query = sql.select(column.run_id, column.runbook, column.cluster, column.mode, column.verdict, column.opened_at)
-        return {row[0]: tuple(row[1:]) for row in self._rows(query)}
+        return {row[0]: tuple(row[1:]) for row in self.rows(query)}
 
     # -- in short --
 
-    def summaries(
-        self, *, cluster: str | None = None, since: str = "", runbook: str | None = None, limit: int | None = None
-    ) -> list[Summary]:
-        """Every run in short, newest first, optionally of one cluster, of one runbook and from a time on. No document is read for it."""
+    def summaries(self, *, cluster: str | None = None, runbook: str | None = None, limit: int | None = None) -> list[Summary]:
+        """Every run in short, newest first, optionally of one cluster and of one runbook. No document is read for it."""
         column = tables.summary.c
         query = sql.select(*tables.SUMMARY).order_by(column.opened_at.desc(), column.run_id.desc())
         if cluster is not None:
             query = query.where(column.cluster == cluster)
         if runbook is not None:
             query = query.where(column.runbook == runbook)
-        if since:
-            query = query.where(column.opened_at >= since)
-        return [Summary(*row) for row in self._rows(query if limit is None else query.limit(limit))]
+        return [Summary(*row) for row in self.rows(query if limit is None else query.limit(limit))]
 
     def count(self, *, cluster: str | None = None, runbook: str | None = None) -> int:
         """How many runs the summaries hold."""
@@ -179,7 +182,7 @@ class Store:
             query = query.where(tables.summary.c.cluster == cluster)
         if runbook is not None:
             query = query.where(tables.summary.c.runbook == runbook)
-        found = self._rows(query)
+        found = self.rows(query)
         return int(found[0][0]) if found else 0
 
     def first(self, cluster: str, runbook: str, verdicts: Sequence[str]) -> str | None:
@@ -189,7 +192,7 @@ class Store:
         """
         column = tables.summary.c
         query = sql.select(sql.func.min(column.opened_at)).where(column.cluster == cluster, column.runbook == runbook)
-        found = self._rows(query.where(column.verdict.in_(verdicts), column.check_mode.is_(False)))
+        found = self.rows(query.where(column.verdict.in_(verdicts), column.check_mode.is_(False)))
         return found[0][0] if found else None
 
     # -- what people say --
@@ -206,13 +209,13 @@ class Store:
         """What people said, in the order in which they did, optionally of one kind."""
         column = tables.statement.c
         query = sql.select(column.entry_id, column.document, column.signature).order_by(column.number)
-        rows = self._rows(query if kind is None else query.where(column.kind == kind))
+        rows = self.rows(query if kind is None else query.where(column.kind == kind))
         return [Signed(row[0], _bytes(row[1]), row[2]) for row in rows]
 
     def filed(self) -> dict[str, tuple[str, str]]:
         """By the id of a statement under which kind and subject it is found, beside its document; in the order of the rows."""
         column = tables.statement.c
-        rows = self._rows(sql.select(column.entry_id, column.kind, column.subject).order_by(column.number))
+        rows = self.rows(sql.select(column.entry_id, column.kind, column.subject).order_by(column.number))
         return {row[0]: (row[1], row[2]) for row in rows}
 
     # -- the chain --
@@ -220,18 +223,18 @@ class Store:
     def entries(self) -> list[StoredEntry]:
         """The chain, by the number of each row."""
         query = sql.select(tables.chain.c.sequence, tables.chain.c.document, tables.chain.c.signature)
-        return [StoredEntry(row[0], _bytes(row[1]), row[2]) for row in self._rows(query.order_by(tables.chain.c.sequence))]
+        return [StoredEntry(row[0], _bytes(row[1]), row[2]) for row in self.rows(query.order_by(tables.chain.c.sequence))]
 
     def entry(self, sequence: int) -> StoredEntry | None:
         """One entry of the chain; None when this store has none of that number."""
         column = tables.chain.c
-        found = self._rows(sql.select(column.sequence, column.document, column.signature).where(column.sequence == sequence))
+        found = self.rows(sql.select(column.sequence, column.document, column.signature).where(column.sequence == sequence))
         return StoredEntry(found[0][0], _bytes(found[0][1]), found[0][2]) if found else None
 
     def last_entry(self) -> StoredEntry | None:
         """The newest entry; None when this store has no chain yet."""
         query = sql.select(tables.chain.c.sequence, tables.chain.c.document, tables.chain.c.signature)
-        found = self._rows(query.order_by(tables.chain.c.sequence.desc()).limit(1))
+        found = self.rows(query.order_by(tables.chain.c.sequence.desc()).limit(1))
         return StoredEntry(found[0][0], _bytes(found[0][1]), found[0][2]) if found else None
 
     def state_signers(self, signers: Sequence[Signer]) -> chain.Entry:
@@ -298,6 +301,9 @@ class Store:
         if version < _SAID:
             self._take_over_statements(connection)
             tables.SUMMARY_BY_RUNBOOK.create(connection, checkfirst=True)
+        if version < _INDEXED:
+            for index in (tables.SUMMARY_BY_VERDICT, tables.SUMMARY_BY_END, tables.SUMMARY_BY_SCOPE, tables.SUMMARY_MEASURED):
+                index.create(connection, checkfirst=True)
         connection.execute(tables.layout.insert().values(version=LAYOUT, since=clock.utc_now()))
 
     def _version(self, connection: sql.Connection) -> int:
@@ -337,7 +343,7 @@ class Store:
         if members:
             self._append(connection, Kind.TAKEOVER, members)
 
-    def _rows(self, query: sql.Select[*tuple[Any, ...]]) -> Sequence[sql.Row[*tuple[Any, ...]]]:
+    def rows(self, query: sql.Select[*tuple[Any, ...]]) -> Sequence[sql.Row[*tuple[Any, ...]]]:
         """Of what came with the present form; nothing, and nothing is made, in a store that is still empty."""
         with self._database.read() as connection:
             if self._ready or self._version(connection) == LAYOUT:
@@ -348,7 +354,7 @@ class Store:
                 return []
         with self._writing():
             pass
-        return self._rows(query)
+        return self.rows(query)
 
     def _read(self, query: sql.Select[Any]) -> list[Stored]:
         """Of the records, which every form has."""

@@ -71,6 +71,25 @@ summary = sql.Table(
 )
 # A prediction reads the newest of one runbook, which may be a handful among thousands of nights.
 SUMMARY_BY_RUNBOOK = sql.Index("summary_by_runbook", summary.c.cluster, summary.c.runbook, summary.c.opened_at, summary.c.run_id)
+# Of these are counts made and the newest of each kind found; the columns after the first are read from the index itself.
+SUMMARY_BY_VERDICT = sql.Index(
+    "summary_by_verdict",
+    *(summary.c[name] for name in ("cluster", "runbook", "check_mode", "verdict", "opened_at", "run_id")),
+)
+SUMMARY_BY_END = sql.Index("summary_by_end", *(summary.c[name] for name in ("cluster", "closed_at", "runbook", "verdict")))
+# What counts as a test of one scope may be a handful among thousands of the other.
+SUMMARY_BY_SCOPE = sql.Index(
+    "summary_by_scope",
+    *(summary.c[name] for name in ("cluster", "runbook", "scope", "opened_at", "run_id", "mode", "check_mode")),
+)
+# Few runs of many measure anything.
+_MEASURED = sql.or_(summary.c.rto_seconds.is_not(None), summary.c.rpo_seconds.is_not(None))
+SUMMARY_MEASURED = sql.Index(
+    "summary_measured",
+    *(summary.c[name] for name in ("cluster", "runbook", "opened_at", "run_id", "check_mode", "rto_seconds", "rpo_seconds")),
+    sqlite_where=_MEASURED,
+    postgresql_where=_MEASURED,
+)
 SUMMARY = tuple(summary.c[field.name] for field in fields(Summary))
 chain = sql.Table(
     "chain",
@@ -92,7 +111,8 @@ statement = sql.Table(
     sql.Column("document", sql.LargeBinary, nullable=False),
     sql.Column("signature", sql.Text, nullable=False),
 )
-# The forms that these tables have had: 1, the records alone; 2, with summaries and chain; 3, with statements in the chain.
+# The forms that these tables have had: 1, the records alone; 2, with summaries and chain; 3, with statements in the chain; 4, with indices for
+# a history of any length.
 layout = sql.Table("layout", _metadata, sql.Column("version", sql.Integer, primary_key=True), sql.Column("since", sql.Text))
 
 
@@ -110,6 +130,7 @@ class Database:
             _make_private(url.database)
             arguments = {"timeout": _WAIT_SECONDS}
         self.name = url.render_as_string(hide_password=True)
+        self._view: sql.Connection | None = None
         self._engine = sql.create_engine(url, poolclass=NullPool, connect_args=arguments)
         if self._local:
             sql.event.listen(self._engine, "connect", _leave_transactions_to_us)
@@ -120,10 +141,24 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[sql.Connection]:
         """Look, in one consistent view."""
+        if self._view is not None:
+            yield self._view
+            return
         with self._explained(), self._engine.connect() as connection, self._watched(connection):
             if self._local:
                 connection.exec_driver_sql("BEGIN")
+            else:
+                connection = connection.execution_options(isolation_level="REPEATABLE READ")
             yield connection
+
+    @contextmanager
+    def one_view(self) -> Iterator[None]:
+        """All looks within are one, of one moment. For one thread; and nothing may be changed within, which would wait for itself."""
+        with self.read() as self._view:
+            try:
+                yield
+            finally:
+                self._view = None
 
     @contextmanager
     def change(self) -> Iterator[sql.Connection]:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
-from statistics import median
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
-    from relevo.history import Summary
+    from relevo.history import Summary, Tally
 
 RTO, RPO = "rto_seconds", "rpo_seconds"
 MEASURES = (RTO, RPO)
@@ -18,6 +17,8 @@ MEASURES = (RTO, RPO)
 FAILOVERS = ("failover", "switchover")
 # Of the runs that were refused before anybody named a cluster.
 NO_CLUSTER = "unknown"
+# More of them are no chart any more.
+MOST_POINTS = 100
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,10 @@ class Series:
     last: Mapping[str, Summary]
     counts: Mapping[str, int]
     measured: Summary | None
+
+    def newest_of(self, verdicts: Iterable[str]) -> Summary | None:
+        """The newest that ended as one of these."""
+        return max((self.last[one] for one in verdicts if one in self.last), key=_place, default=None)
 
 
 @dataclass(frozen=True)
@@ -45,64 +50,49 @@ class Point:
 
 @dataclass(frozen=True)
 class Trend:
-    """One measure over time, oldest first. before_seconds, since_seconds: the medians of the older and the newer half; None with fewer than two points."""
+    """One measure over time.
+
+    points: the newest, oldest first; count: of all; missed: how many of all are over the target; before_seconds, since_seconds: the medians of the
+    older and the newer half of all, None with fewer than two.
+    """
 
     measure: str
     target_seconds: float | None
-    points: tuple[Point, ...] = field(default=())
+    points: tuple[Point, ...] = ()
+    count: int = 0
+    missed: int = 0
     before_seconds: float | None = None
     since_seconds: float | None = None
 
-    @property
-    def missed(self) -> int:
-        """How many points are over the target."""
-        return sum(point.met is False for point in self.points)
+
+def series(tallies: Iterable[Tally], measured: Iterable[Summary]) -> list[Series]:
+    """By cluster and runbook, without the runs in check mode, which did nothing."""
+    groups: dict[tuple[str, str], list[Tally]] = {}
+    for tally in tallies:
+        if not tally.newest.check_mode:
+            groups.setdefault(_kind(tally.newest), []).append(tally)
+    known = list(measured)
+    return [_series(kind, own, [run for run in known if _kind(run) == kind]) for kind, own in sorted(groups.items())]
 
 
-def that_ran(summaries: Iterable[Summary]) -> list[Summary]:
-    """Without those in check mode, which did nothing."""
-    return [summary for summary in summaries if not summary.check_mode]
+def point(run_id: str, opened_at: str, runbook: str, seconds: float, target_seconds: float | None) -> Point:
+    """What a run measured, against a target."""
+    return Point(run_id, opened_at, runbook, float(seconds), None if target_seconds is None else seconds <= target_seconds)
 
 
-def series(summaries: Iterable[Summary]) -> list[Series]:
-    """By cluster and runbook. summaries: newest first, as the store lists them."""
-    groups: dict[tuple[str, str], list[Summary]] = {}
-    for summary in that_ran(summaries):
-        groups.setdefault((summary.cluster or NO_CLUSTER, summary.runbook), []).append(summary)
-    return [_series(cluster, runbook, runs) for (cluster, runbook), runs in sorted(groups.items())]
+def _kind(run: Summary) -> tuple[str, str]:
+    return run.cluster or NO_CLUSTER, run.runbook
 
 
-def newest(summaries: Iterable[Summary], runbooks: Iterable[str], verdicts: Iterable[str]) -> dict[str, Summary]:
-    """By cluster the newest run of any of these runbooks that ended as one of these verdicts. summaries: newest first."""
-    wanted, ends = set(runbooks), set(verdicts)
-    found: dict[str, Summary] = {}
-    for summary in that_ran(summaries):
-        if summary.cluster and summary.runbook in wanted and summary.verdict in ends:
-            found.setdefault(summary.cluster, summary)
-    return found
+def _place(run: Summary) -> tuple[str, str]:
+    return run.opened_at, run.run_id
 
 
-def trend(summaries: Iterable[Summary], measure: str, target_seconds: float | None) -> Trend:
-    """One measure of one cluster over time. summaries: newest first; measure: rto_seconds or rpo_seconds."""
-    points = tuple(reversed([point for summary in that_ran(summaries) if (point := _point(summary, measure, target_seconds))]))
-    values = [point.seconds for point in points]
-    half = len(values) // 2
-    if not half:
-        return Trend(measure, target_seconds, points)
-    return Trend(measure, target_seconds, points, median(values[:half]), median(values[half:]))
-
-
-def _point(summary: Summary, measure: str, target_seconds: float | None) -> Point | None:
-    seconds = summary.rto_seconds if measure == RTO else summary.rpo_seconds
-    if seconds is None:
-        return None
-    met = None if target_seconds is None else seconds <= target_seconds
-    return Point(summary.run_id, summary.opened_at, summary.runbook, seconds, met)
-
-
-def _series(cluster: str, runbook: str, runs: Sequence[Summary]) -> Series:
+def _series(kind: tuple[str, str], own: list[Tally], measured: list[Summary]) -> Series:
     last: dict[str, Summary] = {}
-    for run in runs:
-        last.setdefault(run.verdict, run)
-    measured = next((run for run in runs if run.rto_seconds is not None), None)
-    return Series(cluster, runbook, runs[0], last, Counter(run.verdict for run in runs), measured)
+    counts: Counter[str] = Counter()
+    # A cluster may bear the name that stands for none.
+    for tally in sorted(own, key=lambda tally: _place(tally.newest)):
+        last[tally.newest.verdict] = tally.newest
+        counts[tally.newest.verdict] += tally.runs
+    return Series(*kind, max(last.values(), key=_place), last, counts, max(measured, key=_place, default=None))

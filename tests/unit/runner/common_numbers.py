@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from relevo import assessment, checklist, cli_metrics, dashboard, due, metrics, overview
+from relevo import assessment, checklist, cli_metrics, dashboard, documents, due, metrics, overview
 from relevo.beside import Beside
 from relevo.clock import parse_utc
-from relevo.console import documents
 from relevo.policy import Policy
 from relevo.store import Store
+from relevo.stored_history import StoredHistory
 
 # Before any record: then a period holds all of them, as the metrics do.
 EVER = datetime(2000, 1, 1, tzinfo=UTC)
@@ -37,7 +37,8 @@ class Asked:
 
 
 def _calendar(asked: Asked) -> Any:
-    found = due.entries(asked.policy, asked.store.summaries(), documents(asked.store), asked.now)
+    history = StoredHistory(asked.store)
+    found = due.entries(asked.policy, due.Past(history, documents.of(asked.store)), history.clusters(), asked.now)
     return {(entry.cluster, entry.test): entry.document() for entry in found}
 
 
@@ -171,20 +172,77 @@ def _restored() -> dict[str, Getter]:
     }
 
 
-def _predicted(runbook: str, way: str) -> dict[str, Getter]:
+def _predicted(runbook: str, way: str, key: str) -> dict[str, Getter]:
+    """key: p50_seconds, p90_seconds or runs, of the recovery or else of the run."""
+    name, more = ("relevo_predicted_runs", ()) if key == "runs" else ("relevo_predicted_seconds", (key[1:3],))
+
     def of_metrics(view: Any, cluster: str) -> Any:
-        found = [view.get(("relevo_predicted_seconds", cluster, runbook, way, part, "50")) for part in ("recovery", "total")]
-        return next((seconds for seconds in found if seconds is not None), None)
+        halves = [("relevo_predicted_seconds", cluster, runbook, way, part, "50") for part in ("recovery", "total")]
+        part = next((half[4] for half in halves if half in view), "total")
+        return view.get((name, cluster, runbook, way, part, *more))
 
     def of_readiness(view: Any, cluster: str) -> Any:
-        return next((one["p50_seconds"] for one in view[cluster]["predicted"] if one["runbook"] == runbook), None)
+        return next((one[key] or None for one in view[cluster]["predicted"] if one["runbook"] == runbook), None)
 
     def of_dashboard(view: Any, cluster: str) -> Any:
         ways = [one for found in view[cluster]["predictions"] if found["runbook"] == runbook for one in found["ways"]]
-        parts = [one[part]["p50_seconds"] for one in ways if one["way"] == way for part in ("recovery", "total")]
-        return next((seconds for seconds in parts if seconds is not None), None)
+        parts = [one[part] for one in ways if one["way"] == way for part in ("recovery", "total")]
+        return next((part[key] or None for part in parts if part["p50_seconds"] is not None), None)
 
     return {"metrics": of_metrics, "readiness": of_readiness, "dashboard": of_dashboard}
+
+
+def _overdue_tests() -> dict[str, Getter]:
+    return {
+        "calendar": lambda view, cluster: sum(one["overdue"] for (name, _), one in view.items() if name == cluster),
+        "metrics": lambda view, cluster: sum(value for key, value in view.items() if key[:2] == ("relevo_test_overdue", cluster)),
+        "readiness": lambda view, cluster: sum(one["overdue"] for one in view[cluster]["calendar"]),
+        "dashboard": lambda view, cluster: view[cluster]["tests_overdue"],
+    }
+
+
+def _next_date() -> dict[str, Getter]:
+    def earliest(entries: Any) -> Any:
+        return min((one["due_at"] for one in entries if one["due_at"] and not one["overdue"]), default=None)
+
+    def of_dashboard(view: Any, cluster: str) -> Any:
+        return view[cluster]["next"]["due_at"] if view[cluster]["next"] else None
+
+    return {
+        "calendar": lambda view, cluster: earliest(one for (name, _), one in view.items() if name == cluster),
+        "dashboard": of_dashboard,
+    }
+
+
+def _course(measure: str) -> dict[str, dict[str, Getter]]:
+    """How many measurements there are, in all and of runs that moved production, and the newest of each."""
+    short = measure.removesuffix("_seconds")
+
+    def rehearsed(view: Any, cluster: str) -> Any:
+        found = view[cluster][short]["rehearsed"]
+        return (found["run_id"], found["seconds"]) if found else (None, None)
+
+    return {
+        f"{measure}, measured": {
+            "readiness": lambda view, cluster: _objective(view, cluster, measure)["course"]["measured"],
+            "dashboard": lambda view, cluster: view[cluster][short]["measured"],
+        },
+        f"{measure}, moved": {
+            "readiness": lambda view, cluster: _objective(view, cluster, measure)["trend"]["measured"],
+            "dashboard": lambda view, cluster: view[cluster][short]["moved"],
+        },
+        f"{measure}, points": {
+            "readiness": lambda view, cluster: _objective(view, cluster, measure)["course"]["points"],
+            "dashboard": lambda view, cluster: view[cluster][short]["points"],
+        },
+        f"{measure}, rehearsed": {
+            "readiness": lambda view, cluster: (
+                _objective(view, cluster, measure)["rehearsed_run_id"],
+                _objective(view, cluster, measure)["rehearsed_seconds"],
+            ),
+            "dashboard": rehearsed,
+        },
+    }
 
 
 def _tendency(measure: str, key: str) -> dict[str, Getter]:
@@ -239,8 +297,23 @@ COMMON: Mapping[str, Mapping[str, Getter]] = {
     },
     "newest verification": _verified(),
     "newest passed restore": _restored(),
-    "expected failover": _predicted("failover", "promote"),
-    "expected rehearsal": _predicted("rehearse", "all"),
+    **{
+        f"expected {runbook}: {key}": _predicted(runbook, way, key)
+        for runbook, way in (("failover", "promote"), ("rehearse", "all"), ("restore_test", "all"))
+        for key in ("p50_seconds", "p90_seconds", "runs")
+    },
+    **_course("rto_seconds"),
+    **_course("rpo_seconds"),
+    "overdue tests": _overdue_tests(),
+    "next date": _next_date(),
+    "lines of the checklist": {
+        "checklist": lambda view, cluster: view[cluster]["counts"],
+        "readiness": lambda view, cluster: view[cluster]["checklist"]["counts"],
+    },
+    "overdue findings": {
+        "readiness": lambda view, cluster: sum(one["overdue"] for one in view[cluster]["findings"]),
+        "dashboard": lambda view, cluster: view[cluster]["findings_overdue"],
+    },
     "status of the checklist": {
         "checklist": lambda view, cluster: view[cluster]["status"],
         "readiness": lambda view, cluster: view[cluster]["checklist"]["status"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -45,14 +46,14 @@ def look(
     return Overview(
         at,
         policy,
-        past.summaries,
-        past.documents,
-        due.entries(policy, past.summaries, past.documents, now),
-        trend.series(past.summaries),
+        past.past,
+        Counter(run.cluster or "" for run in past.summaries),
+        due.entries(policy, past.past, past.clusters(), now),
+        trend.series(past.tallies(), past.measured()),
         {},
         findings,
         _standings(policy, acknowledged_at, at),
-        contacts.team(policy, past.summaries, at),
+        contacts.team(policy, past, past.clusters(), at),
         signed,
         now.same,
     )

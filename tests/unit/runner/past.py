@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+from relevo import due
 from relevo.clock import parse_utc, utc
-from relevo.history import Summary, summarize
+from relevo.history import summarize
 from relevo.record import Record
+from tests.unit.runner.plain_history import PlainHistory
 from tests.unit.runner.streams import record_of
 
 # All that the customer's tests ask for and no runbook measures yet.
@@ -25,17 +27,17 @@ def run(run_id: str, closed_at: str, stream: str = "failover_drill", **changes: 
     return Record.model_validate({**record.model_dump(), "run_id": run_id, **times, **changes})
 
 
-class Past:
-    """Runs as the store tells of them: summaries newest first, and whole documents; asked: those that were read."""
+class Past(PlainHistory):
+    """Runs as the store tells of them: in short, and whole documents; asked: those that were read."""
 
     def __init__(self, *records: Record) -> None:
         self._records = {record.run_id: record for record in records}
         self.asked: list[str] = []
+        super().__init__([summarize(record) for record in self._records.values()])
 
     @property
-    def summaries(self) -> list[Summary]:
-        newest_first = sorted(self._records.values(), key=lambda record: record.opened_at, reverse=True)
-        return [summarize(record) for record in newest_first]
+    def past(self) -> due.Past:
+        return due.Past(self, self.documents)
 
     def documents(self, run_ids: Sequence[str], /) -> list[dict[str, Any]]:
         self.asked += run_ids

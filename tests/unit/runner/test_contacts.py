@@ -63,8 +63,8 @@ def test_the_team_is_who_led_a_passed_test() -> None:
         run("r7", "2026-02-01T12:00:00Z", "check_passed", operator="looks"),
         run("r8", "2026-09-01T12:00:00Z", operator="future"),
     )
-    team = contacts.team(POLICY, past.summaries, at("2026-03-01"))
+    team = contacts.team(POLICY, past, past.clusters(), at("2026-03-01"))
     assert [(one.name, one.runs, one.last_run_id) for one in team.operators] == [("ana", 2, "r2")]
     assert not team.ready
     more = Past(*(run(f"r{name}", "2026-02-01T12:00:00Z", operator=name) for name in ("ana", "mira")))
-    assert contacts.team(POLICY, more.summaries, at("2026-03-01")).ready
+    assert contacts.team(POLICY, more, more.clusters(), at("2026-03-01")).ready

@@ -17,7 +17,7 @@ POLICY = policy_file.parse("clusters: {minimarket: {tests: [full_site]}}", "poli
 
 def entry(past: Past, today: str = "2026-03-01", observed: dict[str, Any] | None = None, *, same: bool | None = None) -> due.Entry:
     now = due.Now(at(today), {"minimarket": observed or {}}, lambda *_: same)
-    (found,) = due.entries(POLICY, past.summaries, past.documents, now)
+    (found,) = due.entries(POLICY, past.past, past.clusters(), now)
     return found
 
 
@@ -79,7 +79,7 @@ def test_a_run_that_had_nothing_to_do_is_no_attempt() -> None:
 
 def test_what_another_cluster_proved_counts_for_that_one_alone() -> None:
     past = Past(run("r1", "2026-01-31T12:00:00Z", cluster="other"))
-    found = due.entries(POLICY, past.summaries, past.documents, due.Now(at("2026-02-01"), {}, lambda *_: None))
+    found = due.entries(POLICY, past.past, past.clusters(), due.Now(at("2026-02-01"), {}, lambda *_: None))
     assert {(one.cluster, one.test, one.state) for one in found} >= {
         ("minimarket", "full_site", State.NEVER_PASSED),
         ("other", "full_site", State.CURRENT),

@@ -25,6 +25,7 @@ from relevo.paths import Place
 from relevo.record import Record, canonical, parse
 from relevo.store import Store
 from relevo.verdict import Verdict
+from tests.unit.runner.plain_history import PlainHistory
 from tests.unit.runner.streams import record_of
 
 ROOT = Path(__file__).parents[3]
@@ -151,7 +152,8 @@ def samples_of(text: bytes) -> list[str]:
 
 def test_any_name_of_a_cluster_is_a_label_and_no_other_line() -> None:
     odd = 'a"b\\c\nd{e}'
-    series = trend.series([summarize(a_record("failover_drill", "x", cluster=odd))])
+    past = PlainHistory([summarize(a_record("failover_drill", "x", cluster=odd))])
+    series = trend.series(past.tallies(), past.measured())
     assert value(exposition(Facts(NOW, series, {})), "relevo_last_run_duration_seconds", cluster=odd) == 20.7
 
 
@@ -233,7 +235,8 @@ RUNS = st.lists(st.tuples(st.none() | st.floats(0, 1e5), st.sampled_from([str(ve
 @given(RUNS)
 def test_every_run_is_counted_once_and_the_newest_is_the_newest(runs: list[tuple[float | None, str]]) -> None:
     made = [summary(number, rto, verdict) for number, (rto, verdict) in enumerate(runs)]
-    found = trend.series(made)
+    past = PlainHistory(made)
+    found = trend.series(past.tallies(), past.measured())
     assert sum(sum(series.counts.values()) for series in found) == len(runs)
     for series in found:
         assert series.newest is made[0]
@@ -244,19 +247,21 @@ def test_every_run_is_counted_once_and_the_newest_is_the_newest(runs: list[tuple
 
 @given(RUNS, st.floats(0, 1e5))
 def test_a_trend_misses_what_its_points_miss(runs: list[tuple[float | None, str]], target: float) -> None:
-    made = [summary(number, rto, verdict) for number, (rto, verdict) in enumerate(runs)]
-    found = trend.trend(made, trend.RTO, target)
+    past = PlainHistory([summary(number, rto, verdict) for number, (rto, verdict) in enumerate(runs)])
+    found = past.trend("minimarket", trend.RTO, target)
     assert [point.at for point in found.points] == sorted(point.at for point in found.points)
     assert found.missed == sum(rto is not None and rto > target for rto, _ in runs)
-    assert trend.trend(made, trend.RPO, None).missed == 0
+    assert past.trend("minimarket", trend.RPO, None).missed == 0
 
 
 def test_a_trend_compares_its_halves() -> None:
-    found = trend.trend([summary(number, rto) for number, rto in enumerate([40.0, 30.0, 20.0, 10.0])], trend.RTO, 35.0)
+    past = PlainHistory([summary(number, rto) for number, rto in enumerate([40.0, 30.0, 20.0, 10.0])])
+    found = past.trend("minimarket", trend.RTO, 35.0)
     assert (found.before_seconds, found.since_seconds, found.missed) == (15.0, 35.0, 1)
-    alone = trend.trend([summary(0, 40.0)], trend.RTO, None)
+    alone = PlainHistory([summary(0, 40.0)]).trend("minimarket", trend.RTO, None)
     assert (alone.before_seconds, alone.since_seconds, alone.points[0].met) == (None, None, None)
 
 
 def test_a_preview_is_no_run() -> None:
-    assert trend.series([summary(0, 1.0, check_mode=True)]) == []
+    past = PlainHistory([summary(0, 1.0, check_mode=True)])
+    assert trend.series(past.tallies(), past.measured()) == []

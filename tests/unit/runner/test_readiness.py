@@ -12,6 +12,7 @@ import pytest
 from relevo import assessment, briefing, chart, policy_file
 from relevo.briefing import About, Form
 from relevo.findings import Finding, Severity
+from relevo.prediction import Estimate, Prediction, Way
 from relevo.readiness import Coverage, Outcome, Readiness, Weight
 from relevo.record import Record
 from relevo.sign_offs import SignOff
@@ -161,9 +162,36 @@ def test_findings_stand_with_the_overdue_first_and_all_dates_in_order() -> None:
     assert "Partial failover test is due" in [one.what for one in found.dates]
 
 
+def expecting(estimate: Estimate, limit_seconds: float) -> Readiness:
+    way = Way("promote", estimate.runs, {}, Estimate(), estimate, Estimate())
+    made = Prediction("failover", "minimarket", YESTERDAY, estimate.runs, {}, (way,), limit_seconds, ())
+    seen = replace(look(NOW, records(), PROVABLE, acknowledged_at=YESTERDAY, signed=[SIGNED]), predictions={"minimarket": [made]})
+    return assessment.report(seen, beside(), "minimarket", NOW - timedelta(weeks=1))
+
+
+def test_what_nine_in_ten_take_is_said_with_the_number_of_runs() -> None:
+    (expected,) = expecting(Estimate(20.0, 31.0, 35.0, 12), 60.0).expected
+    assert expected.line.endswith("(median of 12 runs of this cluster); nine in ten within 31.0 s (P90 of 12 runs)")
+    assert (expected.p50_seconds, expected.p90_seconds, expected.runs, expected.late) == (20.0, 31.0, 12, False)
+    (few,) = expecting(Estimate(20.0, None, 35.0, 4), 60.0).expected
+    assert few.line.endswith("; no P90 from 4 runs")
+    (far,) = expecting(Estimate(80.0, None, 35.0, 12, 12, 2.3), 100.0).expected
+    assert far.line.endswith("; no P90, since today's size is far beyond what was measured")
+    (nothing,) = expecting(Estimate(), 60.0).expected
+    assert (nothing.line, nothing.late) == ("no history", False)
+
+
+def test_more_than_one_in_ten_over_the_limit_is_a_doubt() -> None:
+    found = expecting(Estimate(20.0, 31.0, 35.0, 12), 30.0)
+    (reason,) = found.reasons
+    assert (found.outcome, reason.weight) == (Outcome.DOUBTS, Weight.DOUBT)
+    assert reason.sentence.startswith("The next failover may take longer than 30.0 s: ")
+    assert expecting(Estimate(20.0, 31.0, 35.0, 12), 31.0).reasons == ()
+
+
 def test_rehearsals_do_not_make_a_failover_look_quicker() -> None:
     found = report()
-    assert (len(found.rto.trend.points), len(found.rto.course.points)) == (4, 10)
+    assert (found.rto.trend.count, found.rto.course.count) == (4, 10)
     assert {point.runbook for point in found.rto.trend.points} == {"failover"}
     assert found.rpo.tendency == "unchanged at 0 s, 4 measurements"
     (_, drawn), _ = chart.both(found.rto.course)

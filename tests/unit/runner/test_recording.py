@@ -3,8 +3,10 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import sqlite3
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -117,11 +119,41 @@ def test_a_record_waits_while_the_store_is_away_and_is_delivered_once(
         finished = run(recorder, OPENED, STATS)
         assert finished is not None
         assert finished.undelivered == "The store cannot be used: it is away."
-        settlement.settle(place)
+        second = run(start(place, tmp_path), OPENED, STATS)
+        assert second is not None
+        (sentence,) = settlement.settle(place)
+        assert "it is away" in sentence, "and it was tried once for both"
     assert Store(place).newest() == []
+    assert settlement.settle(place) == []
     settlement.settle(place)
-    settlement.settle(place)
-    assert [stored.run_id for stored in Store(place).newest()] == [finished.record.run_id]
+    assert {stored.run_id for stored in Store(place).newest()} == {finished.record.run_id, second.record.run_id}
+
+
+def test_a_record_whose_run_id_another_controller_has_used_says_so_and_keeps_no_other_back(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = Place(tmp_path / "other", place.store_url)
+    with monkeypatch.context() as patched:
+        patched.setattr(identity, "new_run_id", lambda *_: "20260101T000000Z-toy-1f3a")
+        first, second = run(start(place, tmp_path), OPENED, STATS), run(start(other, tmp_path), OPENED, STATS)
+    assert first is not None
+    assert second is not None
+    assert first.undelivered is None
+    third = start(other, tmp_path)
+    run(third, OPENED, STATS)
+    (third.directory / closing.PENDING).touch()
+    (sentence,) = settlement.settle(other)
+    assert "20260101T000000Z-toy-1f3a" in sentence
+    assert "another record" in sentence
+    assert not (third.directory / closing.PENDING).exists()
+
+
+def test_a_run_id_is_of_its_own_among_many_controllers() -> None:
+    """Of 200 that start at once, two with 16 random bits would share one in every fourth such second."""
+    made = identity.new_run_id("toy", datetime(2026, 11, 24, tzinfo=UTC))
+    assert re.fullmatch(r"20261124T000000Z-toy-[0-9a-f]{8}", made)
+    assert identity.RUN_ID.fullmatch(made)
+    assert identity.RUN_ID.fullmatch("20261124T121530Z-toy-1f3a"), "as they were"
 
 
 def kill(recorder: recording.Recorder) -> None:
