@@ -1,6 +1,6 @@
 # The few commands of this project; each says what it does, `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help lint test test-full demo lab lab-down lab-purge
+.PHONY: help lint docs test test-full demo lab lab-down lab-purge
 
 # What runs on the laboratory is recorded in the checkout, never beside the records of real sites.
 export RELEVO_STORE := $(CURDIR)/.relevo
@@ -23,6 +23,9 @@ lint: .venv ## ruff, mypy, yamllint and ansible-lint
 	mypy runner/relevo collections/ansible_collections/relevo
 	yamllint --strict .
 	ANSIBLE_INVENTORY=inventories/example ansible-lint
+
+docs: .venv ## the documentation as a site in build/site; a broken link, or a page without a place, is an error
+	PYTHONPATH=.:collections python -m docs.site.build
 
 test: lint ## every fast test, then the smoke scenarios on a new laboratory
 	@bin/bootstrap browser
