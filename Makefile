@@ -29,12 +29,13 @@ docs: .venv ## the documentation as a site in build/site; a broken link, or a pa
 
 test: lint ## every fast test, then the smoke scenarios on a new laboratory
 	@bin/bootstrap browser
-	$(PYTEST) tests/unit tests/house tests/browser
+	$(PYTEST) tests/unit tests/house tests/browser -m "not full"
 	$(MAKE) --no-print-directory lab-down lab
 	$(PYTEST) tests/integration -m smoke
 
 test-full: test ## make test, then every other scenario and the Molecule one
 	$(PYTEST) tests/integration -m "not smoke"
+	$(PYTEST) tests/browser -m full
 	$(PYTEST) tests/mutation
 	$(MAKE) --no-print-directory lab-down lab
 	$(MOLECULE) reset --scenario-name failover

@@ -35,24 +35,20 @@ _FORWARD = """<!doctype html>
 def main() -> int:
     """Build into build/site; 0 when every page has its place and every link leads somewhere."""
     site = ROOT / "build/site"
-    gathered = gather(ROOT / "build/pages")
+    code = built(gather(ROOT / "build/pages"), site, ROOT / "build/doctrees")
+    if code == 0:
+        sys.stdout.write(f"The documentation is in {site}: open index.html, no server is needed.\n")
+    return code
+
+
+def built(pages: Path, site: Path, trees: Path) -> int:
+    """Sphinx's own exit code; what it warns of is on standard error."""
     shutil.rmtree(site, ignore_errors=True)
-    words = [
-        sys.executable,
-        "-m",
-        "sphinx",
-        "--fail-on-warning",
-        "--quiet",
-        "--builder",
-        "html",
-        "--conf-dir",
-        str(ROOT / "docs/site"),
-    ]
-    words += ["--doctree-dir", str(ROOT / "build/doctrees"), str(gathered), str(site)]
+    words = [sys.executable, "-m", "sphinx", "--fail-on-warning", "--quiet", "--builder", "html"]
+    words += ["--conf-dir", str(ROOT / "docs/site"), "--doctree-dir", str(trees), str(pages), str(site)]
     code = subprocess.run(words, check=False, cwd=ROOT).returncode
     if code == 0:
         (site / "index.html").write_text(_FORWARD, encoding="utf-8")
-        sys.stdout.write(f"The documentation is in {site}: open index.html, no server is needed.\n")
     return code
 
 

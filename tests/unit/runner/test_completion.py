@@ -104,6 +104,12 @@ def test_a_name_that_a_shell_would_take_for_something_else_is_not_offered(enviro
     assert words(environment, "status") == ["payroll"]
 
 
+def test_a_broken_store_takes_nothing_else_with_it(environment: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "store/relevo.db").write_text("no database at all")
+    assert words(environment, "status") == ["payroll"]
+    assert words(environment, "report") == ["latest"]
+
+
 def keyed(line: str, shell: str) -> dict[str, str]:
     """What a shell hands over for a line whose end is where the cursor stands."""
     parts = line.split(" ")
