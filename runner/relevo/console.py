@@ -21,7 +21,7 @@ from relevo.store import Store
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-commands = typer.Typer(no_args_is_help=True, help="Failover runbooks, and the record of every run.", add_completion=False)
+commands = typer.Typer(no_args_is_help=True, help="Failover runbooks, and the record of every run.")
 results = typer.Typer(no_args_is_help=True, help="The records of past runs.")
 commands.add_typer(results, name="results")
 

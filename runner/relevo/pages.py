@@ -13,7 +13,17 @@ from relevo import digest
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
-HEADINGS = ("Purpose", "Before you start", "Command", "What happens", "When it stops", "Undo", "Proof")
+HEADINGS = (
+    "Purpose",
+    "Before you start",
+    "Command",
+    "What happens",
+    "How long it takes",
+    "Point of no return",
+    "When it stops",
+    "Undo",
+    "Proof",
+)
 PLAYBOOKS, PAGES = "playbooks", "docs/runbooks"
 # What may hold a variable's name: what a run executes, and what starts it.
 _CODE = ("playbooks", "roles", "collections", "runner")

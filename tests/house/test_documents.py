@@ -6,11 +6,14 @@ import re
 
 import pytest
 import typer
+from ansible_collections.relevo.dr.plugins.module_utils import gates
 
+from docs.site import build
 from relevo.cli import commands
-from tests.house.tree import PLAYBOOKS, ROOT, files, name, text
+from relevo.pages import HEADINGS
+from tests.house import gate_ids
+from tests.house.tree import PLAYBOOKS, ROOT, files, load, name, text
 
-HEADINGS = ["Purpose", "Before you start", "Command", "What happens", "When it stops", "Undo", "Proof"]
 DECISIONS = sorted(path for path in (ROOT / "docs/decisions").glob("*.md") if path.name != "README.md")
 DOCUMENTS = files(".md")
 EVERY_DOCUMENT = pytest.mark.parametrize("path", DOCUMENTS, ids=name)
@@ -41,8 +44,30 @@ def code(path):
 def test_each_runbook_has_a_page_of_the_same_shape(playbook):
     page = ROOT / f"docs/runbooks/{playbook.stem}.md"
     assert page.is_file()
-    assert headings(page, 2) == HEADINGS
+    assert headings(page, 2) == list(HEADINGS)
     assert f"docs/runbooks/{playbook.stem}.md" in text(playbook), "the playbook does not name its page"
+
+
+@pytest.mark.parametrize("playbook", PLAYBOOKS, ids=lambda path: path.stem)
+def test_each_page_of_a_runbook_shows_the_plays_of_its_playbook(playbook):
+    plays = [play["name"].partition(" ")[2] if ": " not in play["name"] else play["name"] for play in load(playbook)]
+    titles = [re.search(r"(\d+/\d+): (.+)", play).groups() for play in plays]
+    page = text(ROOT / f"docs/runbooks/{playbook.stem}.md")
+    section = page.partition("## How long it takes\n")[2].partition("\n## ")[0]
+    assert re.findall(r"^\| (\d+/\d+) ([^|]+?) \|", section, re.MULTILINE) == titles
+
+
+@pytest.mark.parametrize("playbook", PLAYBOOKS, ids=lambda path: path.stem)
+def test_the_phases_beside_the_plays_are_those_that_the_page_explains(playbook):
+    page = text(ROOT / f"docs/runbooks/{playbook.stem}.md")
+    section = page.partition("## How long it takes\n")[2].partition("\n## ")[0]
+    beside = {
+        phase for row in re.findall(r"^\| \d+/\d+ [^|]+\|([^|]+)\|", section, re.MULTILINE) for phase in re.findall(r"[A-Z]+", row)
+    }
+    explained = set(re.findall(r"^\| ([A-Z]{4,}) \|", page.partition("## What happens\n")[2].partition("\n## ")[0], re.MULTILINE))
+    assert not explained or beside == explained
+    unknown = {phase for phase in beside if not any(f'"{phase}"' in text(path) for path in files(".py") if "plugins" in path.parts)}
+    assert unknown == set()
 
 
 @pytest.mark.parametrize("path", DECISIONS, ids=lambda path: path.stem)
@@ -84,6 +109,39 @@ def test_every_gate_is_explained_to_the_one_who_reads_a_refusal():
     judged = text(ROOT / "collections/ansible_collections/relevo/dr/plugins/module_utils/gates.py")
     explained = text(ROOT / "docs/runbooks/check.md")
     assert {gate for gate in re.findall(r'"(G\d\d|HA|LOSS|REACH|FORKS|SIGNER)"', judged) if f"`{gate}`" not in explained} == set()
+
+
+def test_every_gate_has_its_line_and_every_line_its_gate():
+    sources = [path for path in files(".py") if path.is_relative_to(ROOT / "collections") or path.is_relative_to(ROOT / "runner")]
+    in_code = {found for path in sources for found in gate_ids.find(text(path))}
+    in_code |= {
+        gate
+        for path in files(".yml")
+        if path.is_relative_to(ROOT / "roles")
+        for gate in re.findall(r"^    gate: ([A-Z]+)$", text(path), re.MULTILINE)
+    }
+    page = text(ROOT / "docs/gates.md")
+    told = {gate for row in re.findall(r"^\| (`[^|]+`) \|", page, re.MULTILINE) for gate in re.findall(r"`([A-Z0-9]+)`", row)}
+    assert in_code - told == set()
+    everywhere = "\n".join(map(text, sources))
+    assert {gate for gate in told - in_code if f'"{gate}"' not in everywhere} == set()
+
+
+def test_what_may_be_accepted_by_name_is_said_so():
+    accepted = set(re.findall(r"^\| `([A-Z0-9]+)` \|[^|]*\| [^|]*by name \|", text(ROOT / "docs/gates.md"), re.MULTILINE))
+    assert accepted == gates.ACCEPTABLE
+
+
+def test_every_page_has_one_place_on_the_site():
+    placed = [
+        (ROOT / listing).parent.joinpath(page).resolve()
+        for listing, parts in build.places(ROOT).items()
+        for part in parts
+        for page in part.pages
+    ]
+    assert len(placed) == len(set(placed))
+    pages = {path for path in DOCUMENTS if path.is_relative_to(ROOT / "docs")} - {ROOT / build.START}
+    assert {name(path) for path in pages - set(placed)} == set()
 
 
 def test_every_runbook_that_a_message_sends_a_reader_to_exists():

@@ -35,6 +35,20 @@ class Protection:
 
 FAST = [
     Protection(
+        "a name that a shell would run is offered at the tabulator key",
+        "runner/relevo/completion.py",
+        "if _PLAIN.fullmatch(name)]",
+        "]",
+        "tests/unit/runner/test_completion.py::test_a_name_that_a_shell_would_take_for_something_else_is_not_offered",
+    ),
+    Protection(
+        "a project that is not there is told in the middle of somebody's line",
+        "runner/relevo/completion.py",
+        "    with suppress(Exception):\n        words, begun = _typed(",
+        "    with suppress(KeyError):\n        words, begun = _typed(",
+        "tests/unit/runner/test_completion.py::test_whatever_is_wrong_nothing_is_said",
+    ),
+    Protection(
         "a primary that only says that it stops gets no fence",
         "roles/dr_guard/files/relevo_guard.py",
         'return controldata(settings, ANSWER_SECONDS / 3).get("Database cluster state") == "shut down"',

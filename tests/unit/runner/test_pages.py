@@ -36,7 +36,7 @@ def test_a_page_that_matches() -> None:
     ("old", "new", "sentence"),
     [
         ("## Undo\nsome words\n", "", "docs/runbooks/failover.md: the section 'Undo' is missing"),
-        ("## Undo\nsome words\n", "## Undo\n\n", "docs/runbooks/failover.md, line 21: the section 'Undo' is empty"),
+        ("## Undo\nsome words\n", "## Undo\n\n", "docs/runbooks/failover.md, line 27: the section 'Undo' is empty"),
         (
             "dr_mode=drill",
             "dr_mood=drill",
