@@ -8,13 +8,13 @@ import sys
 from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.text import Text
 
 import relevo
-from relevo import approve, asked, inventory, launch, notify, paths, report, status, summary
+from relevo import approve, asked, exercise, exercise_report, inventory, launch, notify, paths, report, status, summary
 from relevo.console import (
     AsJson,
     Ended,
@@ -25,6 +25,7 @@ from relevo.console import (
     complain,
     errors,
     explained,
+    heard,
     load_policy,
     open_store,
     output,
@@ -36,6 +37,9 @@ from relevo.errors import Exit, UsageError
 from relevo.record import parse
 from relevo.store import LATEST
 from relevo.verdict import Verdict
+
+if TYPE_CHECKING:
+    from relevo.store import Store
 
 # More rows than anybody reads in a terminal.
 _SHOWN = 100
@@ -173,24 +177,34 @@ def show_result(run_id: Run = LATEST, as_json: AsJson = False) -> Exit:
 @commands.command("report")
 @explained
 def write_report(
-    run_id: Run,
+    run_id: Annotated[str, typer.Argument(help="A run id, the id of an exercise, or: latest")],
     form: Annotated[report.Form, typer.Option("--format", help="The form of the report.")] = report.Form.HTML,
     file: Annotated[Path | None, typer.Option("--output", "-o", help="A file; without it the report is printed.")] = None,
     policy: PolicyFile = None,
 ) -> Exit:
-    """Write the report of one run, judged as the tests that it counts as."""
+    """Write the report of one run, judged as the tests that it counts as; or of an exercise, with its steps."""
     if form is report.Form.PDF and file is None and sys.stdout.isatty():
         message = "A PDF is nothing that a terminal can show: give a file with -o, or send it into one with >."
         raise UsageError(message)
-    judged, stored = load_policy(policy).policy, open_store().get(run_id)
-    record = parse(stored.document)
-    contents = report.contents(record, form, report.judged(judged, record, json.loads(stored.document)))
+    store = open_store()
+    if exercise.ID.fullmatch(run_id):
+        contents = _of_exercise(store, run_id, form)
+    else:
+        judged, stored = load_policy(policy).policy, store.get(run_id)
+        record = parse(stored.document)
+        contents = report.contents(record, form, report.judged(judged, record, json.loads(stored.document)))
     if file is None:
         sys.stdout.buffer.write(contents)
     else:
         write(file, contents)
         output.print(f"Written to {file}.", highlight=False)
     return Exit.PASSED
+
+
+def _of_exercise(store: Store, wanted: str, form: report.Form) -> bytes:
+    found = exercise.choose(exercise.fold(heard(store, exercise.KIND)), wanted)
+    records = {run_id: parse(document) for run_id, document in store.documents([one.run_id for one in found.ran]).items()}
+    return exercise_report.contents(found, records, form)
 
 
 @commands.command("status")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -10,21 +12,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import xmlschema
 from hypothesis import given, settings
 from hypothesis import strategies as some
 from pydantic import ValidationError
 
-from relevo import entries, exercise, exercising, policy_file, request, signature
+from relevo import entries, exercise, exercise_report, exercising, policy_file, request, signature, wording
 from relevo.clock import utc
 from relevo.entries import Entry, Speaker
 from relevo.errors import Exit, StoreError, UsageError
 from relevo.paths import Place
 from relevo.policy import Cluster, Exercise, ExerciseStep
-from relevo.record import Record, canonical
+from relevo.record import Record, canonical, parse
+from relevo.report import Form
 from relevo.store import Store
 from relevo.verdict import Verdict
 from tests.unit.runner.past import run
+from tests.unit.runner.sheets import paper_text
 
+JUNIT = xmlschema.XMLSchema(str(Path(__file__).parents[2] / "fixtures" / "junit" / "suite.xsd"))
 WORDS = ["dr_target_site=b", "dr_participants=Ana, Bo", "dr_observers=Eva", "dr_ticket=CHG-4711"]
 DECLARED = {"a-db1": {"dr_cluster": "minimarket", "dr_keys_paths": [{"name": "safe"}], "dr_approval": "dual"}}
 RUNG = {"R2": "pass", "R3": "pass", "R4": "pass", "R5": "pass", "R6": "pass", "R7": "pass"}
@@ -410,6 +416,50 @@ def test_an_entry_that_is_none_is_said_and_not_guessed(hosts: Hosts) -> None:
     hosts.say("E-000001", exercise.BEGUN, {"steps": []})
     with pytest.raises(StoreError, match="begins no exercise"):
         exercise.fold(hosts.heard())
+
+
+def records(hosts: Hosts, of: exercise.Exercise) -> dict[str, Record]:
+    found = hosts.store.documents([one.run_id for one in of.ran])
+    return {run_id: parse(document) for run_id, document in found.items()}
+
+
+def test_the_report_has_each_run_with_what_it_measured_beside_its_objective(hosts: Hosts) -> None:
+    ended, _ = lead(hosts, begin(hosts, "full"))
+    told = {form: exercise_report.render(ended, records(hosts, ended), form) for form in Form}
+    for form in (Form.HTML, Form.MARKDOWN, Form.JUNIT):
+        for one in ended.ran:
+            assert one.run_id in told[form]
+        assert ("Ana, Bo" in told[form], "Eva" in told[form]) == (True, True)
+        for item in records(hosts, ended)[ended.ran[4].run_id].objectives:
+            assert form is Form.JUNIT or wording.judged(item) in told[form]
+        assert not re.search(r"None|{{|{'|undefined", told[form])
+    assert json.loads(told[Form.JSON])["verdict"] == "passed"
+    page = exercise_report.contents(ended, records(hosts, ended), Form.PDF)
+    assert ended.id in paper_text(page)
+
+
+def test_a_report_of_one_that_stopped_says_why_and_what_is_next(hosts: Hosts) -> None:
+    hosts.answers[3] = {"verdict": "failed", "objectives": []}
+    stopped, _ = lead(hosts, begin(hosts, variables={"a-db1": {"dr_cluster": "minimarket"}}))
+    for form in (Form.HTML, Form.MARKDOWN, Form.JUNIT):
+        told = exercise_report.render(stopped, records(hosts, stopped), form)
+        for words in (
+            "not finished",
+            "Production now: a-db1 at site a.",
+            "Next: relevo status minimarket",
+            "the inventory declares no",
+        ):
+            assert words in told, form
+
+
+def test_junit_counts_what_did_not_hold_and_fits_the_schema(hosts: Hosts) -> None:
+    hosts.answers[4] = {"measures": {"application": {}}}
+    ended, _ = lead(hosts, begin(hosts))
+    told = exercise_report.render(ended, records(hosts, ended), Form.JUNIT)
+    JUNIT.validate(told)
+    failed = re.findall(r'name="([^"]*)" time="[0-9.]+">\n +<failure', told)
+    assert failed == ["quarterly passes", f"partial_failover by run {ended.ran[4].run_id}"]
+    assert 'failures="2" errors="0"' in told
 
 
 @settings(max_examples=60)
