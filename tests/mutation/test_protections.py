@@ -35,6 +35,62 @@ class Protection:
 
 FAST = [
     Protection(
+        "an exercise goes on behind a run that did not come through",
+        "runner/relevo/exercise.py",
+        "part = 0 if not ran else ran[-1].part + (1 if ran[-1].came_through else 0)",
+        "part = 0 if not ran else ran[-1].part + 1",
+        "tests/unit/runner/test_exercise.py",
+    ),
+    Protection(
+        "an exercise that failed a test goes on before somebody mends it",
+        "runner/relevo/exercising.py",
+        "if wrong and due.part == len(begun.steps[due.step].runbooks) - 1:",
+        "if wrong and due.part < 0:",
+        "tests/unit/runner/test_exercise.py",
+    ),
+    Protection(
+        "a run whose command was killed is run again by the next one",
+        "runner/relevo/exercising.py",
+        "if due is not None and due.runbook == record.runbook:",
+        "if due is None:",
+        "tests/unit/runner/test_exercise.py",
+    ),
+    Protection(
+        "production that stayed away counts as home",
+        "runner/relevo/exercise.py",
+        "exercise.production not in {None, exercise.home_site} and next_run(exercise) is None",
+        "exercise.production is False",
+        "tests/unit/runner/test_exercise.py",
+    ),
+    Protection(
+        "what was repeated counts as passed at once",
+        "runner/relevo/exercise.py",
+        "if not one.waits and not one.came_through:",
+        "if one.waits and not one.came_through:",
+        "tests/unit/runner/test_exercise.py",
+    ),
+    Protection(
+        "connections that are kept back count as free",
+        f"{DR}/module_utils/connection_room.py",
+        "int(most) - sum(kept)",
+        "int(most)",
+        "tests/unit/dr/test_gates.py",
+    ),
+    Protection(
+        "a server that keeps no connection back for the run passes",
+        f"{DR}/module_utils/connection_room.py",
+        "None if kept is None else int(kept) >= RESERVED_MIN",
+        "True",
+        "tests/unit/dr/test_gates.py",
+    ),
+    Protection(
+        "a storm that does not fit keeps an operator with a dead primary",
+        f"{DR}/module_utils/gates.py",
+        "required=bool(counted)",
+        "required=True",
+        "tests/unit/dr/test_gates.py",
+    ),
+    Protection(
         "a primary that only says that it stops gets no fence",
         "roles/dr_guard/files/relevo_guard.py",
         'return controldata(settings, ANSWER_SECONDS / 3).get("Database cluster state") == "shut down"',
