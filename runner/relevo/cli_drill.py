@@ -104,7 +104,8 @@ class _Terminal:
         return launch.run_one(runbook, [f"{name}={value}" for name, value in inputs.items()], self.wanted)
 
     def look(self) -> Mapping[str, Any]:
-        return launch.start("check", self.wanted, kept=False).record.status
+        # Nobody is told of a look.
+        return launch.start("check", launch.Wanted(self.wanted.sources), kept=False).record.status
 
     def heard(self) -> Sequence[Entry]:
         return heard(self.store, exercises.KIND)

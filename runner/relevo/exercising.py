@@ -10,6 +10,7 @@ import json
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import quote
 
 from relevo import exercise as exercises
 from relevo import request
@@ -72,7 +73,7 @@ class Order:
 @contextmanager
 def alone(place: Place, cluster: str) -> Iterator[None]:
     """One command at a time leads exercises of a cluster from here. UsageError where another one does."""
-    path = make_private_directory(place.state / "exercises") / f"{cluster}.lock"
+    path = make_private_directory(place.state / "exercises") / f"{quote(cluster, safe='')}.lock"
     with path.open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -132,7 +133,7 @@ def take_up(means: Means, store: Store, loaded: Loaded, begun: Exercise, pairs: 
         raise UsageError(message)
     for record in _orphans(store, begun):
         due = exercises.next_run(begun)
-        if due is not None and due.runbook == record.runbook:
+        if due is not None and _is_the_one(begun, due, record):
             means.say(begun.id, exercises.RAN, exercises.said_of(loaded.policy, due, record))
             begun = _again(means, begun.id)
     means.say(begun.id, exercises.TAKEN_UP, {})
@@ -265,6 +266,15 @@ def _orphans(store: Store, begun: Exercise) -> list[Record]:
     recent = [run.run_id for run in store.summaries(since=begun.begun_at) if run.run_id not in known and not run.check_mode]
     found = [document for document in store.documents(recent).values() if _of(document) == begun.id]
     return sorted((parse(document) for document in found), key=lambda record: record.opened_at)
+
+
+def _is_the_one(begun: Exercise, due: Upcoming, record: Record) -> bool:
+    """Whether a run is what was next: of that runbook and, where production moves, of that scope and to that site."""
+    step = begun.steps[due.step]
+    if due.runbook != record.runbook or not step.moves:
+        return due.runbook == record.runbook
+    to = begun.target_site if due.part == 0 else begun.home_site
+    return record.run.get("target_site") == to and record.scope in {None, step.scope}
 
 
 def _of(document: bytes) -> str | None:

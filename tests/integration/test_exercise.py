@@ -56,6 +56,11 @@ def calendar(bench: Bench) -> dict[str, dict[str, Any]]:
     return {entry["test"]: entry for entry in tests}
 
 
+def readiness(bench: Bench, weight: str) -> list[str]:
+    (found,) = told(bench, "readiness", "--json", "--cluster", "minimarket")["clusters"]
+    return [reason["sentence"] for reason in found["reasons"] if reason["weight"] == weight]
+
+
 def is_at_home(bench: Bench) -> bool:
     bench.wait_until_serving()
     return bench.writable("a-db1") and not bench.writable("b-db1")
@@ -90,6 +95,8 @@ def test_all_four_tests_run_from_one_command_and_fill_the_calendar(keys: Keys, t
     assert (ended["verdict"], code) in (("passed", 0), ("partial", 5)), ended["reasons"]
     assert all(UNMEASURED in reason for reason in ended["reasons"])
     assert found["encryption_keys"]["state"] == "CURRENT"
+    # Nothing speaks against readiness with weight but what nobody measures.
+    assert all(UNMEASURED in sentence for sentence in readiness(keys, "blocks")), readiness(keys, "blocks")
     assert told(keys, "exercises", "show", ended["id"], "--json") == ended
     for form in ("html", "pdf", "markdown", "junit", "json"):
         file = tmp_path / f"report.{form}"
@@ -103,6 +110,7 @@ def test_all_four_tests_run_from_one_command_and_fill_the_calendar(keys: Keys, t
     entry = calendar(keys)["encryption_keys"]
     assert entry["state"] == "NEEDS VERIFIED"
     assert "encryption keys" in {one["what"] for one in entry["changed"]}
+    assert any(sentence.startswith("Encryption key recovery: NEEDS VERIFIED") for sentence in readiness(keys, "doubt"))
 
 
 @pytest.mark.full

@@ -232,6 +232,18 @@ def test_a_run_of_another_exercise_or_out_of_order_is_not_taken_for_its_own(host
     assert hosts.runbooks[2:] == QUARTERLY
 
 
+@pytest.mark.parametrize(
+    ("changed", "taken"),
+    [({}, True), ({"dr_scope": "site"}, False), ({"dr_target_site": "c"}, False), ({"dr_exercise": "E-000000"}, False)],
+)
+def test_a_move_by_hand_is_taken_for_the_step_only_if_it_is_that_move(hosts: Hosts, changed: dict[str, str], taken: object) -> None:
+    policy = with_quarterly(steps=[{"runbook": "failover", "scope": "database"}])
+    begun = begin(hosts, policy=policy)
+    hosts.run("failover", {"dr_mode": "drill", "dr_scope": "database", "dr_target_site": "b", "dr_exercise": begun.id, **changed})
+    resume(hosts, policy)
+    assert (hosts.runbooks[1:] == ["failback", "switchover"]) is taken
+
+
 def gate(name: str) -> dict[str, Any]:
     return {
         "id": name,
