@@ -19,6 +19,7 @@ REHEARSAL, PRODUCTION = "rehearse", "failover"
 SCOPE = "dr_scope"
 # What moves the service, or makes it able to move, and what must come between it and the way home: a failover leaves an old primary that follows nobody.
 _BEFORE_HOME: dict[str, tuple[str, ...]] = {"failover": ("failback",), "switchover": (), "failback": ()}
+MOVES, COMES_HOME = ("failover", "switchover"), ("failback",)
 
 
 @dataclass(frozen=True)
@@ -76,13 +77,14 @@ def way_home(record: Record, after: After) -> list[Step]:
     if record.runbook not in _BEFORE_HOME or not home or not cluster:
         return []
     words = {"dr_target_site": str(home), "dr_reason": f"returns after {record.run_id}", **_occasion(record)}
-    return [
-        Step(runbook, _words(runbook, {**more, **words}, cluster))
-        for runbook, more in (
-            *((runbook, {}) for runbook in _BEFORE_HOME[record.runbook]),
-            ("switchover", {**mode, SCOPE: scope}),
-        )
-    ]
+    runbooks = runbooks_home(record.runbook)
+    inputs = [words] * (len(runbooks) - 1) + [{**mode, SCOPE: scope, **words}]
+    return [Step(runbook, confirmed(runbook, one, cluster)) for runbook, one in zip(runbooks, inputs, strict=True)]
+
+
+def runbooks_home(runbook: str) -> tuple[str, ...]:
+    """What brings the service home after it, in this order."""
+    return (*_BEFORE_HOME[runbook], "switchover")
 
 
 def _occasion(record: Record) -> dict[str, str]:
@@ -91,6 +93,6 @@ def _occasion(record: Record) -> dict[str, str]:
     return {f"dr_{name}": ", ".join(value) if isinstance(value, list) else str(value) for name, value in said.items() if value}
 
 
-def _words(runbook: str, inputs: dict[str, str], cluster: str) -> dict[str, str]:
-    """Whoever confirmed a run that returns has confirmed its return."""
+def confirmed(runbook: str, inputs: Mapping[str, str], cluster: str) -> dict[str, str]:
+    """With the words of the confirmation: whoever confirmed a run that returns has confirmed its return."""
     return {**inputs, "dr_confirm": request.confirmation(request.judge(inputs), cluster, runbook)}

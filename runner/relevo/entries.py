@@ -1,4 +1,4 @@
-"""What people say about runs, as entries that are only ever added: findings, acknowledgements, sign-offs. Each is signed as records are.
+"""What people say about runs, as entries that are only ever added: findings, acknowledgements, sign-offs, exercises. Each is signed as records are.
 
 The chain of the store vouches for each; there, and in a bundle, they are called statements, because a chain has entries of its own.
 :func:`append` is the one way in.
@@ -30,7 +30,8 @@ SCHEMA: Literal["relevo-entry/1"] = "relevo-entry/1"
 class Entry:
     """One thing that was said.
 
-    kind: finding, contact or sign_off; subject: what it is about; event: what happened to it; by: the operator's account, on controller.
+    kind: finding, contact, sign_off, exercise or verification; subject: what it is about; event: what happened to it;
+    by: the operator's account, on controller.
     """
 
     entry_id: str

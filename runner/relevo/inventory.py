@@ -35,6 +35,12 @@ def absolute(sources: Sequence[str]) -> tuple[str, ...]:
 
 def clusters(project: Path, sources: Sequence[str]) -> tuple[str, ...]:
     """The values of dr_cluster over all hosts, sorted. UsageError when the inventory cannot be read."""
+    hosts = variables(project, sources).values()
+    return tuple(sorted({str(said["dr_cluster"]) for said in hosts if said.get("dr_cluster")}))
+
+
+def variables(project: Path, sources: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """What the inventory says of each host; templates are not rendered. UsageError when it cannot be read."""
     command = [str(Path(sys.executable).with_name("ansible-inventory")), "--list"]
     command += [argument for source in sources for argument in ("-i", source)]
     environment = {**os.environ, "ANSIBLE_CONFIG": str(project / "ansible.cfg")}
@@ -56,8 +62,8 @@ def clusters(project: Path, sources: Sequence[str]) -> tuple[str, ...]:
     except (OSError, subprocess.TimeoutExpired, ValueError) as error:
         message = f"The inventory cannot be read: {error}."
         raise UsageError(message) from error
-    hosts = tree.get("_meta", {}).get("hostvars", {}).values()
-    return tuple(sorted({str(variables["dr_cluster"]) for variables in hosts if variables.get("dr_cluster")}))
+    found: dict[str, dict[str, Any]] = tree.get("_meta", {}).get("hostvars", {})
+    return found
 
 
 def of_cluster(project: Path, sources: Sequence[str], cluster: str) -> tuple[str, ...]:

@@ -18,13 +18,18 @@ from pydantic import (
     model_validator,
 )
 
-from relevo import measurement, period
+from relevo import drill, measurement, period, request
+from relevo.errors import InputRefusedError
 from relevo.measurement import Measurement
 from relevo.period import Period
 
 SCHEMA: Literal["relevo-policy/1"] = "relevo-policy/1"
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]*$", max_length=64)]
+# Inputs that follow from how an exercise was started.
+_OF_THE_EXERCISE = frozenset(
+    {"dr_confirm", "dr_mode", "dr_scope", "dr_target_site", "dr_approver"} | {f"dr_{name}" for name in request.CONTEXT}
+)
 _FILE_NAME = r"^[A-Za-z0-9_][\w.-]{0,63}$"
 
 
@@ -116,6 +121,64 @@ class Test(Part):
     limit_seconds: Seconds = Field(alias="limit")
     counts: list[Run] = Field(min_length=1)
     criteria: list[Criterion] = Field(min_length=1)
+
+
+class ExerciseStep(Part):
+    """One run of an exercise; what it proves is told by the tests that count such a run.
+
+    needs: a variable that the inventory must hold, else the step does not apply; approval: the inventory must ask for a second person;
+    inputs: what `-e` would carry. A step that moves production is followed by the runs that bring it home.
+    """
+
+    runbook: Name
+    scope: Literal["database", "site"] | None = None
+    needs: Annotated[str, StringConstraints(pattern=r"^dr_[a-z0-9_]{1,60}$")] | None = None
+    approval: Literal["dual"] | None = None
+    inputs: dict[str, str] = {}
+
+    @property
+    def moves(self) -> bool:
+        """Whether production is somewhere else after it."""
+        return self.runbook in drill.MOVES
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        """Only what moves production has a scope and may need an approval; the way home is no step of its own."""
+        if self.runbook in drill.COMES_HOME:
+            message = f"observed {self.runbook!r}; expected no such step: what moves production is brought home by itself"
+            raise ValueError(message)
+        if self.moves != (self.scope is not None):
+            wanted = "scope: database or site" if self.moves else "no scope"
+            message = f"observed {self.runbook} with the scope {self.scope}; expected {wanted}"
+            raise ValueError(message)
+        if self.approval and not self.moves:
+            message = f"observed an approval of {self.runbook}; expected it only where production moves ({', '.join(drill.MOVES)})"
+            raise ValueError(message)
+        taken = sorted({*self.inputs} & _OF_THE_EXERCISE)
+        if taken:
+            message = (
+                f"observed {', '.join(taken)} among the inputs; expected others: these are said by whoever starts the exercise"
+            )
+            raise ValueError(message)
+        try:
+            request.judge(self.inputs)
+        except InputRefusedError as error:
+            raise ValueError(str(error)) from error
+        return self
+
+
+class Exercise(Part):
+    """What `relevo drill NAME` runs, in this order. require_objectives: a recovery that missed or never measured one is none that passed."""
+
+    title: Words
+    goal: Words
+    steps: list[ExerciseStep] = Field(min_length=1)
+    require_objectives: bool = True
+
+    @property
+    def moves(self) -> bool:
+        """Whether it moves production."""
+        return any(step.moves for step in self.steps)
 
 
 class Tier(Part):
@@ -256,6 +319,7 @@ class Policy(Part):
     rpo: LossObjectives
     clusters: dict[str, Cluster]
     tests: dict[Name, Test]
+    exercises: dict[Name, Exercise]
     remind_before: Every
     needs_verified_after: list[Change]
     contacts: dict[Name, Contact]

@@ -7,7 +7,7 @@ from typing import Any
 from relevo.policy import Policy
 
 # Mappings that are laid over the built-in ones key by key.
-_LAID_OVER = ("Test", "Tier", "LossObjectives", "Team")
+_LAID_OVER = ("Test", "Exercise", "Tier", "LossObjectives", "Team")
 
 
 def build() -> dict[str, Any]:
@@ -16,7 +16,7 @@ def build() -> dict[str, Any]:
     tree["required"] = ["schema"]
     for name in _LAID_OVER:
         tree["$defs"][name].pop("required", None)
-    for name in ("tests", "tiers"):
+    for name in ("tests", "exercises", "tiers"):
         named = tree["properties"][name]["patternProperties"]
         # null takes a built-in entry out
         tree["properties"][name]["patternProperties"] = {key: {"anyOf": [one, {"type": "null"}]} for key, one in named.items()}

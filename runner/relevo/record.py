@@ -160,7 +160,7 @@ def build(opening: Opening, evidence: Evidence, ending: Ending, closing: Closing
 def _run(inputs: Mapping[str, str], said: dict[str, Any]) -> dict[str, Any]:
     """What the run said of itself; of what was refused before it could speak, what the operator typed."""
     typed: dict[str, Any] = {name: inputs.get(name) for name in ("target_site", *request.CONTEXT)}
-    for name in ("participants", "third_parties"):
+    for name in request.PEOPLE:
         typed[name] = [one.strip() for one in typed[name].split(",")] if typed[name] else None
     return {**typed, **{name: value for name, value in said.items() if value is not None or name not in typed}}
 

@@ -32,6 +32,7 @@ _REFERENCE = (
 )
 _PEOPLE = (re.compile(r"(?=.{1,500}$)(?! *,)[^-,][^,]*(, *[^ ,][^,]*)*"), "names with commas between them")
 _FLAG = (re.compile(r"(?i)true|false|yes|no"), "true or false")
+EXERCISE_ID = r"E-[0-9a-f]{6}"
 
 # The inputs that every runbook understands in the same way: their form, and that form in words.
 FORMS: dict[str, tuple[re.Pattern[str], str]] = {
@@ -87,10 +88,14 @@ FORMS: dict[str, tuple[re.Pattern[str], str]] = {
     "dr_bia": _REFERENCE,
     "dr_requester": _PROSE,
     "dr_participants": _PEOPLE,
+    "dr_observers": _PEOPLE,
     "dr_third_parties": _PEOPLE,
+    "dr_exercise": (re.compile(EXERCISE_ID), "the id of an exercise, such as E-1f3a9c"),
 }
 # Why a run takes place and who is there: for the record alone.
-CONTEXT = ("ticket", "scenario", "bia", "requester", "participants", "third_parties")
+CONTEXT = ("ticket", "scenario", "bia", "requester", "participants", "observers", "third_parties", "exercise")
+# Of these the names that are lists.
+PEOPLE = ("participants", "observers", "third_parties")
 # What a runbook cannot start without; the confirmation is asked for in a terminal.
 REQUIRED: dict[str, tuple[str, ...]] = {
     "failover": ("dr_mode", "dr_scope", "dr_target_site"),

@@ -23,7 +23,13 @@ class Server:
 
     def control(self, *words: str) -> None:
         """pg_ctl, as somebody else than root, who may not run a server."""
-        options = f"-c listen_addresses='' -c unix_socket_directories='{self.directory}' -c fsync=off -c max_connections=300"
+        self.control_with(300, *words)
+
+    def control_with(self, connections: int, *words: str) -> None:
+        """The same for a server that takes so many connections."""
+        options = (
+            f"-c listen_addresses='' -c unix_socket_directories='{self.directory}' -c fsync=off -c max_connections={connections}"
+        )
         command = [
             self.binaries / "pg_ctl",
             "-D",

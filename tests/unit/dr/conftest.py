@@ -24,6 +24,9 @@ def settings(**changed: str) -> dict[str, str]:
         "max_wal_senders": "10",
         "max_prepared_transactions": "0",
         "max_locks_per_transaction": "64",
+        "max_files_per_process": "1000",
+        "superuser_reserved_connections": "3",
+        "reserved_connections": "0",
     }
     return {**base, **changed}
 
@@ -36,6 +39,7 @@ def host_facts() -> dict[str, Any]:
         "ha_managers": [],
         "data_free_bytes": 1 << 34,
         "wal_free_bytes": 1 << 34,
+        "server_limits": {"memory_bytes": 8 << 30, "memory_from": "the host", "tasks": 4915, "open_files": 1024},
         "allowed_signers": ['relevo-controller namespaces="relevo-token" ssh-ed25519 AAAA'],
     }
 
@@ -48,6 +52,8 @@ def database(role: str) -> dict[str, Any]:
         "timeline": 1,
         "version_num": 170005,
         "settings": settings(),
+        "shared_buffers_bytes": 128 << 20,
+        "work_mem_bytes": 4 << 20,
         "extensions": [{"name": "pgcrypto", "version": "1.3"}],
         "available_extensions": [{"name": "pgcrypto", "version": "1.3"}],
         "collations": [{"name": "minimarket", "recorded": "2.41", "actual": "2.41"}],
@@ -58,6 +64,7 @@ def database(role: str) -> dict[str, Any]:
             "flush_lsn": "0/5000100",
             "archiver": archiver,
             "prepared_transactions": 0,
+            "client_connections": 12,
             "longest_transaction_seconds": 0.1,
         }
     else:

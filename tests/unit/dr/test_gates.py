@@ -10,6 +10,7 @@ from ansible_collections.relevo.dr.plugins.module_utils import gates
 from ansible_collections.relevo.dr.plugins.module_utils.gates import (
     ACCEPTED,
     FAIL,
+    NOT_APPLICABLE,
     PASS,
     UNKNOWN,
     Controller,
@@ -50,6 +51,7 @@ def bent(landscape, path, value):
 
 STANDBY = ("database", "b-db1", "facts", "cluster")
 REPOSITORIES = ("database", "b-db1", "facts", "repository", "repositories")
+LIMITS = ("database", "b-db1", "facts", "host", "server_limits")
 GONE = {"host": "a-store1", "error": "a-store1:443 takes no connection"}
 
 
@@ -76,6 +78,15 @@ GONE = {"host": "a-store1", "error": "a-store1:443 takes no connection"}
         ("G03", "a-db1", ("database", "a-db1", "facts", "cluster", "primary", "archiver", "oldest_waiting_age_seconds"), 1e5),
         ("G03", "a-db1", ("database", "a-db1", "facts", "cluster", "settings", "archive_mode"), "off"),
         ("G12", "b-db1", ("database", "b-db1", "facts", "host", "data_free_bytes"), 1024),
+        ("G12", "b-db1", ("database", "a-db1", "facts", "cluster", "primary", "client_connections"), 98),
+        ("G12", "b-db1", ("database", "b-db1", "settings", "connections_expected"), 94),
+        ("G12", "b-db1", (*STANDBY, "settings", "superuser_reserved_connections"), "2"),
+        ("G12", "b-db1", (*STANDBY, "settings", "reserved_connections"), "86"),
+        ("G12", "b-db1", (*STANDBY, "work_mem_bytes"), 1 << 30),
+        ("G12", "b-db1", (*STANDBY, "shared_buffers_bytes"), 8 << 30),
+        ("G12", "b-db1", (*LIMITS, "memory_bytes"), 175 << 20),
+        ("G12", "b-db1", (*LIMITS, "tasks"), 43),
+        ("G12", "b-db1", (*LIMITS, "open_files"), 999),
         ("G17", "a-app1", ("application", "a-app1", "clock_offset_seconds"), 1200.0),
         ("G11", "b-app1", ("application", "b-app1", "facts", "application", "databases", "b-db1", "ok"), False),
         ("G11", "b-app1", ("application", "b-app1", "facts", "application", "databases", "b-db1", "tls"), False),
@@ -89,6 +100,44 @@ def test_one_bent_fact_fails_its_gate(landscape, gate, host, path, value):
     assert (gate, host) in found
     assert found[(gate, host)].verdict == FAIL
     assert found[(gate, host)].next_action
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("database", "a-db1", "facts", "cluster", "primary", "client_connections"), 97),
+        (("database", "b-db1", "settings", "connections_expected"), 93),
+        ((*STANDBY, "settings", "reserved_connections"), "85"),
+        ((*LIMITS, "memory_bytes"), 176 << 20),
+        ((*LIMITS, "tasks"), 44),
+        ((*LIMITS, "tasks"), None),
+        ((*LIMITS, "open_files"), 1000),
+    ],
+)
+def test_what_just_suffices_for_all_clients_at_once_passes(landscape, path, value):
+    assert failing(bent(landscape, path, value)) == {}
+
+
+@pytest.mark.parametrize("path", [(*STANDBY, "work_mem_bytes"), (*LIMITS, "memory_bytes"), (*LIMITS, "open_files")])
+def test_a_limit_that_nobody_saw_is_unknown_while_there_is_a_primary_to_stay_with(landscape, path):
+    assert failing(bent(landscape, path, None))[("G12", "b-db1")].verdict == UNKNOWN
+
+
+def test_a_storm_that_does_not_fit_keeps_nobody_with_a_dead_primary(landscape):
+    small = bent(landscape, (*STANDBY, "settings", "superuser_reserved_connections"), "0")
+    small = bent(small, ("database", "b-db1", "settings", "connections_expected"), 500)
+    assert ("G12", "b-db1") in failing(small)
+    dead = bent(small, ("database", "a-db1"), silent())
+    gates = [gate for gate in judged(dead) if gate.id == "G12" and gate.verdict == FAIL]
+    assert [gate.title for gate in gates] == ["connections for all clients at once", "connections kept for the run itself"]
+    assert ("G12", "b-db1") not in failing(dead)
+
+
+def test_where_no_primary_runs_and_nothing_is_declared_there_is_no_number_to_compare(landscape):
+    dead = bent(landscape, ("database", "a-db1"), silent())
+    gates = {gate.title: gate.verdict for gate in judged(dead) if gate.id == "G12"}
+    assert gates["connections for all clients at once"] == NOT_APPLICABLE
+    assert "memory for all clients at once" not in gates
 
 
 def test_a_standby_that_is_ahead_of_the_primary_is_never_built_anew(landscape):

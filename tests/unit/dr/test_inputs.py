@@ -45,13 +45,16 @@ def test_names_as_people_have_them_can_be_confirmed_and_attested():
 
 def test_the_occasion_is_kept_as_it_was_typed_and_what_nobody_said_is_null():
     words = {"dr_ticket": "CHG-4711", "dr_participants": "Ana Ruiz, Bo  Åkesson,Chu", "dr_bia": "https://wiki.example.org/bia#7"}
+    words |= {"dr_observers": "Eva", "dr_exercise": "E-1f3a9c"}
     assert context(check_extra_variables({**COMPLETE, **words})) == {
         "ticket": "CHG-4711",
         "scenario": None,
         "bia": "https://wiki.example.org/bia#7",
         "requester": None,
         "participants": ["Ana Ruiz", "Bo  Åkesson", "Chu"],
+        "observers": ["Eva"],
         "third_parties": None,
+        "exercise": "E-1f3a9c",
     }
     read_inputs(check_extra_variables({**COMPLETE, **words}))
 

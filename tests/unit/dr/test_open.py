@@ -25,7 +25,9 @@ OCCASION = {
     "dr_bia": "BIA-7",
     "dr_requester": "Mira Paz",
     "dr_participants": "Ana, Bo",
+    "dr_observers": "Eva",
     "dr_third_parties": "Colo Ltd",
+    "dr_exercise": "E-1f3a9c",
 }
 KEPT = {
     "ticket": "CHG-4711",
@@ -33,7 +35,9 @@ KEPT = {
     "bia": "BIA-7",
     "requester": "Mira Paz",
     "participants": ["Ana", "Bo"],
+    "observers": ["Eva"],
     "third_parties": ["Colo Ltd"],
+    "exercise": "E-1f3a9c",
 }
 
 

@@ -125,14 +125,16 @@ OCCASION = {
     "bia": "BIA-7",
     "requester": "Mira Paz",
     "participants": "Ana, Bo",
+    "observers": "Eva",
     "third_parties": "Colo Ltd",
+    "exercise": "E-1f3a9c",
 }
 
 
 def test_the_occasion_is_in_the_record_of_a_refused_run_too_and_in_every_report() -> None:
     opening, _ = read("failover_disaster")
     refused = build(replace(opening, inputs={**opening.inputs, **OCCASION}), [], Ending(refusal="no"))
-    kept = {**OCCASION, "participants": ["Ana", "Bo"], "third_parties": ["Colo Ltd"]}
+    kept = {**OCCASION, "participants": ["Ana", "Bo"], "observers": ["Eva"], "third_parties": ["Colo Ltd"]}
     ran = build(opening, [said(run=kept), stats()])
     for record in (refused, ran):
         assert {name: record.run[name] for name in kept} == kept

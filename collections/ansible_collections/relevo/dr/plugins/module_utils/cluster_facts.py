@@ -21,6 +21,7 @@ from ansible_collections.relevo.dr.plugins.module_utils.postgresql import (
     controldata,
     postmaster_pid,
 )
+from ansible_collections.relevo.dr.plugins.module_utils.server_limits import server_limits
 from ansible_collections.relevo.dr.plugins.module_utils.wal_archive import DEFAULT_SEGMENT_BYTES
 
 # Promoting beside one of these would start a fight over who is primary.
@@ -39,6 +40,7 @@ SETTINGS = (
     "full_page_writes",
     "hot_standby",
     "max_connections",
+    "max_files_per_process",
     "max_locks_per_transaction",
     "max_prepared_transactions",
     "max_wal_senders",
@@ -46,9 +48,11 @@ SETTINGS = (
     "primary_conninfo",
     "primary_slot_name",
     "recovery_min_apply_delay",
+    "reserved_connections",
     "restore_command",
     "server_version_num",
     "ssl",
+    "superuser_reserved_connections",
     "synchronous_commit",
     "synchronous_standby_names",
     "wal_level",
@@ -60,7 +64,9 @@ select pg_is_in_recovery() as in_recovery,
        (select system_identifier::text from pg_control_system()) as system_identifier,
        (select timeline_id from pg_control_checkpoint()) as checkpoint_timeline,
        to_char(pg_postmaster_start_time() at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"') as started_at,
-       (select sum(pg_database_size(oid)) from pg_database)::bigint as size_bytes
+       (select sum(pg_database_size(oid)) from pg_database)::bigint as size_bytes,
+       pg_size_bytes(current_setting('shared_buffers')) as shared_buffers_bytes,
+       pg_size_bytes(current_setting('work_mem')) as work_mem_bytes
 """
 
 _PRIMARY = """
@@ -74,6 +80,7 @@ select pg_current_wal_flush_lsn()::text as flush_lsn,
           select slot_name, slot_type, active, wal_status, (pg_current_wal_lsn() - restart_lsn)::bigint as kept_bytes
           from pg_replication_slots) s) as slots,
        (select count(*) from pg_prepared_xacts) as prepared_transactions,
+       (select count(*) from pg_stat_activity where backend_type = 'client backend' and pid <> pg_backend_pid()) as client_connections,
        (select coalesce(extract(epoch from max(clock_timestamp() - xact_start)), 0)::float from pg_stat_activity
         where backend_type = 'client backend' and pid <> pg_backend_pid()) as longest_transaction_seconds,
        (select row_to_json(a) from (
@@ -228,6 +235,8 @@ def host_facts(location: Optional[ClusterLocation] = None) -> dict[str, Any]:
         facts["unit"] = unit_state(location.unit)
         facts["data_free_bytes"] = free_bytes(location.data_directory)
         facts["wal_free_bytes"] = free_bytes(os.path.join(location.data_directory, "pg_wal"))
+        pid = postmaster_pid(location.data_directory)
+        facts["server_limits"] = server_limits(pid) if pid is not None else {}
     return facts
 
 

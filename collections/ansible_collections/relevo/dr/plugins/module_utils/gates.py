@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Optional
 
-from ansible_collections.relevo.dr.plugins.module_utils import stale_lock, way_out
+from ansible_collections.relevo.dr.plugins.module_utils import connection_room, stale_lock, way_out
 from ansible_collections.relevo.dr.plugins.module_utils.inputs import ACCEPTS_BY_NAME, Inputs
 from ansible_collections.relevo.dr.plugins.module_utils.plan import Landscape, Plan
 from ansible_collections.relevo.dr.plugins.module_utils.postgresql import lsn_bytes
@@ -815,6 +815,29 @@ def _capacity(plan: Plan, landscape: Landscape, inputs: Inputs, limits: Limits) 
         )
 
 
+def _connections(plan: Plan, landscape: Landscape, inputs: Inputs, limits: Limits) -> Iterator[Gate]:
+    """Everybody comes back at once. A finding and no obstacle where there is nowhere to stay: a dead primary takes no client either."""
+    server = landscape.cluster(plan.promote)
+    if plan.restore is not None or "settings" not in server or server["role"] == "primary":
+        return
+    counted = [landscape.cluster(host)["primary"].get("client_connections") for host in landscape.primaries()]
+    declared = landscape.database.get(plan.promote, {}).get("settings", {}).get("connections_expected") or 0
+    demand = connection_room.Demand(
+        observed=max((count for count in counted if count is not None), default=None),
+        declared=int(declared),
+        own=len(landscape.groups["dr_observer"]) + len(landscape.groups["dr_database"]),
+    )
+    if demand.sessions is None:
+        title, seen = (
+            "connections for all clients at once",
+            "no old primary runs, and dr_cluster_connections_expected is not declared",
+        )
+        yield Gate("G12", title, plan.promote, seen, "a number", NOT_APPLICABLE)
+    for one in connection_room.judge(server, _host_facts(landscape, plan.promote).get("server_limits") or {}, demand):
+        todo = "%s: %s" % (plan.promote, one.next_action)
+        yield Gate("G12", one.title, plan.promote, one.observed, one.expected, verdict(one.ok), todo, required=bool(counted))
+
+
 def _clocks(plan: Plan, landscape: Landscape, inputs: Inputs, limits: Limits) -> Iterator[Gate]:
     for kind in (landscape.database, landscape.application, landscape.witness):
         for host, entry in kind.items():
@@ -940,6 +963,7 @@ OF_A_FAILOVER: tuple[Check, ...] = (
     _durability,
     _archive,
     _capacity,
+    _connections,
     _clocks,
     _access,
     _site,

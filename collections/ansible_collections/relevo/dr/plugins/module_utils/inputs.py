@@ -77,10 +77,12 @@ SCHEMA: dict[str, re.Pattern[str]] = {
     "dr_bia": _REFERENCE,
     "dr_requester": _PROSE,
     "dr_participants": _PEOPLE,
+    "dr_observers": _PEOPLE,
     "dr_third_parties": _PEOPLE,
+    "dr_exercise": re.compile(r"E-[0-9a-f]{6}"),
 }
 # Why a run takes place and who is there, for the record alone: nothing is decided by it.
-CONTEXT = ("ticket", "scenario", "bia", "requester", "participants", "third_parties")
+CONTEXT = ("ticket", "scenario", "bia", "requester", "participants", "observers", "third_parties", "exercise")
 
 # What the runbooks that change production need to hear, and what they do not take: a planned change accepts no loss and nothing unseen.
 _REQUIRED = {
@@ -227,7 +229,7 @@ def read_inputs(variables: Mapping[str, str], runbook: str = "failover") -> Inpu
 def context(variables: Mapping[str, str]) -> dict[str, Any]:
     """What the record shall say of the occasion, as it was typed; None where nobody said."""
     said: dict[str, Any] = {name: variables.get("dr_%s" % name) or None for name in CONTEXT}
-    for name in ("participants", "third_parties"):
+    for name in ("participants", "observers", "third_parties"):
         said[name] = [one.strip() for one in said[name].split(",")] if said[name] else None
     return said
 

@@ -37,13 +37,15 @@ RETURN = r"""
 cluster:
   description: >-
     state (running, stopped, absent, unresponsive), role (primary, standby, none), system_identifier, timeline, version_num, control (pg_controldata),
-    settings, replication, standby, archiver, extensions, collations, in_recovery; history (timeline, lsn of each that was left) and births (by timeline the
+    settings, shared_buffers_bytes, work_mem_bytes, replication, primary (with its client_connections), standby, archiver,
+    extensions, collations, in_recovery; history (timeline, lsn of each that was left) and births (by timeline the
     header of its first record, where its first segment is still there); times are UTC, sizes are bytes.
   returned: always
   type: dict
 host:
   description: >-
-    Clock, boot id, free space, unit state, Relevo's lock (C(lock_unreadable) when there is a file that says nothing), fence mark and open phases,
+    Clock, boot id, free space, unit state, of a running server its server_limits (memory_bytes, memory_from, tasks, open_files),
+    Relevo's lock (C(lock_unreadable) when there is a file that says nothing), fence mark and open phases,
     running high-availability managers.
   returned: always
   type: dict
