@@ -18,8 +18,8 @@ PASSPHRASE = "repository_1_passphrase"
 def ran(tmp_path):
     """The module itself, as a process, with what Ansible hands it."""
 
-    def ran(check=False, names=(PASSPHRASE,)):
-        arguments = {"directory": str(tmp_path), "names": list(names), "_ansible_check_mode": check}
+    def ran(*, check=False):
+        arguments = {"directory": str(tmp_path), "names": [PASSPHRASE], "_ansible_check_mode": check}
         program = "import json, sys; from ansible.module_utils import basic; basic._ANSIBLE_ARGS = sys.argv[1].encode(); "
         program += "basic._ANSIBLE_PROFILE = 'legacy'; from ansible_collections.relevo.dr.plugins.modules import secret_files; secret_files.main()"
         collections = str(Path(secret_files.__file__).parents[5])
@@ -42,9 +42,9 @@ def test_a_secret_is_made_once_and_never_shown(ran, tmp_path):
 @pytest.mark.parametrize("check", [False, True])
 def test_among_the_credentials_of_a_job_nothing_is_made_up(ran, tmp_path, check):
     (tmp_path / GIVEN).touch()
-    told = ran(check)
+    told = ran(check=check)
     assert told["failed"]
     assert f"no {PASSPHRASE} among the credentials of this job" in told["msg"]
     assert not (tmp_path / PASSPHRASE).exists()
     (tmp_path / PASSPHRASE).write_text("given\n")
-    assert ran(check)["changed"] is False
+    assert ran(check=check)["changed"] is False

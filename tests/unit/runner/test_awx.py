@@ -81,6 +81,7 @@ def credentials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         path = tmp_path / f"tmp{number}"
         path.write_text(text)
         monkeypatch.setenv(f"{secrets.PREFIX}{name}", str(path))
+    monkeypatch.setenv(f"{secrets.PREFIX}files_a_app1_password", f"files_a-app1_password={tmp_path}/tmp0")
     run = tmp_path / "run"
     run.mkdir()
     monkeypatch.setenv("RELEVO_RUN_DIR", str(run))
@@ -96,16 +97,24 @@ def test_secrets_of_credentials_are_found_by_their_names(credentials: Path) -> N
     directory = Path(looked_up())
     assert directory == Path(looked_up()) == credentials / "secrets"
     assert (directory / "become_password").read_text() == "canary-4711-become\n"
-    assert not (directory / "notify_urls").exists()
+    assert {path.name for path in directory.iterdir()} == {".given", "become_password", "store_a_key", "files_a-app1_password"}
     assert directory.stat().st_mode & 0o077 == 0
     assert {"canary-4711-become", "canary-4711-store"} <= redact.values_below(directory), "no record may hold them"
+
+
+@pytest.mark.usefixtures("credentials")
+def test_a_secret_is_never_a_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(f"{secrets.PREFIX}x", "../journal.jsonl=/dev/null")
+    with pytest.raises(AnsibleLookupError, match="expected the name of a file"):
+        looked_up()
 
 
 def test_without_credentials_it_is_the_controllers_own_directory() -> None:
     assert looked_up() == "/etc/relevo-controller/secrets"
 
 
-def test_outside_a_run_there_is_no_place_for_links(credentials: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("credentials")
+def test_outside_a_run_there_is_no_place_for_links(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("RELEVO_RUN_DIR")
     with pytest.raises(AnsibleLookupError, match="no run is open"):
         looked_up()

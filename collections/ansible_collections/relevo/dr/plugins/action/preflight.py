@@ -80,16 +80,8 @@ class ActionModule(RunAction):
             gates.append(past_proofs.gate(past, limits.proof_age_seconds, required=False))
         if plan.planned:
             gates = demanded(gates, plan, landscape, limits)
-        material: dict[str, Any] = {}
-        asked = approval.subject(runbook, known["cluster"], plan, inputs)
-        dual = enforce and self._task.args["approval"]["kind"] == approval.DUAL
-        if dual or (runbook != "check" and not enforce):
-            # For who sees a job's artifacts and not this controller's files.
-            material = {"approval": {"subject": asked, "digest": approval.digest(asked)}}
-        if dual:
-            gates.append(self._approval(asked))
-        if enforce and given.get("dr_approved_%s" % runbook):
-            gates.append(approval.same_plan(asked, given["dr_approved_%s" % runbook]))
+        material, asked_gates = self._agreement(approval.subject(runbook, known["cluster"], plan, inputs), given)
+        gates += asked_gates
         gates.append(contacts.seen(self.control))
         blocking = gate_rules.blocking(gates)
         if enforce and not blocking:
@@ -124,6 +116,19 @@ class ActionModule(RunAction):
             # A workflow of AWX hands it to the run itself, as an extra variable.
             judged["ansible_stats"]["data"]["dr_approved_%s" % runbook] = material["approval"]["digest"]
         return judged
+
+    def _agreement(self, asked: dict[str, Any], given: Mapping[str, str]) -> tuple[dict[str, Any], list[gate_rules.Gate]]:
+        """What somebody is to agree to, where anybody is asked, and whether somebody has."""
+        enforce, runbook, gates = bool(self._task.args["enforce"]), asked["runbook"], []
+        dual = enforce and self._task.args["approval"]["kind"] == approval.DUAL
+        if dual:
+            gates.append(self._approval(asked))
+        if enforce and given.get("dr_approved_%s" % runbook):
+            gates.append(approval.same_plan(asked, given["dr_approved_%s" % runbook]))
+        if not dual and (enforce or runbook == "check"):
+            return {}, gates
+        # For who sees a job's artifacts and not this controller's files.
+        return {"approval": {"subject": asked, "digest": approval.digest(asked)}}, gates
 
     def _approval(self, asked: dict[str, Any]) -> gate_rules.Gate:
         """What a second person is asked for is kept, and is looked for among the approvals on this controller."""

@@ -12,6 +12,7 @@ description:
   - For C(dr_secrets_directory) of an inventory that serves a terminal and AWX alike.
   - Where environment variables such as E(RELEVO_SECRET_become_password) name files, it is a directory in that of the present run, in which a link of each
     secret's name leads to its file. AWX's credentials give files, whose names nobody can choose.
+  - A value such as C(files_a-app1_password=/runner/env/tmp1) names the secret itself, since no variable's name has a hyphen.
   - Where there are none it is the directory that was given.
 options:
   _terms:
@@ -62,7 +63,14 @@ class LookupModule(LookupBase):
 
 def files(environment: Mapping[str, str]) -> dict[str, str]:
     """Paths by the names of their secrets. A field of a credential that nobody filled is no secret."""
-    named = {name[len(PREFIX) :]: path for name, path in environment.items() if name.startswith(PREFIX)}
+    named = {}
+    for variable, value in environment.items():
+        if variable.startswith(PREFIX):
+            name, _, path = value.rpartition("=")
+            named[name or variable[len(PREFIX) :]] = path
+    odd = [name for name in named if os.path.basename(name) != name]
+    if odd:
+        raise AnsibleLookupError("secrets: observed %r, expected the name of a file; correct the injectors of the credential type" % odd[0])
     return {name: path for name, path in named.items() if os.path.isfile(path) and os.path.getsize(path)}
 
 
