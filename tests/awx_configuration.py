@@ -47,11 +47,13 @@ def variables(**changed: Any) -> dict[str, Any]:
     return json.loads(json.dumps(found))  # type: ignore[no-any-return]
 
 
-def apply(url: str, **changed: Any) -> list[tuple[str, str, bool]]:
-    """Do what awx/apply.yml does: module, name, and whether it changed anything."""
-    known, done = variables(**changed), []
+def apply(url: str, only: str = "awx.awx.") -> list[tuple[str, str, bool]]:
+    """Do what awx/apply.yml does, or only with one module: module, name, and whether it changed anything."""
+    known, done = variables(), []
     for task in play()["tasks"]:
         (module,) = [word for word in task if word.startswith("awx.awx.")]
+        if not module.startswith(only):
+            continue
         for item in Templar(loader=None, variables=known).template(task["loop"]):
             arguments = Templar(loader=None, variables={**known, "item": item, "omit": OMIT}).template(task[module])
             given = {name: value for name, value in arguments.items() if value != OMIT}
