@@ -21,10 +21,21 @@ CREDENTIALS: list[dict[str, Any]] = [
     {
         "name": "Relevo results database",
         "credential_type": "Relevo results database",
-        "inputs": {"host": "results.example.org", "port": "5432", "database": "relevo", "username": "relevo", "password": "p", "authority": "c"},
+        "inputs": {
+            "host": "results.example.org",
+            "port": "5432",
+            "database": "relevo",
+            "username": "relevo",
+            "password": "p",
+            "authority": "c",
+        },
     },
     {"name": "Relevo signing key", "credential_type": "Relevo signing key", "inputs": {"key": "k", "known_hosts": "h"}},
-    {"name": "Relevo object stores", "credential_type": "Relevo object stores", "inputs": {"store_a_key_id": "i", "store_a_key": "k"}},
+    {
+        "name": "Relevo object stores",
+        "credential_type": "Relevo object stores",
+        "inputs": {"store_a_key_id": "i", "store_a_key": "k"},
+    },
     {"name": "Relevo database and hosts", "credential_type": "Relevo database and hosts", "inputs": {"become_password": "p"}},
     {"name": "Relevo approvals", "credential_type": "Red Hat Ansible Automation Platform", "inputs": {"host": "awx.example.org"}},
 ]

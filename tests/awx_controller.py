@@ -83,7 +83,9 @@ class Controller(ThreadingHTTPServer):
         self.lock, self.last = threading.Lock(), 0
         self.create("organizations", {"name": "Default"})
         self.create("credential_types", {"name": "Machine", "kind": "ssh", "inputs": {}, "injectors": {}})
-        self.create("credential_types", {"name": "Red Hat Ansible Automation Platform", "kind": "cloud", "inputs": {}, "injectors": {}})
+        self.create(
+            "credential_types", {"name": "Red Hat Ansible Automation Platform", "kind": "cloud", "inputs": {}, "injectors": {}}
+        )
         threading.Thread(target=self.serve_forever, daemon=True).start()
 
     @property
@@ -133,7 +135,9 @@ class Controller(ThreadingHTTPServer):
 
     def approve(self, node: int, data: dict[str, Any]) -> dict[str, Any]:
         """A node becomes one that waits for a person."""
-        made = self.create("workflow_approval_templates", {name: data[name] for name in ("name", "description", "timeout") if name in data})
+        made = self.create(
+            "workflow_approval_templates", {name: data[name] for name in ("name", "description", "timeout") if name in data}
+        )
         self.objects["workflow_job_template_nodes"][node]["unified_job_template"] = made["id"]
         return made
 
@@ -149,7 +153,9 @@ class Controller(ThreadingHTTPServer):
         if what == "credentials":
             same = [each for each in held if target[each]["credential_type"] == target[other]["credential_type"]]
             if same:
-                raise RefusedError({"detail": f"Cannot assign multiple credentials of the type {target[other]['credential_type']}."})
+                raise RefusedError(
+                    {"detail": f"Cannot assign multiple credentials of the type {target[other]['credential_type']}."}
+                )
         if what.endswith("_nodes") and target[other]["workflow_job_template"] != target[one]["workflow_job_template"]:
             raise RefusedError({"detail": "Cannot relate nodes of different workflows."})
         held.append(other)
@@ -271,7 +277,11 @@ class Controller(ThreadingHTTPServer):
             one = {**one, **self._poll(one)}
         shown = {**one, "type": TYPES[kind], "url": url, "related": related, "summary_fields": summary}
         if kind == "credentials":
-            secret = {field["id"] for field in self.objects["credential_types"][one["credential_type"]]["inputs"].get("fields", []) if field.get("secret")}
+            secret = {
+                field["id"]
+                for field in self.objects["credential_types"][one["credential_type"]]["inputs"].get("fields", [])
+                if field.get("secret")
+            }
             shown["inputs"] = {name: HIDDEN if name in secret else value for name, value in one["inputs"].items()}
         if kind == "notification_templates" and one["notification_configuration"].get("password"):
             shown["notification_configuration"] = {**one["notification_configuration"], "password": HIDDEN}
@@ -354,9 +364,13 @@ class _Answer(BaseHTTPRequestHandler):
         known = server.objects[kind][one]
         if len(parts) == 2:
             return 200, server.shown(kind, server.change(kind, one, data) if method == "PATCH" else known)
-        what = parts[2]
         if kind == "workflow_approval_templates":
-            raise KeyError(what)  # what follows an approval is bound to its node
+            raise KeyError(parts[2])  # what follows an approval is bound to its node
+        return self._beside(method, kind, one, parts[2], query, data)
+
+    def _beside(self, method: str, kind: str, one: int, what: str, query: dict[str, str], data: dict[str, Any]) -> tuple[int, Any]:
+        """What has an address below that of an object."""
+        server = self.server
         if what == "survey_spec":
             if method == "POST":
                 server.survey(kind, one, data)

@@ -111,18 +111,31 @@ class Job:
     def run(self, *within: str, seconds: float = 120) -> Ended:
         """Run it, and throw its directory away. within: a command that runs it, as somebody else."""
         (self.directory / "env/envvars").write_text(json.dumps(self.environment))
-        home = {"HOME": str(self.directory), "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin:/usr/sbin:/sbin", "LANG": "C.UTF-8"}
+        home = {
+            "HOME": str(self.directory),
+            "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin:/usr/sbin:/sbin",
+            "LANG": "C.UTF-8",
+        }
         before = self._content()
         command = ["ansible-runner", "run", str(self.directory), "-p", self.playbook, "--ident", "42"]
         done = subprocess.run(
-            [*within, *command], cwd="/", env=home, capture_output=True, text=True, timeout=seconds, check=False, stdin=subprocess.DEVNULL
+            [*within, *command],
+            cwd="/",
+            env=home,
+            capture_output=True,
+            text=True,
+            timeout=seconds,
+            check=False,
+            stdin=subprocess.DEVNULL,
         )
         artifacts = self.directory / "artifacts/42"
         told: dict[str, Any] = {}
         for path in artifacts.glob("job_events/*.json"):
             event = json.loads(path.read_text())
             told.update(event.get("event_data", {}).get("artifact_data") or {})
-        kept = "\n".join(path.read_text(errors="replace") for path in artifacts.rglob("*") if path.is_file() and path.name != "command")
+        kept = "\n".join(
+            path.read_text(errors="replace") for path in artifacts.rglob("*") if path.is_file() and path.name != "command"
+        )
         wrote = self._content() - before
         for path in [self.directory, *self.directory.rglob("*")]:
             if path.is_dir() and not path.is_symlink():

@@ -75,7 +75,9 @@ def relevo(store: str, state: Path, *words: str, key: str = "") -> subprocess.Co
     return subprocess.run([BIN / "relevo", *words], env=about, capture_output=True, text=True, check=False, timeout=60)
 
 
-def job(tmp_path: Path, kinds: dict[str, dict[str, Any]], store: str, key: str, playbook: str, answers: dict[str, Any], *more: Path) -> Job:
+def job(
+    tmp_path: Path, kinds: dict[str, dict[str, Any]], store: str, key: str, playbook: str, answers: dict[str, Any], *more: Path
+) -> Job:
     made = Job(tmp_path / "job", playbook, HOSTS_THAT_ARE_NOWHERE, answers, *more)
     made.environment["RELEVO_STORE"] = store
     made.credential(kinds["Relevo signing key"], key=key, known_hosts="")
@@ -96,7 +98,12 @@ def test_the_record_of_a_job_is_in_the_store_when_its_checkout_is_gone(
     assert not (tmp_path / "job/awx_42_x").exists()
     shown = relevo(store, tmp_path / "other", "results", "show", "latest", "--json", key=key)
     record = json.loads(shown.stdout)
-    assert (record["runbook"], record["verdict"], record["mode"], record["run"]["target_site"]) == ("failover", "refused", "drill", "b")
+    assert (record["runbook"], record["verdict"], record["mode"], record["run"]["target_site"]) == (
+        "failover",
+        "refused",
+        "drill",
+        "b",
+    )
     assert "lookup(" not in json.dumps(record), "what AWX says of its user is in no record"
     verified = relevo(store, tmp_path / "other", "results", "verify", key=key)
     assert verified.returncode == 0, verified.stdout + verified.stderr
@@ -157,7 +164,9 @@ def test_a_record_that_the_database_does_not_take_is_in_the_output_of_the_job(
 
 def test_a_failover_is_a_job(bench: Bench, tmp_path: Path, server: Server, kinds: dict[str, dict[str, Any]]) -> None:
     """On the laboratory: look, agree to the plan, move, as the workflow does it, each a job of its own; the artifacts go from one to the next."""
-    listed = subprocess.run([BIN / "ansible-inventory", "-i", INVENTORY, "--list", "--export"], capture_output=True, text=True, check=True)
+    listed = subprocess.run(
+        [BIN / "ansible-inventory", "-i", INVENTORY, "--list", "--export"], capture_output=True, text=True, check=True
+    )
     store, key = server.database("failover"), (bench.store / "keys/controller").read_text()
     secrets = {path.name: path.read_text() for path in (bench.lab.state / "secrets").iterdir() if path.is_file()}
     known: dict[str, Any] = {**DRILL, "dr_accept_loss_seconds": "5", "dr_check_for": "failover"}
@@ -167,7 +176,9 @@ def test_a_failover_is_a_job(bench: Bench, tmp_path: Path, server: Server, kinds
         made.environment["RELEVO_STORE"] = store
         made.credential(kinds["Relevo signing key"], key=key, known_hosts="")
         shutil.rmtree(tmp_path / f"secrets{number}", ignore_errors=True)
-        made.environment |= {f"RELEVO_SECRET_{place}": f"{name}={bench.lab.state}/secrets/{name}" for place, name in enumerate(secrets)}
+        made.environment |= {
+            f"RELEVO_SECRET_{place}": f"{name}={bench.lab.state}/secrets/{name}" for place, name in enumerate(secrets)
+        }
         return made.run(seconds=300)
 
     looked = started(1, "playbooks/check.yml")

@@ -157,7 +157,9 @@ def test_every_secret_that_the_example_inventory_names_has_a_field(said: dict[st
     named = set()
     for path in files(".yml"):
         if path.is_relative_to(ROOT / "inventories/example"):
-            named |= set(re.findall(r"(?:key_id_secret|key_secret|token_secret|contacts_secret|password_secret): ([a-z0-9_]+)", text(path)))
+            named |= set(
+                re.findall(r"(?:key_id_secret|key_secret|token_secret|contacts_secret|password_secret): ([a-z0-9_]+)", text(path))
+            )
             named |= set(re.findall(r"dr_secrets_directory \+ '/([a-z_]+)'", text(path)))
     variables = [name for one in said["controller_credential_types"] for name in one["injectors"]["env"]]
     given = {name.removeprefix("RELEVO_SECRET_") for name in variables}
@@ -196,7 +198,10 @@ def test_nothing_moves_before_somebody_has_agreed_to_its_plan(said: dict[str, An
         assert before["show"] == {"look"}
         assert known["approve"]["approval_node"]["timeout"] > 0
         wish = known["look"].get("extra_data") or workflow["extra_vars"]
-        assert inputs.meant("check", wish) == {"Relevo: fail over": "failover", "Relevo: switch over": "switchover"}[known["move"]["unified_job_template"]]
+        assert (
+            inputs.meant("check", wish)
+            == {"Relevo: fail over": "failover", "Relevo: switch over": "switchover"}[known["move"]["unified_job_template"]]
+        )
 
 
 def test_an_exercise_comes_home_and_says_what_the_runbooks_want_to_hear(said: dict[str, Any]) -> None:
@@ -238,10 +243,7 @@ def test_each_test_of_the_policy_has_a_schedule_that_is_not_slower(said: dict[st
         wanted = {(one.runbook, one.scope) for one in test.counts}
         fitting = [one for one in said["controller_schedules"] if runs(said, one["unified_job_template"]) & wanted]
         assert fitting, name
-        gaps = [
-            max(later - test.every.after(earlier) for earlier, later in pairwise(starts(one["rrule"])))
-            for one in fitting
-        ]
+        gaps = [max(later - test.every.after(earlier) for earlier, later in pairwise(starts(one["rrule"]))) for one in fitting]
         assert min(gaps) <= timedelta(), name
 
 

@@ -17,11 +17,27 @@ AWX = ROOT / "awx"
 PIN = re.compile(r"^([a-z0-9.-]+)==([^\s;\\]+)", re.MULTILINE)
 
 
+def built(definition: Path, context: Path) -> subprocess.CompletedProcess[str]:
+    """What ansible-builder says of a definition."""
+    beside = Path(sys.executable).parent
+    command = [beside / "ansible-builder", "create", "-f", definition, "-c", context, "--output-filename", "Containerfile"]
+    return subprocess.run(command, capture_output=True, text=True, check=False, env={"PATH": str(beside)})
+
+
 @pytest.fixture(scope="module")
 def context(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The build context that ansible-builder makes of the definition."""
     made = tmp_path_factory.mktemp("image") / "context"
-    command = [Path(sys.executable).with_name("ansible-builder"), "create", "-f", AWX / "execution-environment.yml", "-c", made, "--output-filename", "Containerfile"]
+    command = [
+        Path(sys.executable).with_name("ansible-builder"),
+        "create",
+        "-f",
+        AWX / "execution-environment.yml",
+        "-c",
+        made,
+        "--output-filename",
+        "Containerfile",
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env={"PATH": str(Path(sys.executable).parent)})
     assert done.returncode == 0, done.stdout + done.stderr
     return made
@@ -38,7 +54,7 @@ def test_ansible_builder_makes_a_context_with_all_that_a_job_needs(context: Path
         assert f"{command} [platform:rpm]" in (given / "bindep.txt").read_text()
 
 
-def test_the_package_can_be_installed_from_the_context(context: Path, tmp_path: Path) -> None:
+def test_the_package_can_be_installed_from_the_context(context: Path) -> None:
     """What pip finds there is the whole package, with its data."""
     project = tomllib.loads((context / "_build/relevo/pyproject.toml").read_text())
     (where,) = project["tool"]["setuptools"]["packages"]["find"]["where"]
@@ -58,7 +74,9 @@ def pins(path: Path) -> dict[str, set[str]]:
 
 def test_the_image_has_the_versions_that_were_tested() -> None:
     locked, image = pins(ROOT / "requirements.lock"), pins(AWX / "requirements.txt")
-    assert {f"{name}=={version}" for name, versions in image.items() for version in versions if version not in locked.get(name, set())} == set()
+    assert {
+        f"{name}=={version}" for name, versions in image.items() for version in versions if version not in locked.get(name, set())
+    } == set()
     definition = yaml.safe_load((AWX / "execution-environment.yml").read_text())["dependencies"]
     for part in ("ansible_core", "ansible_runner"):
         name, _, version = definition[part]["package_pip"].partition("==")
@@ -67,7 +85,9 @@ def test_the_image_has_the_versions_that_were_tested() -> None:
 
 
 def test_the_image_has_everything_that_the_package_depends_on() -> None:
-    wanted = {re.split(r"[\[<>=]", one)[0] for one in tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]}
+    wanted = {
+        re.split(r"[\[<>=]", one)[0] for one in tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    }
     assert wanted - {"ansible-core", "ansible-runner"} <= set(pins(AWX / "requirements.txt"))
 
 
@@ -75,7 +95,6 @@ def test_an_odd_word_in_the_definition_is_refused(tmp_path: Path) -> None:
     """So that a definition that passes was really read."""
     wrong = tmp_path / "execution-environment.yml"
     wrong.write_text("version: 3\nimages: {base_image: {name: x}}\ndependencies: {pythons: requirements.txt}\n")
-    command = [Path(sys.executable).with_name("ansible-builder"), "create", "-f", wrong, "-c", tmp_path / "context"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env={"PATH": str(Path(sys.executable).parent)})
+    done = built(wrong, tmp_path / "context")
     assert done.returncode != 0
     assert "pythons" in done.stdout + done.stderr

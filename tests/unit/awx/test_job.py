@@ -17,7 +17,9 @@ INVENTORY = {
     "dr_application": {"hosts": ["a-app1", "b-app1"]},
     "dr_witness": {"hosts": ["wit1"]},
     "dr_observer": {"hosts": ["wit1", "b-app1"]},
-    "_meta": {"hostvars": {host: {"dr_site": site, "remote_tower_enabled": "true", "remote_tower_id": 1} for host, site in HOSTS.items()}},
+    "_meta": {
+        "hostvars": {host: {"dr_site": site, "remote_tower_enabled": "true", "remote_tower_id": 1} for host, site in HOSTS.items()}
+    },
 }
 ANSWERS = {
     "dr_mode": "drill",

@@ -70,7 +70,9 @@ def files(environment: Mapping[str, str]) -> dict[str, str]:
             named[name or variable[len(PREFIX) :]] = path
     odd = [name for name in named if os.path.basename(name) != name]
     if odd:
-        raise AnsibleLookupError("secrets: observed %r, expected the name of a file; correct the injectors of the credential type" % odd[0])
+        raise AnsibleLookupError(
+            "secrets: observed %r, expected the name of a file; correct the injectors of the credential type" % odd[0]
+        )
     return {name: path for name, path in named.items() if os.path.isfile(path) and os.path.getsize(path)}
 
 
