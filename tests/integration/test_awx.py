@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -43,12 +44,20 @@ def kinds() -> dict[str, dict[str, Any]]:
 
 
 @pytest.fixture
+def place() -> Iterator[Path]:
+    """A directory that others than root can reach: pytest's own is closed to them, and a question for rights knows no capabilities."""
+    made = Path(tempfile.mkdtemp(prefix="relevo-awx-"))
+    made.chmod(0o755)
+    yield made
+    shutil.rmtree(made, ignore_errors=True)
+
+
+@pytest.fixture
 def as_1000(tmp_path: Path) -> tuple[str, ...]:
     """A command that runs another one as the account of an image: 1000, in the group 0. The test's own Python lies where only root may look."""
     lines = [line for line in Path("/etc/passwd").read_text().splitlines() if line.split(":")[2] != "1000"]
     passwd = tmp_path / "passwd"
     passwd.write_text("\n".join([*lines, "runner:x:1000:0:runner:/runner:/bin/bash", ""]))
-    tmp_path.chmod(0o755)
     return ("unshare", "--mount", "--", "sh", "-c", _AS_1000.format(passwd=passwd), "sh")
 
 
@@ -78,7 +87,7 @@ def relevo(store: str, state: Path, *words: str, key: str = "") -> subprocess.Co
 def job(
     tmp_path: Path, kinds: dict[str, dict[str, Any]], store: str, key: str, playbook: str, answers: dict[str, Any], *more: Path
 ) -> Job:
-    made = Job(tmp_path / "job", playbook, HOSTS_THAT_ARE_NOWHERE, answers, *more)
+    made = Job(place, playbook, HOSTS_THAT_ARE_NOWHERE, answers, *more)
     made.environment["RELEVO_STORE"] = store
     made.credential(kinds["Relevo signing key"], key=key, known_hosts="")
     made.credential(kinds["Relevo database and hosts"], become_password=CANARY)
@@ -86,16 +95,16 @@ def job(
 
 
 def test_the_record_of_a_job_is_in_the_store_when_its_checkout_is_gone(
-    tmp_path: Path, server: Server, kinds: dict[str, dict[str, Any]], as_1000: tuple[str, ...], key: str
+    tmp_path: Path, place: Path, server: Server, kinds: dict[str, dict[str, Any]], as_1000: tuple[str, ...], key: str
 ) -> None:
     """Refused for its confirmation: the survey's answers were read, and no host was asked."""
     store = server.database("refused")
     wrong = {**ANSWERS, "dr_confirm": "drill production minimarket to a"}
-    ended = given_to_1000(job(tmp_path, kinds, store, key, "playbooks/failover.yml", wrong)).run(*as_1000)
+    ended = given_to_1000(job(place, kinds, store, key, "playbooks/failover.yml", wrong)).run(*as_1000)
     assert ended.code != 0
     assert "CONFIRM on controller" in ended.kept, ended.output
     assert ended.wrote == set()
-    assert not (tmp_path / "job/awx_42_x").exists()
+    assert not list(place.iterdir())
     shown = relevo(store, tmp_path / "other", "results", "show", "latest", "--json", key=key)
     record = json.loads(shown.stdout)
     assert (record["runbook"], record["verdict"], record["mode"], record["run"]["target_site"]) == (
@@ -132,13 +141,13 @@ TOY = """---
 
 
 def test_secrets_of_a_credential_are_found_by_name_and_stay_out_of_the_record(
-    tmp_path: Path, server: Server, kinds: dict[str, dict[str, Any]], as_1000: tuple[str, ...], key: str
+    tmp_path: Path, place: Path, server: Server, kinds: dict[str, dict[str, Any]], as_1000: tuple[str, ...], key: str
 ) -> None:
     store = server.database("secrets")
     toy = tmp_path / "toy.yml"
     toy.write_text(TOY)
     handed_on = {"dr_reason": "x", "relevo": {"status": {"next": "{{ lookup('pipe', 'id') }}"}}}
-    ended = given_to_1000(job(tmp_path, kinds, store, key, "playbooks/toy.yml", handed_on, toy)).run(*as_1000)
+    ended = given_to_1000(job(place, kinds, store, key, "playbooks/toy.yml", handed_on, toy)).run(*as_1000)
     assert ended.code == 0, ended.output
     assert ended.told["relevo"]["run"]["reason"] == f"it is {CANARY}", "the secret was found"
     record = relevo(store, tmp_path / "other", "results", "show", "latest", "--json", key=key).stdout
@@ -148,13 +157,13 @@ def test_secrets_of_a_credential_are_found_by_name_and_stay_out_of_the_record(
 
 
 def test_a_record_that_the_database_does_not_take_is_in_the_output_of_the_job(
-    tmp_path: Path, kinds: dict[str, dict[str, Any]], as_1000: tuple[str, ...], key: str
+    tmp_path: Path, place: Path, kinds: dict[str, dict[str, Any]], as_1000: tuple[str, ...], key: str
 ) -> None:
     """The disk of the job goes with it; what it said stays in AWX."""
     store = f"postgresql://relevo@/nothing?host={tmp_path}"
     toy = tmp_path / "toy.yml"
     toy.write_text(TOY)
-    ended: Ended = given_to_1000(job(tmp_path, kinds, store, key, "playbooks/toy.yml", {}, toy)).run(*as_1000)
+    ended: Ended = given_to_1000(job(place, kinds, store, key, "playbooks/toy.yml", {}, toy)).run(*as_1000)
     assert ended.code == 0, "no failover waits for the database of the results"
     assert "This is the record, and its signature; keep this output" in ended.kept
     assert '"runbook":"toy"' in ended.output.replace(" ", "")
