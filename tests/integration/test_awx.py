@@ -85,7 +85,7 @@ def relevo(store: str, state: Path, *words: str, key: str = "") -> subprocess.Co
 
 
 def job(
-    tmp_path: Path, kinds: dict[str, dict[str, Any]], store: str, key: str, playbook: str, answers: dict[str, Any], *more: Path
+    place: Path, kinds: dict[str, dict[str, Any]], store: str, key: str, playbook: str, answers: dict[str, Any], *more: Path
 ) -> Job:
     made = Job(place, playbook, HOSTS_THAT_ARE_NOWHERE, answers, *more)
     made.environment["RELEVO_STORE"] = store
@@ -184,7 +184,6 @@ def test_a_failover_is_a_job(bench: Bench, tmp_path: Path, server: Server, kinds
         made = Job(tmp_path / str(number), playbook, json.loads(listed.stdout), known)
         made.environment["RELEVO_STORE"] = store
         made.credential(kinds["Relevo signing key"], key=key, known_hosts="")
-        shutil.rmtree(tmp_path / f"secrets{number}", ignore_errors=True)
         made.environment |= {
             f"RELEVO_SECRET_{place}": f"{name}={bench.lab.state}/secrets/{name}" for place, name in enumerate(secrets)
         }
