@@ -25,6 +25,7 @@ _NAME = (re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}"), "a name of letters, dig
 _SECONDS = (re.compile(r"\d{1,9}(\.\d{1,6})?"), "a number of seconds")
 _COUNT = (re.compile(r"\d{1,9}"), "a whole number")
 _HOST = (re.compile(r"[a-z0-9][a-z0-9.-]{0,252}"), "a host of the inventory")
+_DIGEST = (re.compile(r"[0-9a-f]{64}"), "the digest that a check for that runbook told")
 _PROSE = (re.compile(r"[^-].*"), "a sentence on one line")
 _REFERENCE = (
     re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._:/#-]{0,199}"),
@@ -83,6 +84,10 @@ FORMS: dict[str, tuple[re.Pattern[str], str]] = {
     "dr_keys_lost_site": _NAME,
     "dr_keys_generation": (re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}"), "the id of a generation, such as 20261128T051226Z-1f3a9c02"),
     "dr_failback_method": (re.compile("rewind|delta|full"), "rewind, delta or full"),
+    "dr_check_for": (re.compile("failover|switchover|failback"), "failover, switchover or failback"),
+    "dr_approved_failover": _DIGEST,
+    "dr_approved_switchover": _DIGEST,
+    "dr_approved_failback": _DIGEST,
     "dr_ticket": _REFERENCE,
     "dr_scenario": _REFERENCE,
     "dr_bia": _REFERENCE,

@@ -9,6 +9,7 @@ import subprocess
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from relevo import keyring, sshsig
@@ -18,11 +19,12 @@ from relevo.paths import make_private_directory
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from pathlib import Path
 
 # What hosts believe before they promote. It signs records too until the first rotation, which leaves it alone:
 # hosts learn of a key only by the next protect run, and no change of keys may keep a failover waiting for one.
 CONTROLLER = "controller"
+# The environment variable with the path of the controller's key, where its state does not outlive a run.
+GIVEN_KEY = "RELEVO_CONTROLLER_KEY"
 EVIDENCE, NEXT = "evidence", "evidence.next"
 SIGNERS = "allowed_signers"
 _TIMEOUT_SECONDS = 20
@@ -48,14 +50,19 @@ class SigningKey:
 
 
 def ready_key(directory: Path) -> SigningKey:
-    """The key that signs records, made at first use. SignatureError when it cannot be made or read."""
+    """The key that signs records, given or made at first use. SignatureError when it cannot be made or read."""
+    given = os.environ.get(GIVEN_KEY)
     with _alone(directory):
         controller, evidence = directory / CONTROLLER, directory / EVIDENCE
-        if not controller.exists():
+        if given:
+            _adopt(Path(given), controller)
+        elif not controller.exists():
             _make(controller)
         path = evidence.resolve() if evidence.exists() else controller
         if not (directory / SIGNERS).exists():
-            _write(directory / SIGNERS, keyring.text([Signer(public(path), since=stamp(datetime.now(UTC)))]))
+            # Since when a given key is used is not known here, and a fresh state must believe what it signed before.
+            since = None if given else stamp(datetime.now(UTC))
+            _write(directory / SIGNERS, keyring.text([Signer(public(path), since=since)]))
         return SigningKey(path, Signer(public(path)).fingerprint)
 
 
@@ -139,6 +146,28 @@ def _make(path: Path) -> None:
     _keygen("-q", "-t", "ed25519", "-N", "", "-C", PRINCIPAL, "-f", str(draft))
     _public_file(draft).rename(_public_file(path))
     draft.rename(path)
+
+
+def _adopt(given: Path, controller: Path) -> None:
+    """Make a given key the controller's own; SignatureError when there is another one already, or when it is no key."""
+    try:
+        text = f"{given.read_text(encoding='ascii').strip()}\n"
+    except (OSError, UnicodeDecodeError) as error:
+        message = f"The key that {GIVEN_KEY} names cannot be read from {given}: {error}."
+        raise SignatureError(message) from error
+    if controller.exists():
+        if controller.read_text(encoding="ascii") == text:
+            return
+        message = f"{GIVEN_KEY} names another key than {controller}: unset it, or give this controller a state of its own."
+        raise SignatureError(message)
+    draft = controller.with_name(f".draft-{os.getpid()}")
+    try:
+        draft.touch(mode=0o600)
+        draft.write_text(text, encoding="ascii")
+        _public_file(controller).write_text(_keygen("-y", "-P", "", "-f", str(draft)), encoding="ascii")
+        draft.rename(controller)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def _public_file(path: Path) -> Path:

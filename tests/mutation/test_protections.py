@@ -1414,6 +1414,34 @@ FAST = [
         "tests/unit/dr/test_first_backup.py",
     ),
     Protection(
+        "a plan that changed since somebody agreed to it",
+        f"{DR}/module_utils/approval.py",
+        "verdict(present == approved)",
+        "verdict(True)",
+        "tests/unit/dr/test_approved_plan.py",
+    ),
+    Protection(
+        "a workflow asks somebody about a plan whose gates do not pass",
+        f"{DR}/action/preflight.py",
+        "if not enforce and material and not blocking:",
+        "if not enforce and material:",
+        "tests/unit/dr/test_approved_plan.py",
+    ),
+    Protection(
+        "the record of a job goes with its container",
+        "runner/relevo/awx.py",
+        'if is_job(variables) and not place.store_url.startswith("postgresql"):',
+        "if False:",
+        "tests/unit/runner/test_awx.py",
+    ),
+    Protection(
+        "the passphrase of a repository is made up in a job, and gone with it",
+        f"{DR}/modules/secret_files.py",
+        "if missing and os.path.exists(os.path.join(directory, GIVEN)):",
+        "if False:",
+        "tests/unit/dr/test_secret_files.py",
+    ),
+    Protection(
         "an operator approves their own run",
         f"{DR}/module_utils/approval.py",
         "if known[one.approver].account != operator]",
@@ -2000,7 +2028,7 @@ ON_THE_LABORATORY = [
     Protection(
         "a callback that raises leaves the play running",
         f"{DR}/plugin_utils/control.py",
-        'raise ControlError("no recorder has opened a record for this run")',
+        'raise ControlError("no recorder has opened a record for this run%s" % (": %s" % why if why else ""))',
         'return cls("none", os.environ["RELEVO_STORE"])',
         "tests/integration/test_refusals.py::test_without_a_record_nothing_is_changed",
     ),

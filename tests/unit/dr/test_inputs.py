@@ -37,6 +37,21 @@ def test_what_awx_adds_to_every_job_is_nobodys_word():
     assert check_extra_variables(extra) == COMPLETE
 
 
+def test_what_a_workflow_of_awx_hands_on_is_nobodys_word_either():
+    """The artifacts of a job are extra variables of every job after it: what we told them as relevo comes back."""
+    told = {"run": {"cluster": "minimarket"}, "status": {"next": "{{ lookup('pipe', 'id') }}"}}
+    assert check_extra_variables({**COMPLETE, "relevo": told}) == COMPLETE
+    with pytest.raises(Refusal, match="relevo_x"):
+        check_extra_variables({**COMPLETE, "relevo_x": "1"})
+
+
+def test_a_question_that_nobody_answered_is_nothing_said():
+    """So AWX hands on an optional question of a survey; what must be said is missing then."""
+    assert check_extra_variables({**COMPLETE, "dr_accept_loss_seconds": "", "dr_accept_unknown": "", "dr_reason": None}) == COMPLETE
+    with pytest.raises(Refusal, match="dr_mode is missing"):
+        read_inputs(check_extra_variables({**COMPLETE, "dr_mode": ""}))
+
+
 def test_names_as_people_have_them_can_be_confirmed_and_attested():
     words = {**COMPLETE, "dr_target_site": "EU_west.1", "dr_confirm": confirmation("drill", "Minimarket_prod", "EU_west.1")}
     words = check_extra_variables({**words, "dr_attest_dead": "a_db1,A-DB2.example.org"})

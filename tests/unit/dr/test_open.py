@@ -77,6 +77,19 @@ def test_a_run_that_changes_production_says_what_was_accepted_and_by_whom(opened
     assert (said["accepted"]["loss_seconds"], said["accepted"]["attested_by"]) == (5.0, "Ana, who stood before it")
 
 
+WISH = {"dr_mode": "drill", "dr_scope": "site", "dr_target_site": "b"}
+
+
+def test_a_check_for_a_failover_asks_nobody_about_one_that_would_be_refused_for_a_word(opened):
+    said = opened("check", dr_check_for="failover", **WISH, dr_confirm=confirmation("drill", "minimarket", "b"))
+    assert said["target_site"] == "b"
+    assert "mode" not in said
+    with pytest.raises(Refusal, match="CONFIRM"):
+        opened("check", dr_check_for="failover", **WISH, dr_confirm="drill production minimarket to a")
+    with pytest.raises(Refusal, match="dr_mode is missing"):
+        opened("check", dr_check_for="failover", dr_scope="site", dr_target_site="b")
+
+
 def test_nobody_said_why_is_null_and_no_refusal(opened):
     assert {opened("backup")[name] for name in CONTEXT} == {None}
 

@@ -52,7 +52,11 @@ class ActionModule(RunAction):
         """In this task and no other: a failover that promotes a standby must not wait for a question that it does not need."""
         known = self.control.read("landscape")
         wish, site = inputs.wish(known["given"]), known["given"].get("dr_target_site")
-        if known["runbook"] != "failover" or wish.path == PROMOTE or known["sites"].get(self.host) != site:
+        if (
+            inputs.meant(known["runbook"], known["given"]) != "failover"
+            or wish.path == PROMOTE
+            or known["sites"].get(self.host) != site
+        ):
             return
         candidates = [host for host in known["groups"]["dr_database"] if known["sites"].get(host) == site]
         self.control.came(["database/%s" % host for host in candidates], ANSWER_SECONDS)

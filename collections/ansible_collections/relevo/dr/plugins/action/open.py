@@ -11,6 +11,7 @@ from ansible_collections.relevo.dr.plugins.module_utils.inputs import (
     check_confirmation,
     check_extra_variables,
     context,
+    meant,
     read_inputs,
 )
 from ansible_collections.relevo.dr.plugins.module_utils.milestone import beginning, told
@@ -92,11 +93,15 @@ class ActionModule(ActionBase):
             },
         )
         control.write("contacts", {"file": str(self._task.args.get("contacts") or "")})
-        if runbook not in CHANGES_PRODUCTION:
+        changes = meant(runbook, given)
+        if changes not in CHANGES_PRODUCTION:
             return {"target_site": given.get("dr_target_site"), **context(given)}
-        inputs = read_inputs(given, runbook)
+        # Of a check for such a run too: nobody is to be asked about one that would then be refused for a word.
+        inputs = read_inputs(given, changes)
         check_groups(groups, sites, inputs.target_site)
-        check_confirmation(inputs, cluster, runbook)
+        check_confirmation(inputs, cluster, changes)
+        if runbook == "check":
+            return {"target_site": inputs.target_site, **context(given)}
         return {
             **context(given),
             "mode": inputs.mode,

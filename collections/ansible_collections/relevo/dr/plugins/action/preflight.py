@@ -15,7 +15,7 @@ from ansible_collections.relevo.dr.plugins.module_utils import approval, clock, 
 from ansible_collections.relevo.dr.plugins.module_utils import gates as gate_rules
 from ansible_collections.relevo.dr.plugins.module_utils.failback_plan import make_failback_plan
 from ansible_collections.relevo.dr.plugins.module_utils.handover_gates import demanded
-from ansible_collections.relevo.dr.plugins.module_utils.inputs import Inputs, read_inputs
+from ansible_collections.relevo.dr.plugins.module_utils.inputs import Inputs, meant, read_inputs
 from ansible_collections.relevo.dr.plugins.module_utils.milestone import Milestone, told
 from ansible_collections.relevo.dr.plugins.module_utils.plan import Landscape, Plan, make_plan
 from ansible_collections.relevo.dr.plugins.module_utils.refusal import Refusal
@@ -48,18 +48,19 @@ class ActionModule(RunAction):
         known = self.control.read("landscape")
         phase, given = Milestone("PREFLIGHT", "controller", known["began"]), known["given"]
         landscape = read_landscape(self.control)
+        runbook = meant(known["runbook"], given)
         enforce = bool(self._task.args["enforce"])
         limits = gate_rules.Limits(**self._task.args["limits"])
         past = what_was_proven(known)
         measured = {"clock_offset_seconds": landscape.clock_offsets()}
         try:
             check_that_all_were_asked(self.control)
-            inputs = read_inputs(given, known["runbook"]) if enforce else _inputs_of_a_check(given, landscape)
-            wish = way_out.Wish(inputs.path, inputs.restore) if enforce and known["runbook"] == "failover" else None
+            inputs = read_inputs(given, runbook) if runbook != "check" else _inputs_of_a_check(given, landscape)
+            wish = way_out.Wish(inputs.path, inputs.restore) if runbook == "failover" else None
             plan = (
                 make_failback_plan(landscape, inputs.target_site)
-                if known["runbook"] == "failback"
-                else make_plan(landscape, inputs.target_site, inputs.scope, planned=known["runbook"] == "switchover", wish=wish)
+                if runbook == "failback"
+                else make_plan(landscape, inputs.target_site, inputs.scope, planned=runbook == "switchover", wish=wish)
             )
         except Refusal as refusal:
             return self._judged(
@@ -69,9 +70,9 @@ class ActionModule(RunAction):
                 status=status(landscape, past, limits),
                 measures=measured,
             )
-        evaluate = failback_plan.evaluate if known["runbook"] == "failback" else gate_rules.evaluate
+        evaluate = failback_plan.evaluate if runbook == "failback" else gate_rules.evaluate
         gates = evaluate(plan, landscape, inputs, limits, _controller())
-        if not enforce:
+        if runbook == "check":
             gates += [
                 gate_rules.archived_in_time(host, landscape.cluster(host)["settings"], limits) for host in landscape.primaries()
             ]
@@ -81,12 +82,8 @@ class ActionModule(RunAction):
                 gates.append(importlib.import_module(_HISTORY).keys_gate(known["cluster"], past, limits.keys_proof_age_seconds))
         if plan.planned:
             gates = demanded(gates, plan, landscape, limits)
-        material: dict[str, Any] = {}
-        if enforce and self._task.args["approval"]["kind"] == approval.DUAL:
-            asked = approval.subject(known["runbook"], known["cluster"], plan, inputs)
-            # For who sees a job's artifacts and not this controller's files.
-            material = {"approval": {"subject": asked, "digest": approval.digest(asked)}}
-            gates.append(self._approval(asked))
+        material, asked_gates = self._agreement(approval.subject(runbook, known["cluster"], plan, inputs), given)
+        gates += asked_gates
         gates.append(contacts.seen(self.control))
         blocking = gate_rules.blocking(gates)
         if enforce and not blocking:
@@ -107,7 +104,7 @@ class ActionModule(RunAction):
             for name in ("source_site", "target_site", "parent_run_id", "done", "resume", "system_identifier")
         }
         about["stanza"] = landscape.database.get(plan.promote, {}).get("settings", {}).get("stanza")
-        return self._judged(
+        judged = self._judged(
             sentences,
             phase.ended("failed" if blocking else "ok", summary),
             gates=[gate.as_dict() for gate in gates],
@@ -117,6 +114,23 @@ class ActionModule(RunAction):
             status=status(landscape, past, limits),
             **material,
         )
+        if not enforce and material and not blocking:
+            # A workflow of AWX hands it to the run itself, as an extra variable.
+            judged["ansible_stats"]["data"]["dr_approved_%s" % runbook] = material["approval"]["digest"]
+        return judged
+
+    def _agreement(self, asked: dict[str, Any], given: Mapping[str, str]) -> tuple[dict[str, Any], list[gate_rules.Gate]]:
+        """What somebody is to agree to, where anybody is asked, and whether somebody has."""
+        enforce, runbook, gates = bool(self._task.args["enforce"]), asked["runbook"], []
+        dual = enforce and self._task.args["approval"]["kind"] == approval.DUAL
+        if dual:
+            gates.append(self._approval(asked))
+        if enforce and given.get("dr_approved_%s" % runbook):
+            gates.append(approval.same_plan(asked, given["dr_approved_%s" % runbook]))
+        if not dual and (enforce or runbook == "check"):
+            return {}, gates
+        # For who sees a job's artifacts and not this controller's files.
+        return {"approval": {"subject": asked, "digest": approval.digest(asked)}}, gates
 
     def _approval(self, asked: dict[str, Any]) -> gate_rules.Gate:
         """What a second person is asked for is kept, and is looked for among the approvals on this controller."""

@@ -35,7 +35,7 @@ from ansible.template import Templar
 from ansible.utils.vars import load_extra_vars
 
 try:
-    from relevo import asked, courier, paths, recording, request, settlement
+    from relevo import asked, awx, closing, courier, paths, recording, request, settlement
     from relevo.audience import Audience
     from relevo.errors import RelevoError
     from relevo.verdict import Ending
@@ -44,7 +44,9 @@ except ImportError as error:
 else:
     MISSING = ""
 
-VARIABLES = ("RELEVO_RUN_ID", "RELEVO_RUN_DIR", "RELEVO_SIGNING_KEY")
+# Why there is no record, for the opening task that refuses.
+UNRECORDED = "RELEVO_UNRECORDED"
+VARIABLES = ("RELEVO_RUN_ID", "RELEVO_RUN_DIR", "RELEVO_SIGNING_KEY", UNRECORDED)
 
 
 class CallbackModule(CallbackBase):
@@ -60,6 +62,7 @@ class CallbackModule(CallbackBase):
         self._hidden = False
         self._recorder: Any = None
         self._audience: Any = None
+        self._in_a_job = False
         self._play: str | None = None
         self._began: dict[str, datetime] = {}
 
@@ -72,12 +75,12 @@ class CallbackModule(CallbackBase):
         for name in VARIABLES:
             os.environ.pop(name, None)
         if MISSING:
-            self._warn(f"the Python package relevo is missing ({MISSING})")
+            self._leave_unrecorded(f"the Python package relevo is missing ({MISSING})")
             return
         try:
             self._recorder = self._start(playbook, parent)
         except (RelevoError, OSError, ValueError) as error:
-            self._warn(str(error))
+            self._leave_unrecorded(str(error))
             return
         directory = self._recorder.directory
         self._audience = Audience(self._recorder, lambda file: [courier.Courier(file, directory)])
@@ -132,8 +135,10 @@ class CallbackModule(CallbackBase):
     def _start(self, playbook: Any, parent: str | None) -> Any:
         path = Path(playbook._file_name).absolute()
         place = paths.find_place(os.environ)
-        settlement.settle(place, deliver=False)
         variables = load_extra_vars(playbook._loader)
+        awx.check_store(place, variables)
+        self._in_a_job = awx.is_job(variables)
+        settlement.settle(place, deliver=False)
         pairs = [f"{name}={value}" for name, value in variables.items() if isinstance(value, str)]
         return recording.start(
             place,
@@ -219,8 +224,20 @@ class CallbackModule(CallbackBase):
         self._display.display(f"Relevo recorded the run {record.run_id}: {record.verdict}.{reasons}")
         if finished.undelivered:
             self._warn(f"{finished.undelivered} The record waits in {recorder.directory}")
+            if self._in_a_job:
+                self._leave_in_the_output(recorder.directory)
         else:
             settlement.settle(recorder.place)
+
+    def _leave_in_the_output(self, directory: Any) -> None:
+        """AWX keeps what a job said, and nothing else of it."""
+        self._display.display("The disk of this job goes with it. This is the record, and its signature; keep this output:")
+        for name in (closing.RECORD, closing.SIGNATURE):
+            self._display.display((directory / name).read_text(encoding="utf-8"))
+
+    def _leave_unrecorded(self, sentence: str) -> None:
+        os.environ[UNRECORDED] = sentence
+        self._warn(sentence)
 
     def _abandon(self, owner: int) -> None:
         # Forked workers inherit this hook, and only the process that opened the journal may close it.

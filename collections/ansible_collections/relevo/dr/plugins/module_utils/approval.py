@@ -12,7 +12,7 @@ from typing import Any, Optional
 
 from ansible_collections.relevo.dr.plugins.module_utils import way_out
 from ansible_collections.relevo.dr.plugins.module_utils.clock import parse_utc
-from ansible_collections.relevo.dr.plugins.module_utils.gates import FAIL, PASS, Gate
+from ansible_collections.relevo.dr.plugins.module_utils.gates import FAIL, PASS, Gate, verdict
 from ansible_collections.relevo.dr.plugins.module_utils.inputs import Inputs
 from ansible_collections.relevo.dr.plugins.module_utils.plan import Plan
 
@@ -73,6 +73,20 @@ def subject(runbook: str, cluster: str, plan: Plan, inputs: Inputs) -> dict[str,
 def digest(asked: Mapping[str, Any]) -> str:
     """SHA-256 over the canonical JSON of a subject."""
     return hashlib.sha256(json.dumps(asked, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def same_plan(asked: Mapping[str, Any], approved: str) -> Gate:
+    """The gate PLAN: what was shown and agreed to before this run began is what it would do. approved: the digest that a check told."""
+    present = digest(asked)
+    return Gate(
+        "PLAN",
+        "the plan is the one that was agreed to",
+        "controller",
+        "plan %s" % present[:12],
+        "plan %s, which the check before this run showed" % approved[:12],
+        verdict(present == approved),
+        "something has changed since: start the workflow again, so that somebody agrees to what would happen now",
+    )
 
 
 def read_statement(text: str) -> Optional[Statement]:

@@ -20,12 +20,14 @@ _SECRET = re.compile(r"password|passphrase|secret|token|private_key", re.IGNOREC
 _NUMBER = re.compile(r"\d{1,9}(\.\d{1,6})?")
 _GATES = re.compile(r"[A-Z][A-Z0-9]{1,15}(,[A-Z][A-Z0-9]{1,15})*")
 _PROSE = re.compile(r"[^-].{0,499}")
-# What AWX and its heirs put among the extra variables of every job; nobody decided it, and nothing here reads it.
-_OF_THE_CONTROLLER = re.compile(r"(awx|tower)_[a-z0-9_]+")
+# What AWX and its heirs put among the extra variables of every job, and what a workflow hands on of the jobs before: what we told them ourselves.
+# Nobody decided it, and nothing here reads it.
+_OF_THE_CONTROLLER = re.compile(r"(awx|tower)_[a-z0-9_]+|relevo")
 _HOST = re.compile(r"[a-z0-9][a-z0-9.-]{0,252}")
 _FLAG = re.compile(r"(?i)true|false|yes|no")
 # The name of something that is kept elsewhere, such as CHG-4711 or the address of its page; and names with commas between them.
 _REFERENCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9 ._:/#-]{0,199}")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 _PEOPLE = re.compile(r"(?=.{1,500}$)(?! *,)[^-,][^,]*(, *[^ ,][^,]*)*")
 
 MODES = ("drill", "disaster")
@@ -72,6 +74,11 @@ SCHEMA: dict[str, re.Pattern[str]] = {
     "dr_keys_lost_site": _NAME,
     "dr_keys_generation": re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}"),
     "dr_failback_method": re.compile("|".join(METHODS)),
+    # Of a check: whose plan it is to show. Of the run after it: the plan that was shown, and agreed to.
+    "dr_check_for": re.compile("failover|switchover|failback"),
+    "dr_approved_failover": _DIGEST,
+    "dr_approved_switchover": _DIGEST,
+    "dr_approved_failback": _DIGEST,
     "dr_ticket": _REFERENCE,
     "dr_scenario": _REFERENCE,
     "dr_bia": _REFERENCE,
@@ -147,7 +154,10 @@ def _refuse(name: str, observed: str, expected: str, runbook: str = "failover") 
 
 
 def check_extra_variables(extra: Mapping[str, Any]) -> dict[str, str]:
-    """The operator's variables as text. Raises Refusal for an unknown name or a value of the wrong shape."""
+    """The operator's variables as text. Raises Refusal for an unknown name or a value of the wrong shape.
+
+    An empty value is nothing said: so comes a question of a survey that nobody answered.
+    """
     checked = {}
     for name, value in extra.items():
         if _OF_THE_CONTROLLER.fullmatch(str(name)):
@@ -155,7 +165,8 @@ def check_extra_variables(extra: Mapping[str, Any]) -> dict[str, str]:
         if name not in SCHEMA:
             hint = "secrets are files, never variables" if _SECRET.search(str(name)) else "one of %s" % ", ".join(sorted(SCHEMA))
             raise Refusal("INPUT", "controller", "-e %s" % name, hint, "remove it; what hosts are for belongs in the inventory")
-        checked[name] = check_value(name, value)
+        if value not in (None, ""):
+            checked[name] = check_value(name, value)
     return checked
 
 
@@ -169,6 +180,11 @@ def check_value(name: str, value: Any) -> str:
     if not SCHEMA[name].fullmatch(text):
         raise _refuse(name, "is %r" % text[:80], "the form %s" % SCHEMA[name].pattern)
     return text
+
+
+def meant(runbook: str, given: Mapping[str, str]) -> str:
+    """The runbook that a run is about: a check may be of a certain one, which somebody is to agree to, and judges as that will."""
+    return given.get("dr_check_for", runbook) if runbook == "check" else runbook
 
 
 def confirmation(mode: str, cluster: str, target_site: str, runbook: str = "failover") -> str:

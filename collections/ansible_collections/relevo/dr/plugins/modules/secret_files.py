@@ -9,7 +9,7 @@ module: secret_files
 short_description: Generate the secrets that do not exist yet
 description:
   - Each secret is one file of random characters (letters, digits, C(-), C(_)) that is made once and never changed or printed.
-  - Runs on the controller.
+  - Runs on the controller. Where the directory is one of AWX's credentials, what is missing is refused.
 options:
   directory: {description: Directory of the secrets; made with mode 0700., type: path, required: true}
   names: {description: File names., type: list, elements: str, required: true}
@@ -41,6 +41,7 @@ import secrets
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.relevo.dr.plugins.module_utils.change import Change, shown
+from ansible_collections.relevo.dr.plugins.module_utils.given_secrets import GIVEN
 
 
 def main() -> None:
@@ -54,6 +55,13 @@ def main() -> None:
     )
     directory = module.params["directory"]
     missing = [name for name in sorted(set(module.params["names"])) if not os.path.exists(os.path.join(directory, name))]
+    if missing and os.path.exists(os.path.join(directory, GIVEN)):
+        # A repository's passphrase that is gone with a job is all its backups gone.
+        module.fail_json(
+            msg="Secrets on the controller: observed no %s among the credentials of this job; expected all of them, since what is generated in a job "
+            "is gone with it. Next: generate each once (openssl rand -base64 48), keep it, and add it to the credential, as docs/awx.md shows. "
+            "Nothing was changed." % ", ".join(missing)
+        )
     if missing and not module.check_mode:
         os.makedirs(directory, mode=0o700, exist_ok=True)
         for name in missing:

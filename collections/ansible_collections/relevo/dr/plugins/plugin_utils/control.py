@@ -43,7 +43,8 @@ class Control:
         """From the environment that the recorder set. ControlError when no recorder did, or when its journal is not of this run."""
         run_id, run_directory = os.environ.get("RELEVO_RUN_ID", ""), os.environ.get("RELEVO_RUN_DIR", "")
         if not run_id or not run_directory:
-            raise ControlError("no recorder has opened a record for this run")
+            why = os.environ.get("RELEVO_UNRECORDED", "").rstrip(".")
+            raise ControlError("no recorder has opened a record for this run%s" % (": %s" % why if why else ""))
         try:
             with open(os.path.join(run_directory, "journal.jsonl"), encoding="utf-8") as source:
                 first = json.loads(source.readline())

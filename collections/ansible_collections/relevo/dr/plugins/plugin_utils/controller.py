@@ -37,13 +37,21 @@ def identity() -> dict[str, Any]:
     """Owner, host, boot and process of this run, as the lock on the hosts names them. The process is ansible-playbook, the parent of this task's worker."""
     pid = os.getppid()
     return {
-        "owner": os.environ.get("SUDO_USER") or getpass.getuser(),
+        "owner": os.environ.get("SUDO_USER") or _account(),
         "controller": socket.gethostname(),
         "controller_boot_id": clock.boot_id(),
         "controller_pid": pid,
         "controller_pid_started": process_started(pid) or "",
         "controller_pid_namespace": pid_namespace(),
     }
+
+
+def _account() -> str:
+    """The login of this process; a container may run it as a number that no file names."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return "uid %d" % os.getuid()
 
 
 def owner_dead(lock: Optional[dict[str, Any]]) -> bool:
