@@ -1,0 +1,160 @@
+"""`relevo pack` and `relevo unpack`: a controller in one file, for the day on which its site is gone."""
+
+from __future__ import annotations
+
+import os
+import platform
+import tomllib
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+import relevo
+from relevo import belongings, escape, estate, identity, inventory, lockfile, notice, pack, paths, wheels, wording
+from relevo.belongings import Kept
+from relevo.console import Inventory, PolicyFile, commands, complain, explained, load_policy, output, write
+from relevo.errors import Exit, InputRefusedError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from relevo.estate import Host
+
+# What a pack asks of the inventory.
+_ASKED = (
+    "ansible_ssh_common_args",
+    "dr_keys_paths",
+    "dr_keys_recipients",
+    "dr_pack_files",
+    "dr_pack_ssh_keys",
+    "dr_secrets_directory",
+)
+_SHARES = Path("roles/dr_keys/files/combine_shares.py")
+
+
+@commands.command("pack")
+@explained
+def make_pack(
+    sources: Inventory = None,
+    directory: Annotated[Path, typer.Option("--out", "-o", help="The directory to write it to.")] = Path(),
+    recipients: Annotated[
+        list[str] | None,
+        typer.Option("--recipient", help="Who opens it: age1... or a public key of OpenSSH; default: dr_keys_recipients."),
+    ] = None,
+    shelf: Annotated[
+        Path | None, typer.Option("--wheels", help="A directory of wheels; what it lacks is fetched. Default: in this state.")
+    ] = None,
+    with_secrets: Annotated[
+        bool, typer.Option("--secrets/--no-secrets", help="Whether dr_secrets_directory is sealed with it.")
+    ] = True,
+    policy: PolicyFile = None,
+) -> Exit:
+    """Write an escape pack: one file with which a bare host at another site becomes the controller, without any registry."""
+    root, place = paths.find_project(Path.cwd(), os.environ), paths.find_place(os.environ)
+    source = _source(sources)
+    hosts = estate.look(root, [source], _ASKED)
+    commit, files = belongings.project(root)
+    where, listed = belongings.inventory(root, source)
+    known, unpinned = belongings.known_hosts(hosts)
+    gathered = {python: _wheels(root, shelf or place.state / "wheels", python) for python in pack.PYTHONS}
+    kept = _kept_files(hosts, with_secrets=with_secrets)
+    claim = pack.Claim(
+        made_at=datetime.now(UTC),
+        made_by=f"{identity.operator(os.environ)} on {identity.controller()}",
+        commit=commit,
+        version=relevo.__version__,
+        clusters=estate.clusters(hosts) if load_policy(policy).policy.escape_pack.clusters_in_clear else None,
+        architecture=platform.machine(),
+        glibc=wheels.glibc_of(path.name for found, _ in gathered.values() for path in found),
+    )
+    sealed = {f"{escape.PROJECT}{name}": one for name, one in {**files, **listed}.items()}
+    sealed |= {f"{escape.PROJECT}.relevo/keys/{name}": one for name, one in belongings.signing_key(place.keys).items()}
+    sealed |= {f"{escape.ROOT}{name.lstrip('/')}": one for name, one in kept.items()}
+    sealed |= {f"wheels/{path.name}": Kept(path.read_bytes(), 0o644) for found, _ in gathered.values() for path in found}
+    sealed |= {f"requirements/{python}.txt": Kept(text.encode(), 0o644) for python, (_, text) in gathered.items()}
+    page = _page(claim, hosts, where, kept, unpinned, with_secrets=with_secrets)
+    sealed |= {"known_hosts": Kept(known, 0o600), "README.txt": Kept(page.encode(), 0o644)}
+    clear = {path.name: path.read_bytes() for found, _ in gathered.values() for path in found if path.name.startswith("pyrage-")}
+    clear[_SHARES.name] = (root / _SHARES).read_bytes()
+    made = pack.make(pack.Contents(sealed, where, clear), claim, recipients or estate.common(hosts, "dr_keys_recipients") or [])
+    target = directory / made.name
+    write(target, made.content)
+    target.chmod(0o600)
+    for name in unpinned:
+        complain(f"{name}: no host key is pinned here, so the pack has none and ssh will refuse it. Next: pin it, and pack again.")
+    output.print(f"{target}: {wording.size(len(made.content))}", highlight=False)
+    output.print(f"Write this down: sha256 {escape.sha256(made.content)}", highlight=False)
+    return Exit.PASSED
+
+
+@commands.command("unpack")
+@explained
+def unpack(
+    file: Annotated[Path, typer.Argument(help="The pack.")],
+    directory: Annotated[Path, typer.Argument(help="A directory that is empty or not there.")],
+    identities: Annotated[list[Path], typer.Option("--identity", "-i", help="An identity file of age, or a key of OpenSSH.")],
+) -> Exit:
+    """Make an escape pack ready to run on this host; on a bare one, where there is no relevo yet, sh PACK unpack does it."""
+    try:
+        target = escape.unpack(file, directory, identities, lambda sentence: output.print(sentence, highlight=False))
+    except escape.PackError as error:
+        raise InputRefusedError(str(error)) from None
+    output.print(f"Ready. Next: . {target}/{escape.BESIDE}/environment", highlight=False)
+    return Exit.PASSED
+
+
+def _source(sources: list[str] | None) -> str:
+    named = os.environ.get("RELEVO_INVENTORY")
+    given = inventory.absolute(sources or ([named] if named else []))
+    if len(given) != 1:
+        message = f"A pack holds one inventory, and {len(given) or 'none'} was given: name it with -i or RELEVO_INVENTORY."
+        raise UsageError(message)
+    return given[0]
+
+
+def _wheels(root: Path, shelf: Path, python: str) -> tuple[list[Path], str]:
+    """The wheels for a Python, and the list by which pip checks them."""
+    wanted = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
+    pins = lockfile.needed(lockfile.parse((root / "requirements.lock").read_text(encoding="utf-8")), wanted, python)
+    return wheels.gather(shelf, pins, python, platform.machine()), lockfile.text(pins)
+
+
+def _kept_files(hosts: Sequence[Host], *, with_secrets: bool) -> Mapping[str, Kept]:
+    named = [str(path) for path in estate.common(hosts, "dr_pack_files") or []]
+    secrets = {str(host.variables["dr_secrets_directory"]) for host in hosts if host.variables.get("dr_secrets_directory")}
+    return belongings.controller_files([*named, *(sorted(secrets) if with_secrets else [])])
+
+
+def _page(
+    claim: pack.Claim,
+    hosts: Sequence[Host],
+    where: str,
+    kept: Mapping[str, Kept],
+    unpinned: Sequence[str],
+    *,
+    with_secrets: bool,
+) -> str:
+    reached = sorted({(host.user or "the user of this session", host.key_file) for host in hosts if not host.local}, key=str)
+    escrow: list[dict[str, Any]] = next(
+        (list(host.variables["dr_keys_paths"]) for host in hosts if host.variables["dr_keys_paths"]), []
+    )
+    return (
+        notice.environment()
+        .get_template("escape.txt.j2")
+        .render(
+            made_at=wording.moment(claim.made_at.isoformat()),
+            made_by=claim.made_by,
+            commit=claim.commit,
+            clusters=estate.clusters(hosts),
+            inventory=where,
+            ssh_keys=[f"{user} enters the hosts with {key or 'a key of your agent'}" for user, key in reached],
+            hint=estate.common(hosts, "dr_pack_ssh_keys"),
+            unpinned=unpinned,
+            files=sorted({str(Path(name).parent) for name in kept}),
+            secrets=with_secrets,
+            secrets_directory=estate.common(hosts, "dr_secrets_directory"),
+            escrow=[", ".join(f"{key} {value}" for key, value in one.items() if not key.endswith("_secret")) for one in escrow],
+        )
+    )
