@@ -375,6 +375,7 @@ def _install(target: Path, version: str) -> None:
         "--no-index",
         "--no-deps",
         "--no-cache-dir",
+        "--no-compile",  # what is used is compiled when it is used
         "--require-hashes",
     ]
     requirements = beside / "requirements" / f"{_python()}.txt"

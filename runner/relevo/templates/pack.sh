@@ -10,6 +10,10 @@
 # Shares instead of an identity: sh THIS_FILE extract DIRECTORY, then DIRECTORY/combine_shares.py.
 # Without this program: LC_ALL=C sed '1,/^#RELEVO-PAYLOAD$/d' THIS_FILE | tar -x; age --decrypt -i IDENTITY_FILE sealed.tar.age | tar -x
 #: LABEL
+if ! LC_ALL=C grep -q -a '^#RELEVO-PAYLOAD$' "$0"; then
+    echo "DAMAGED: the pack: observed one that ends before its contents begin; expected what was packed. Next: take another copy of the pack." >&2
+    exit 2
+fi
 if ! command -v python3 >/dev/null; then
     echo "WRONG_HOST: this host: observed no python3; expected the package python3. Next: install it from what the host has, or use another one." >&2
     exit 2
