@@ -12,25 +12,43 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import relevo
-from relevo import belongings, escape, estate, identity, inventory, lockfile, notice, pack, paths, wheels, wording
+from relevo import (
+    belongings,
+    escape,
+    estate,
+    forecast,
+    handbook,
+    identity,
+    inventory,
+    lockfile,
+    notice,
+    pack,
+    paths,
+    wheels,
+    wording,
+)
 from relevo.belongings import Kept
-from relevo.console import Inventory, PolicyFile, commands, complain, explained, load_policy, output, write
-from relevo.errors import Exit, InputRefusedError, UsageError
+from relevo.clock import utc
+from relevo.console import Inventory, PolicyFile, commands, complain, explained, load_policy, open_store, output, write
+from relevo.errors import Exit, InputRefusedError, RelevoError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from relevo.estate import Host
+    from relevo.policy import Policy
 
 # What a pack asks of the inventory.
 _ASKED = (
     "ansible_ssh_common_args",
-    "dr_keys_paths",
     "dr_keys_recipients",
     "dr_pack_files",
     "dr_pack_ssh_keys",
     "dr_secrets_directory",
+    *handbook.ASKED,
 )
+# What a lost site needs; everything else is printed by the host that the pack was opened on.
+_RUNBOOK = "failover"
 _SHARES = Path("roles/dr_keys/files/combine_shares.py")
 
 
@@ -75,6 +93,7 @@ def make_pack(
     sealed |= {f"wheels/{path.name}": Kept(path.read_bytes(), 0o644) for found, _ in gathered.values() for path in found}
     sealed |= {f"requirements/{python}.txt": Kept(text.encode(), 0o644) for python, (_, text) in gathered.items()}
     page = _page(claim, hosts, where, kept, unpinned, with_secrets=with_secrets)
+    sealed |= _runbooks(root, hosts, claim, where, load_policy(policy).policy)
     sealed |= {"known_hosts": Kept(known, 0o600), "README.txt": Kept(page.encode(), 0o644)}
     clear = {path.name: path.read_bytes() for found, _ in gathered.values() for path in found if path.name.startswith("pyrage-")}
     clear[_SHARES.name] = (root / _SHARES).read_bytes()
@@ -125,6 +144,21 @@ def _kept_files(hosts: Sequence[Host], *, with_secrets: bool) -> Mapping[str, Ke
     named = [str(path) for path in estate.common(hosts, "dr_pack_files") or []]
     secrets = {str(host.variables["dr_secrets_directory"]) for host in hosts if host.variables.get("dr_secrets_directory")}
     return belongings.controller_files([*named, *(sorted(secrets) if with_secrets else [])])
+
+
+def _runbooks(root: Path, hosts: Sequence[Host], claim: pack.Claim, where: str, policy: Policy) -> dict[str, Kept]:
+    """For paper, to each site that has a database; without a PDF where this machine can draw none."""
+    cluster, texts = estate.only_cluster(hosts), handbook.read(root, _RUNBOOK)
+    here = handbook.Here(hosts, policy, *forecast.look(open_store(), cluster, [_RUNBOOK]))
+    found = {}
+    for target in handbook.targets(hosts):
+        about = handbook.About(cluster, target, where, utc(claim.made_at), claim.made_by, claim.commit)
+        for form in handbook.Form:
+            try:
+                found[f"{_RUNBOOK}-to-{target}.{form}"] = Kept(handbook.render(texts, about, here, form), 0o644)
+            except RelevoError as error:
+                complain(f"{error} The pack holds the page as HTML.")
+    return found
 
 
 def _page(

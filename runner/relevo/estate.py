@@ -94,6 +94,15 @@ def clusters(hosts: Sequence[Host]) -> tuple[str, ...]:
     return tuple(sorted({host.cluster for host in hosts if host.cluster}))
 
 
+def only_cluster(hosts: Sequence[Host]) -> str:
+    """The one cluster that they are of. UsageError when there are several, or none."""
+    found = clusters(hosts)
+    if len(found) != 1:
+        message = f"The inventory names {', '.join(found) or 'no cluster'}; expected one dr_cluster."
+        raise UsageError(message)
+    return found[0]
+
+
 def common(hosts: Sequence[Host], variable: str) -> Any:
     """What all hosts that have it say of a variable; null where none does. UsageError when they do not agree."""
     values = [host.variables[variable] for host in hosts if host.variables.get(variable) is not None]
