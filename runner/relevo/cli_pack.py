@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import tomllib
@@ -14,6 +15,7 @@ import typer
 import relevo
 from relevo import (
     belongings,
+    digest,
     escape,
     estate,
     forecast,
@@ -23,13 +25,14 @@ from relevo import (
     lockfile,
     notice,
     pack,
+    packs,
     paths,
     wheels,
     wording,
 )
 from relevo.belongings import Kept
 from relevo.clock import utc
-from relevo.console import Inventory, PolicyFile, commands, complain, explained, load_policy, open_store, output, write
+from relevo.console import Inventory, PolicyFile, commands, complain, explained, load_policy, open_store, output, say, write
 from relevo.errors import Exit, InputRefusedError, RelevoError, UsageError
 
 if TYPE_CHECKING:
@@ -42,6 +45,7 @@ if TYPE_CHECKING:
 _ASKED = (
     "ansible_ssh_common_args",
     "dr_keys_recipients",
+    "dr_keys_shares_file",
     "dr_pack_files",
     "dr_pack_ssh_keys",
     "dr_secrets_directory",
@@ -70,41 +74,46 @@ def make_pack(
     policy: PolicyFile = None,
 ) -> Exit:
     """Write an escape pack: one file with which a bare host at another site becomes the controller, without any registry."""
-    root, place = paths.find_project(Path.cwd(), os.environ), paths.find_place(os.environ)
-    source = _source(sources)
-    hosts = estate.look(root, [source], _ASKED)
+    root, place, source = paths.find_project(Path.cwd(), os.environ), paths.find_place(os.environ), _source(sources)
+    standard, hosts = load_policy(policy).policy, estate.look(root, [source], _ASKED)
     commit, files = belongings.project(root)
     where, listed = belongings.inventory(root, source)
     known, unpinned = belongings.known_hosts(hosts)
-    gathered = {python: _wheels(root, shelf or place.state / "wheels", python) for python in pack.PYTHONS}
+    lanes = {python: _wheels(root, shelf or place.state / "wheels", python) for python in pack.PYTHONS}
+    shelved = {path.name: path for found, _ in lanes.values() for path in found}
     kept = _kept_files(hosts, with_secrets=with_secrets)
     claim = pack.Claim(
         made_at=datetime.now(UTC),
         made_by=f"{identity.operator(os.environ)} on {identity.controller()}",
         commit=commit,
         version=relevo.__version__,
-        clusters=estate.clusters(hosts) if load_policy(policy).policy.escape_pack.clusters_in_clear else None,
+        clusters=estate.clusters(hosts) if standard.escape_pack.clusters_in_clear else None,
         architecture=platform.machine(),
-        glibc=wheels.glibc_of(path.name for found, _ in gathered.values() for path in found),
+        glibc=wheels.glibc_of(shelved),
     )
-    sealed = {f"{escape.PROJECT}{name}": one for name, one in {**files, **listed}.items()}
-    sealed |= {f"{escape.PROJECT}.relevo/keys/{name}": one for name, one in belongings.signing_key(place.keys).items()}
-    sealed |= {f"{escape.ROOT}{name.lstrip('/')}": one for name, one in kept.items()}
-    sealed |= {f"wheels/{path.name}": Kept(path.read_bytes(), 0o644) for found, _ in gathered.values() for path in found}
-    sealed |= {f"requirements/{python}.txt": Kept(text.encode(), 0o644) for python, (_, text) in gathered.items()}
     page = _page(claim, hosts, where, kept, unpinned, with_secrets=with_secrets)
-    sealed |= _runbooks(root, hosts, claim, where, load_policy(policy).policy)
-    sealed |= {"known_hosts": Kept(known, 0o600), "README.txt": Kept(page.encode(), 0o644)}
-    clear = {path.name: path.read_bytes() for found, _ in gathered.values() for path in found if path.name.startswith("pyrage-")}
+    keys = {f".relevo/keys/{name}": one for name, one in belongings.signing_key(place.keys).items()}
+    sealed = {
+        **{f"{escape.PROJECT}{name}": one for name, one in {**files, **listed, **keys}.items()},
+        **{f"{escape.ROOT}{name.lstrip('/')}": one for name, one in kept.items()},
+        **{f"wheels/{name}": Kept(path.read_bytes(), 0o644) for name, path in shelved.items()},
+        **{f"requirements/{python}.txt": Kept(text.encode(), 0o644) for python, (_, text) in lanes.items()},
+        **_runbooks(root, hosts, claim, where, standard),
+        "known_hosts": Kept(known, 0o600),
+        "README.txt": Kept(page.encode(), 0o644),
+    }
+    clear = {name: path.read_bytes() for name, path in shelved.items() if name.startswith("pyrage-")}
     clear[_SHARES.name] = (root / _SHARES).read_bytes()
-    made = pack.make(pack.Contents(sealed, where, clear), claim, recipients or estate.common(hosts, "dr_keys_recipients") or [])
-    target = directory / made.name
+    people = recipients or estate.common(hosts, "dr_keys_recipients") or []
+    made = pack.make(pack.Contents(sealed, where, clear), claim, people, _of_shares(hosts, source))
+    target, total = directory / made.name, escape.sha256(made.content)
     write(target, made.content)
     target.chmod(0o600)
+    record = packs.said(total, commit, digest.inventory_digest([source]), estate.clusters(hosts), secrets=with_secrets)
+    say(open_store(), packs.KIND, made.label["pack_id"], packs.MADE, record)
     for name in unpinned:
         complain(f"{name}: no host key is pinned here, so the pack has none and ssh will refuse it. Next: pin it, and pack again.")
-    output.print(f"{target}: {wording.size(len(made.content))}", highlight=False)
-    output.print(f"Write this down: sha256 {escape.sha256(made.content)}", highlight=False)
+    output.print(f"{target}: {wording.size(len(made.content))}. Write this down: sha256 {total}", highlight=False)
     return Exit.PASSED
 
 
@@ -144,6 +153,19 @@ def _kept_files(hosts: Sequence[Host], *, with_secrets: bool) -> Mapping[str, Ke
     named = [str(path) for path in estate.common(hosts, "dr_pack_files") or []]
     secrets = {str(host.variables["dr_secrets_directory"]) for host in hosts if host.variables.get("dr_secrets_directory")}
     return belongings.controller_files([*named, *(sorted(secrets) if with_secrets else [])])
+
+
+def _of_shares(hosts: Sequence[Host], source: str) -> str | None:
+    """The recipient whose identity was cut into shares; None where there are none."""
+    beside = Path(source) if Path(source).is_dir() else Path(source).parent
+    file = Path(estate.common(hosts, "dr_keys_shares_file") or beside / "keys_shares.json")
+    if not file.exists():
+        return None
+    try:
+        return str(json.loads(file.read_text(encoding="utf-8"))["recipient"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        message = f"{file} is not what the entry point share of dr_keys wrote: {error}. Correct dr_keys_shares_file, or remove it."
+        raise UsageError(message) from error
 
 
 def _runbooks(root: Path, hosts: Sequence[Host], claim: pack.Claim, where: str, policy: Policy) -> dict[str, Kept]:
