@@ -67,6 +67,7 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Packed]:
     assert "sha256 " in done.stdout
     shutil.rmtree(secrets.parent)
     yield Packed(file, top / "ana.txt", secrets)
+    shutil.rmtree(top)  # a hundred megabytes, twice
 
 
 @pytest.fixture(params=list(LANES))
