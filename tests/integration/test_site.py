@@ -177,7 +177,7 @@ def test_a_silent_site_is_left_from_a_bare_host_that_has_only_the_pack(bench: Be
         bought = shop(browser, addresses["b-app1"], password)
         assert (bought["login"][0], bought["order"][0]) == (200, 201), bought
         assert bought["account"]["email"] == "cliente1@example.com"
-        assert bench.sql("b-db1", f"select count(*) from shop.orders where order_id = {bought['order'][1]['order_id']}") == "1"
+        assert bench.sql("b-db1", "select max(order_id) from shop.orders") == str(bought["order"][1]["order_id"])
         assert bench.writable("b-db1") and not bench.writable("a-db1")
 
         # The site comes back, and the same host brings everybody home.

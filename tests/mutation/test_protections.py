@@ -35,6 +35,55 @@ class Protection:
 
 FAST = [
     Protection(
+        "a program that lies beside what is sealed is another than was packed",
+        "runner/relevo/escape.py",
+        '    _compare(clear, manifest.get("clear") or {})\n',
+        "",
+        "tests/unit/runner/test_pack.py",
+    ),
+    Protection(
+        "a pack whose label or program is another's is opened",
+        "runner/relevo/escape.py",
+        'if (manifest.get("about"), manifest.get("program_sha256")) != (told, sha256(pack.program)):',
+        "if not manifest:",
+        "tests/unit/runner/test_pack.py",
+    ),
+    Protection(
+        "a pack is unpacked over what is there",
+        "runner/relevo/escape.py",
+        "    _need_empty(target)\n    return False\n",
+        "    return False\n",
+        "tests/unit/runner/test_pack.py",
+    ),
+    Protection(
+        "a secret of this host is overwritten by a pack",
+        "runner/relevo/escape.py",
+        "    for place, name in placed.items():\n        _check_way(place, files[name])\n",
+        "",
+        "tests/unit/runner/test_pack.py",
+    ),
+    Protection(
+        "a pack is written on a host that cannot run it",
+        "runner/relevo/escape.py",
+        "    check_host(pack.label, host or this_host())\n    begun",
+        "    begun",
+        "tests/unit/runner/test_pack.py",
+    ),
+    Protection(
+        "a pack is made of changes that are in no commit",
+        "runner/relevo/belongings.py",
+        "    if dirty or dirty is None:",
+        "    if dirty is None:",
+        "tests/unit/runner/test_pack.py",
+    ),
+    Protection(
+        "what does not answer stands in for what goes with the site",
+        f"{DR}/module_utils/dependencies.py",
+        'if seen.get(other, Seen(None, "")).answers]',
+        "]",
+        "tests/unit/dr/test_dependencies.py",
+    ),
+    Protection(
         "a primary that only says that it stops gets no fence",
         "roles/dr_guard/files/relevo_guard.py",
         'return controldata(settings, ANSWER_SECONDS / 3).get("Database cluster state") == "shut down"',

@@ -20,7 +20,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from relevo import belongings, escape, estate, lockfile, pack, wheels
+from relevo import belongings, digest, escape, estate, lockfile, pack, wheels
 from relevo.belongings import Kept
 from relevo.errors import RelevoError, UsageError
 from tests.house.tree import ROOT
@@ -102,6 +102,8 @@ def test_what_was_packed_comes_out_with_its_modes_and_the_rest_where_it_belongs(
     )
     assert shell.stdout.splitlines()[:2] == [str(target), f"{target}/inventories/shop {target}/.relevo"]
     assert f"-o UserKnownHostsFile={target}/escape/known_hosts" in shell.stdout
+    # There is no git, but the records of runs say of which commit they were.
+    assert digest.commit(target) == (CLAIM.commit, None)
     escape.unpack(tmp_path / "pack.sh", target, [identity], unpacked.append)
     assert unpacked[-1] == f"{target} holds this pack already, ready to run."
 
@@ -154,6 +156,15 @@ def test_a_label_that_says_something_else_than_what_is_sealed_is_refused(tmp_pat
 def test_a_program_that_is_another_is_refused_by_whoever_has_the_right_one(tmp_path: Path, identity: Path) -> None:
     content = PACKED.content.replace(b"def this_host", b"def that_host", 1)
     refusal("DAMAGED", "a clear part", path=written(content, tmp_path), target=tmp_path / "t", identity=identity)
+
+
+def test_a_clear_part_that_was_changed_together_with_its_sum_is_refused(tmp_path: Path, identity: Path) -> None:
+    parts = {**escape.read(written(PACKED.content, tmp_path)).parts, "combine_shares.py": b"send(shares)\n"}
+    payload = pack._tar(parts)
+    start = PACKED.content.partition(escape.PAYLOAD_MARK)[0] + escape.PAYLOAD_MARK + payload
+    sums = {name: escape.sha256(content) for name, content in parts.items()}
+    content = relabelled(start, sha256=sums, payload_bytes=len(payload))
+    refusal("DAMAGED", "combine_shares.py", path=written(content, tmp_path), target=tmp_path / "t", identity=identity)
 
 
 def test_somebody_elses_sealed_part_under_an_honest_label_is_refused(tmp_path: Path, identity: Path) -> None:
