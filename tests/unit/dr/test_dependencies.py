@@ -117,6 +117,10 @@ def test_only_what_is_declared_as_needed_keeps_a_run_from_going_on() -> None:
     assert [(gate.verdict, gate.required) for gate in gates] == [("fail", True), ("fail", False)]
 
 
+def test_a_look_that_did_not_come_about_is_said() -> None:
+    assert (dependencies.unseen().verdict, dependencies.unseen().required) == ("unknown", False)
+
+
 # -- the look, at real servers --
 
 

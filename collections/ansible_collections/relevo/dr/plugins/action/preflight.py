@@ -122,9 +122,9 @@ class ActionModule(RunAction):
         )
 
     def _dependencies(self, plan: Plan) -> list[gate_rules.Gate]:
-        """Judged only where somebody looked: not every runbook has a site to leave."""
+        """Of a check, and where a whole site is left: who looks at nothing else leaves no name behind."""
         if not self.control.exists("dependencies"):
-            return []
+            return [dependencies.unseen()] if plan.scope == "site" else []
         seen = {
             dependencies.Need(**entry["need"]): dependencies.Seen(**entry["seen"]) for entry in self.control.read("dependencies")
         }

@@ -64,6 +64,12 @@ def derive(known: Mapping[str, Any]) -> list[Need]:
     return list(found.values())
 
 
+def unseen() -> Gate:
+    """When the look itself did not come about."""
+    fix = "see what the play before this one says of the witness, on whose turn it is"
+    return Gate(ID, "what else a change of site needs", "controller", "nobody looked", "a look", UNKNOWN, fix, required=False)
+
+
 def judge(needs: Sequence[Need], seen: Mapping[Need, Seen], lost_sites: Sequence[str], least_days: float) -> list[Gate]:
     """A gate for each. What is in the site being left must have something outside it that answers, and nothing else is asked of it."""
     return [_judged(need, seen.get(need, Seen(None, "nobody looked")), needs, seen, lost_sites, least_days) for need in needs]
