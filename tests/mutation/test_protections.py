@@ -378,6 +378,13 @@ FAST = [
         "tests/unit/dr/test_nightly_units.py",
     ),
     Protection(
+        "keys that were proven once are proven for ever",
+        f"{DR}/module_utils/keys_proof.py",
+        "proven is not None and past.age(proven) <= limit_seconds",
+        "proven is not None",
+        "tests/unit/dr/test_keys_proof.py",
+    ),
+    Protection(
         "a restore test that passed long ago proves for ever",
         f"{DR}/module_utils/past_proofs.py",
         "elif past.proven is not None and past.age(past.proven) <= limit_seconds:",
@@ -394,7 +401,7 @@ FAST = [
     Protection(
         "a record from the future proves for years",
         f"{DR}/module_utils/past_proofs.py",
-        "return _ended(record) <= now + LEEWAY_SECONDS",
+        "return ended(record) <= now + LEEWAY_SECONDS",
         "return True",
         "tests/unit/dr/test_past_proofs.py",
     ),
@@ -1930,6 +1937,13 @@ FAST = [
         "if run.runbook in FAILOVERS]",
         "]",
         "tests/unit/runner/test_dashboard.py::test_the_newest_measurement_stands_against_the_objective_of_its_tier",
+    ),
+    Protection(
+        "an archive that only the old primary does not reach stops the application before it stops the switchover",
+        f"{DR}/module_utils/handover_gates.py",
+        "verdict(not silent if answering or silent else None)",
+        "verdict(True)",
+        "tests/unit/dr/test_handover_gates.py",
     ),
 ]
 
