@@ -125,6 +125,27 @@ def shop(browser: Browser, address: str, password: str) -> dict[str, Any]:
     return found
 
 
+def assert_accounted(moved: dict[str, Any], sent: int, opened_seconds: float) -> None:
+    """The record has every phase, the time by the ledger, each acknowledged transaction, and what went with the site."""
+    assert (moved["verdict"], moved["controller"], moved["scope"]) == ("passed", "b-bare1", "site"), moved["verdict_reasons"]
+    assert {phase["name"] for phase in moved["phases"]} == PHASES
+    assert all(phase["outcome"] == "ok" and phase["duration_seconds"] >= 0 for phase in moved["phases"])
+    measures, ledger = moved["measures"], moved["measures"]["ledger"]
+    # The site fell silent before the pack was opened: that time is outage too.
+    assert opened_seconds < measures["rto_seconds"] < 3600
+    assert measures["rpo_seconds"] <= 60
+    assert measures["writable_overlap_seconds"] == 0
+    assert ledger["acknowledged"] >= sent and ledger["present"] + ledger["lost"] == ledger["acknowledged"]
+    assert moved["fence"]["class"] == "powered_off"
+    lost = {
+        gate["title"].partition(" (")[0]: gate
+        for gate in moved["gates"]
+        if gate["id"] == "DEPENDS" and "being left" in gate["observed"]
+    }
+    assert {"backups, repository 2", "keys in escrow, store-a", "certificate of PostgreSQL on a-db1"} <= set(lost)
+    assert "backups, repository 1 answers outside it" in lost["backups, repository 2"]["observed"]
+
+
 def test_a_silent_site_is_left_from_a_bare_host_that_has_only_the_pack(bench: Bench, browser: Browser, tmp_path: Path) -> None:
     password = (bench.lab.state / "secrets/minimarket_user_password").read_text().strip()
     addresses = {host.name: host.address for host in bench.lab.hosts()}
@@ -154,23 +175,7 @@ def test_a_silent_site_is_left_from_a_bare_host_that_has_only_the_pack(bench: Be
         relevo(f"run failover {confirmed} -e dr_accept_loss_seconds=60")
         moved = record()
 
-        assert (moved["verdict"], moved["controller"], moved["scope"]) == ("passed", "b-bare1", "site"), moved["verdict_reasons"]
-        assert {phase["name"] for phase in moved["phases"]} == PHASES
-        assert all(phase["outcome"] == "ok" and phase["duration_seconds"] >= 0 for phase in moved["phases"])
-        measures, ledger = moved["measures"], moved["measures"]["ledger"]
-        # The site fell silent before the pack was opened: that time is outage too.
-        assert opened_seconds < measures["rto_seconds"] < 3600
-        assert measures["rpo_seconds"] <= 60
-        assert measures["writable_overlap_seconds"] == 0
-        assert ledger["acknowledged"] >= sent and ledger["present"] + ledger["lost"] == ledger["acknowledged"]
-        assert moved["fence"]["class"] == "powered_off"
-        lost = {
-            gate["title"].partition(" (")[0]: gate
-            for gate in moved["gates"]
-            if gate["id"] == "DEPENDS" and "being left" in gate["observed"]
-        }
-        assert {"backups, repository 2", "keys in escrow, store-a", "certificate of PostgreSQL on a-db1"} <= set(lost)
-        assert "backups, repository 1 answers outside it" in lost["backups, repository 2"]["observed"]
+        assert_accounted(moved, sent, opened_seconds)
         relevo("results verify latest")
 
         bought = shop(browser, addresses["b-app1"], password)
