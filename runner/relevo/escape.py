@@ -24,6 +24,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from typing import Union
+
+    Content = Union[bytes, memoryview]
 
 SCHEMA = "relevo-pack/1"
 LABEL_MARK, LABEL_PLACE, PAYLOAD_MARK = b"#: ", b"#: LABEL", b"\n#RELEVO-PAYLOAD\n"
@@ -65,7 +68,7 @@ class Pack:
     """A pack whose clear part holds together. label: what it says of itself; parts: its members by name; program: what it begins with."""
 
     label: dict[str, Any]
-    parts: Mapping[str, bytes]
+    parts: Mapping[str, Content]
     program: bytes
 
 
@@ -85,7 +88,8 @@ def read(path: Path) -> Pack:
         content = path.read_bytes()
     except OSError as error:
         raise PackError(NO_PACK, str(error.strerror), "a file that can be read", "give the path of the pack", path) from None
-    header, mark, payload = content.partition(PAYLOAD_MARK)
+    end = content.find(PAYLOAD_MARK)
+    header, start = (content, len(content)) if end < 0 else (content[:end], end + len(PAYLOAD_MARK))
     line = next((line for line in header.split(b"\n") if line.startswith(LABEL_MARK)), None)
     if line is None:
         raise PackError(NO_PACK, "a file that is none", "a pack that relevo pack wrote", "give the path of the pack", path)
@@ -97,13 +101,13 @@ def read(path: Path) -> Pack:
     if label.get("schema") != SCHEMA:
         action = "open it with the program that it begins with: sh PACK"
         raise PackError(NO_PACK, f"a pack of the form {label.get('schema')}", SCHEMA, action, path)
-    if not mark:
+    if end < 0:
         raise _damaged(observed="a pack that ends before its contents begin")
-    if len(payload) != label.get("payload_bytes"):
+    if len(content) - start != label.get("payload_bytes"):
         raise _damaged(
-            observed=f"{len(payload)} bytes of contents, where {label.get('payload_bytes')} were packed: it was cut, or grew"
+            observed=f"{len(content) - start} bytes of contents, where {label.get('payload_bytes')} were packed: it was cut, or grew"
         )
-    parts = _members(payload)
+    parts = _members(content, start)
     _compare(parts, sums)
     return Pack(label, parts, program(header))
 
@@ -113,12 +117,12 @@ def program(header: bytes) -> bytes:
     return b"\n".join(LABEL_PLACE if line.startswith(LABEL_MARK) else line for line in header.split(b"\n"))
 
 
-def sha256(content: bytes) -> str:
+def sha256(content: Content) -> str:
     """As `sha256sum` prints it."""
     return hashlib.sha256(content).hexdigest()
 
 
-def _compare(files: Mapping[str, bytes], sums: Mapping[str, str]) -> None:
+def _compare(files: Mapping[str, Content], sums: Mapping[str, str]) -> None:
     for name in sorted({*files, *sums}):
         if name not in files or sha256(files[name]) != sums.get(name):
             raise _damaged(observed=f"other bytes in {name}, or none")
@@ -128,15 +132,17 @@ def _damaged(observed: str) -> PackError:
     return PackError(DAMAGED, observed, "what was packed", "take another copy of the pack; nothing was written")
 
 
-def _members(data: bytes) -> dict[str, bytes]:
-    found: dict[str, bytes] = {}
+def _members(data: bytes, start: int = 0) -> dict[str, memoryview]:
+    """Of an archive that begins there, without a copy of any: a pack is large, and a bare host may be small."""
+    found: dict[str, memoryview] = {}
+    stream = io.BytesIO(data)
+    stream.seek(start)
     try:
-        with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as archive:
+        with tarfile.open(fileobj=stream, mode="r:") as archive:
             for member in archive:
-                source = archive.extractfile(member) if member.isfile() else None
-                if source is None or member.name in found or member.name.startswith("/") or ".." in member.name.split("/"):
+                if not member.isfile() or member.name in found or member.name.startswith("/") or ".." in member.name.split("/"):
                     raise _damaged(observed="an archive with a member that no pack has")
-                found[member.name] = source.read()
+                found[member.name] = memoryview(data)[member.offset_data : member.offset_data + member.size]
     except (tarfile.TarError, EOFError, ValueError, OSError):
         raise _damaged(observed="an archive that cannot be read") from None
     return found
@@ -181,11 +187,11 @@ def check_host(label: Mapping[str, Any], host: Host) -> None:
 # -- opening --
 
 
-def opened(pack: Pack, identity_files: Sequence[Path]) -> tuple[dict[str, Any], dict[str, bytes]]:
+def opened(pack: Pack, identity_files: Sequence[Path]) -> tuple[dict[str, Any], dict[str, memoryview]]:
     """Everything that was sealed: the manifest, and members by name. Raises PackError; nothing stays written."""
     files = _members(_decrypted(pack, identity_files))
     try:
-        manifest = json.loads(files.pop(MANIFEST).decode())
+        manifest = json.loads(bytes(files.pop(MANIFEST)))
         sums = {name: said["sha256"] for name, said in manifest["files"].items()}
     except (ValueError, KeyError, TypeError, AttributeError):
         raise _damaged(observed="a sealed part without its list of files") from None
@@ -202,7 +208,7 @@ def _decrypted(pack: Pack, identity_files: Sequence[Path]) -> bytes:
     age = _age(pack)
     keys = [key for path in identity_files for key in _identities(age, path)]
     try:
-        return bytes(age.decrypt(pack.parts[SEALED], keys))
+        return bytes(age.decrypt(bytes(pack.parts[SEALED]), keys))
     except age.DecryptError as error:
         if "No matching keys" in str(error):
             seen = ", ".join(map(str, identity_files))
@@ -306,7 +312,7 @@ def _need_empty(directory: Path) -> None:
         raise PackError(NOT_EMPTY, "something there", expected, "give another directory; nothing was written", directory)
 
 
-def _check_way(place: Path, content: bytes) -> None:
+def _check_way(place: Path, content: Content) -> None:
     """What belongs elsewhere on this host must not be something else there already."""
     try:
         same = place.read_bytes() == content
@@ -320,7 +326,7 @@ def _check_way(place: Path, content: bytes) -> None:
 
 
 def _write_target(
-    pack: Pack, manifest: Mapping[str, Any], files: Mapping[str, bytes], modes: Mapping[str, int], target: Path
+    pack: Pack, manifest: Mapping[str, Any], files: Mapping[str, Content], modes: Mapping[str, int], target: Path
 ) -> None:
     draft = target.with_name(f"{target.name}.unpacking")
     if draft.exists():
@@ -349,7 +355,7 @@ def _environment(inventory: str, target: Path) -> str:
     )
 
 
-def _write(place: Path, content: bytes, mode: int, parents: int = 0o755) -> None:
+def _write(place: Path, content: Content, mode: int, parents: int = 0o755) -> None:
     """As a whole or not at all, and at no moment readable by more than it should be."""
     if not place.parent.is_dir():
         place.parent.mkdir(mode=parents, parents=True)
