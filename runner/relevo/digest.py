@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from relevo import escape
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -55,12 +58,23 @@ def _files(path: Path) -> Iterator[Path]:
 
 
 def commit(project: Path) -> tuple[str | None, bool | None]:
-    """The project's commit and whether tracked files differ from it; (None, None) when it is no git checkout."""
+    """The project's commit and whether tracked files differ from it; (None, None) when it is no git checkout.
+
+    What came out of an escape pack knows its commit, and nobody can tell what was changed since.
+    """
     head = _git(project, "rev-parse", "HEAD")
     if head is None:
-        return None, None
+        return _packed_commit(project), None
     changes = _git(project, "status", "--porcelain", "--untracked-files=no")
     return head.strip(), None if changes is None else bool(changes.strip())
+
+
+def _packed_commit(project: Path) -> str | None:
+    try:
+        label = json.loads((project / escape.BESIDE / escape.LABEL_FILE).read_text(encoding="utf-8"))
+        return str(label["commit"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
 def same_code(project: Path, one: str, other: str) -> bool | None:

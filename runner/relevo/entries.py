@@ -30,7 +30,7 @@ SCHEMA: Literal["relevo-entry/1"] = "relevo-entry/1"
 class Entry:
     """One thing that was said.
 
-    kind: finding, contact, sign_off, exercise or verification; subject: what it is about; event: what happened to it;
+    kind: finding, contact, sign_off, exercise, verification or pack; subject: what it is about; event: what happened to it;
     by: the operator's account, on controller.
     """
 

@@ -246,6 +246,13 @@ class Team(Part):
     machines: list[str] = []
 
 
+class EscapePack(Part):
+    """The archive from which a controller starts at the other site. clusters_in_clear: whether its clear label names them."""
+
+    fresh_for: Every
+    clusters_in_clear: bool
+
+
 class TestEvidence(Part):
     """Rests on a test of the matrix that is passed and not due; within: passed in that time."""
 
@@ -327,6 +334,7 @@ class Policy(Part):
     escalation: list[Step]
     targets: Targets
     team: Team
+    escape_pack: EscapePack
     checklist: list[Line]
 
     def tests_of(self, cluster: str) -> dict[str, Test]:

@@ -7,7 +7,7 @@ from typing import Any
 from relevo.policy import Policy
 
 # Mappings that are laid over the built-in ones key by key.
-_LAID_OVER = ("Test", "Exercise", "Tier", "LossObjectives", "Team")
+_LAID_OVER = ("Test", "Exercise", "Tier", "LossObjectives", "Team", "EscapePack")
 
 
 def build() -> dict[str, Any]:

@@ -164,6 +164,18 @@ def test_a_cut_drops_both_directions_and_no_other(one: str, other: str):
 
 
 @pytest.mark.full
+def test_a_site_that_is_cut_off_goes_on_by_itself():
+    done("cut-site", "x")
+    assert connects("x-db1", "x-app1")
+    assert not any(
+        connects(*pair) for pair in (("x-db1", "y-db1"), ("y-db1", "x-app1"), ("controller", "x-db1"), ("x-app1", "controller"))
+    )
+    assert connects("controller", "y-db1")
+    done("heal-all")
+    assert connects("x-db1", "y-db1")
+
+
+@pytest.mark.full
 def test_heal_all_heals_all():
     done("cut", "x-db1", "y-db1")
     done("cut", "x-app1", "y-db1")

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, Optional
 
-from ansible_collections.relevo.dr.plugins.module_utils import approval, clock, failback_plan, past_proofs, way_out
+from ansible_collections.relevo.dr.plugins.module_utils import approval, clock, dependencies, failback_plan, past_proofs, way_out
 from ansible_collections.relevo.dr.plugins.module_utils import gates as gate_rules
 from ansible_collections.relevo.dr.plugins.module_utils.failback_plan import make_failback_plan
 from ansible_collections.relevo.dr.plugins.module_utils.handover_gates import demanded
@@ -26,6 +26,7 @@ from ansible_collections.relevo.dr.plugins.plugin_utils.run_action import RunAct
 
 # Of the store, which is slow to import: only who needs it waits for it.
 _HISTORY = "ansible_collections.relevo.dr.plugins.plugin_utils.history"
+_ESCAPE_PACK = "ansible_collections.relevo.dr.plugins.plugin_utils.escape_pack"
 
 KINDS = {
     "database": "dr_database",
@@ -37,9 +38,9 @@ KINDS = {
 
 
 class ActionModule(RunAction):
-    """Arguments: limits (see Limits), enforce (false: no wish of an operator, only show), approval {kind, approvers, directory, limit_seconds}.
+    """Arguments: limits (see Limits), certificate_min_days, inventory (its sources), enforce (false: no wish of an operator, only show).
 
-    Runs on the controller; changes nothing anywhere.
+    approval: {kind, approvers, directory, limit_seconds}. Runs on the controller; changes nothing anywhere.
     """
 
     _requires_connection = False
@@ -85,6 +86,10 @@ class ActionModule(RunAction):
         material, asked_gates = self._agreement(approval.subject(runbook, known["cluster"], plan, inputs), given)
         gates += asked_gates
         gates.append(contacts.seen(self.control))
+        gates += self._dependencies(plan)
+        if not enforce:
+            pack = importlib.import_module(_ESCAPE_PACK)
+            gates.append(pack.gate(known["cluster"], self._task.args["inventory"]))
         blocking = gate_rules.blocking(gates)
         if enforce and not blocking:
             # Without these files no later step does anything.
@@ -131,6 +136,15 @@ class ActionModule(RunAction):
             return {}, gates
         # For who sees a job's artifacts and not this controller's files.
         return {"approval": {"subject": asked, "digest": approval.digest(asked)}}, gates
+
+    def _dependencies(self, plan: Plan) -> list[gate_rules.Gate]:
+        """Of a check, and where a whole site is left: who looks at nothing else leaves no name behind."""
+        if not self.control.exists("dependencies"):
+            return [dependencies.unseen()] if plan.scope == "site" else []
+        seen = {
+            dependencies.Need(**entry["need"]): dependencies.Seen(**entry["seen"]) for entry in self.control.read("dependencies")
+        }
+        return dependencies.judge(list(seen), seen, plan.source_site.split(","), float(self._task.args["certificate_min_days"]))
 
     def _approval(self, asked: dict[str, Any]) -> gate_rules.Gate:
         """What a second person is asked for is kept, and is looked for among the approvals on this controller."""

@@ -134,6 +134,23 @@ def cut(lab: Laboratory, one: str, other: str) -> str:
     return f"{one} and {other} are cut: new connections in both directions {seen} get nothing through"
 
 
+def cut_site(lab: Laboratory, site: str) -> str:
+    """At one moment nothing passes between a site and everybody else; inside it all goes on."""
+    inside = [host for host in lab.hosts() if host.site == site]
+    outside: list[Host | None] = [*(host for host in lab.hosts() if host.site != site), None]
+    if not inside:
+        raise LaboratoryError(f"There is no host in site {site}. 'bin/lab show' names them.")
+    pairs = [(one, other) for one in inside for other in outside]
+    network.change_cuts(lab, [(one.name, other.name if other else CONTROLLER) for one, other in pairs], "add")
+    awake = [(one, other) for one, other in pairs if all(container.is_on(lab, host) for host in (one, other) if host)]
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        ways = {(other, one.address): pool.submit(passes, lab, other, one.address) for one, other in awake}
+        alive = [f"{other.name if other else CONTROLLER} to {address}" for (other, address), way in ways.items() if way.result()]
+    if alive:
+        raise LaboratoryError(f"The cut of site {site} is loaded, but {', '.join(alive)} still passes. Look at 'nft list ruleset'.")
+    return f"site {site} is cut off: {len(inside)} hosts, from {len(outside)} others; heal-all ends it"
+
+
 def heal(lab: Laboratory, one: str, other: str) -> str:
     first, second, first_address, second_address = endpoints(lab, one, other)
     network.change_cut(lab, one, other, "delete")
@@ -310,6 +327,7 @@ def describe(lab: Laboratory) -> str:
 VERBS: dict[str, tuple[Callable[..., str], tuple[str, ...]]] = {
     "power-on": (power_on, ("HOST",)),
     "cut": (cut, ("HOST", "HOST")),
+    "cut-site": (cut_site, ("SITE",)),
     "heal": (heal, ("HOST", "HOST")),
     "heal-all": (heal_all, ()),
     "freeze-postgresql": (freeze, ("HOST",)),

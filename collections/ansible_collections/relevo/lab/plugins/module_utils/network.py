@@ -25,7 +25,7 @@ from ansible_collections.relevo.lab.plugins.module_utils.laboratory import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 FORWARDING = Path("/proc/sys/net/ipv4/ip_forward")
 CONTROLLER_MARK = 0x5200
@@ -251,9 +251,16 @@ def cut_elements(hosts: list[Host], one: str, other: str) -> list[tuple[str, str
 
 def change_cut(lab: Laboratory, one: str, other: str, verb: str) -> None:
     """`verb` is add or delete; adding what is there and deleting what is not are both fine."""
+    change_cuts(lab, [(one, other)], verb)
+
+
+def change_cuts(lab: Laboratory, pairs: Sequence[tuple[str, str]], verb: str) -> None:
+    """The same for many pairs at one moment."""
     hosts = lab.hosts()
     lines = [
-        f"{{verb}} element {family} {table(lab)} cut {{{{ {element} }}}}" for family, element in cut_elements(hosts, one, other)
+        f"{{verb}} element {family} {table(lab)} cut {{{{ {element} }}}}"
+        for one, other in pairs
+        for family, element in cut_elements(hosts, one, other)
     ]
     # An element must exist to be deleted: add it first, in the same transaction.
     verbs = ["add", "delete"] if verb == "delete" else ["add"]

@@ -1,0 +1,229 @@
+"""What a change of site needs beside its hosts: derived from the inventory, looked at side by side, judged by the site that is left."""
+
+from __future__ import annotations
+
+import datetime
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.relevo.dr.plugins.module_utils import dependencies
+from ansible_collections.relevo.dr.plugins.module_utils.dependencies import FILE, NAME, POSTGRESQL, TCP, TLS, Need, Seen
+from ansible_collections.relevo.dr.plugins.module_utils.refusal import Refusal
+from ansible_collections.relevo.dr.plugins.plugin_utils.dependency_look import look
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+HOSTS = [
+    {"name": "a-db1", "address": "192.0.2.71", "clients": "db.a.example.org", "site": "a", "database_port": 5432},
+    {"name": "b-db1", "address": "b-db1.example.org", "clients": "b-db1.example.org", "site": "b", "database_port": 5432},
+    {"name": "b-store1", "address": "192.0.2.31", "clients": "b-store1", "site": "b", "database_port": None},
+]
+KNOWN: dict[str, Any] = {
+    "hosts": HOSTS,
+    "repositories": [
+        {"id": 1, "endpoint": "b-store1", "port": 443, "ca_file": "/ca.pem"},
+        {"id": 2, "site": "a", "endpoint": "s3.a.example.org"},
+        {"id": 3, "type": "posix", "path": "/backups"},
+    ],
+    "key_paths": [
+        {"name": "vault", "kind": "secrets_manager", "region": "eu-west-1"},
+        {"name": "emulated", "kind": "secrets_manager", "region": "eu-west-1", "endpoint_url": "http://127.0.0.1:4566"},
+        {"name": "safe", "kind": "directory", "path": "/srv/keys", "site": "a"},
+    ],
+    "secrets_directory": "/etc/secrets",
+    "secret_names": ["store_a_key"],
+    "ca_file": "/ca.pem",
+    "declared": [{"name": "package mirror", "host": "mirror.a.example.org", "port": 80, "site": "a", "needed": True}],
+}
+
+
+def test_everything_the_inventory_implies_is_found_once_with_its_site_and_the_way_to_it() -> None:
+    found = {need.name: need for need in dependencies.derive(KNOWN)}
+    assert {name: (need.protocol, need.place(), need.address, need.site) for name, need in found.items()} == {
+        "name of b-db1": (NAME, "b-db1.example.org", "b-db1.example.org", "b"),
+        "certificate of PostgreSQL on a-db1": (POSTGRESQL, "db.a.example.org:5432", "192.0.2.71", "a"),
+        "certificate of PostgreSQL on b-db1": (POSTGRESQL, "b-db1.example.org:5432", "b-db1.example.org", "b"),
+        "backups, repository 1": (TLS, "b-store1:443", "192.0.2.31", "b"),
+        "backups, repository 2": (TLS, "s3.a.example.org:443", "s3.a.example.org", "a"),
+        "keys in escrow, vault": (TLS, "secretsmanager.eu-west-1.amazonaws.com:443", "secretsmanager.eu-west-1.amazonaws.com", ""),
+        "keys in escrow, emulated": (TCP, "127.0.0.1:4566", "127.0.0.1", ""),
+        "keys in escrow, safe": (FILE, "/srv/keys", "/srv/keys", "a"),
+        "secret store_a_key": (FILE, "/etc/secrets/store_a_key", "/etc/secrets/store_a_key", ""),
+        "package mirror": (TCP, "mirror.a.example.org:80", "mirror.a.example.org", "a"),
+    }
+    assert found["package mirror"].needed and not found["backups, repository 1"].needed
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"name": "x"}, {"name": "x", "host": "h"}, {"name": "x", "host": "h", "port": 1, "protocol": "gopher"}]
+)
+def test_a_declaration_that_cannot_be_meant_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(Refusal, match="an entry of dr_run_dependencies"):
+        dependencies.derive({**KNOWN, "declared": [wrong]})
+
+
+def test_names_of_secrets_are_those_that_declarations_name() -> None:
+    assert dependencies.secret_names([{"key_secret": "b", "key_id_secret": "a", "endpoint": "x"}, {"key_secret": "b"}]) == [
+        "a",
+        "b",
+    ]
+
+
+GOOD = Seen(True, "answers in 0.01 s", 300.0)
+STORE_A = Need("store a", TLS, "s3.a", 443, "a", "backups")
+STORE_B = Need("store b", TLS, "s3.b", 443, "b", "backups")
+
+
+def verdict_of(need: Need, seen: dict[Need, Seen], lost: str = "a") -> tuple[str, str]:
+    gates = dict(zip(seen, dependencies.judge(list(seen), seen, [lost], 14.0), strict=True))
+    assert gates[need].id == "DEPENDS"
+    return gates[need].verdict, gates[need].observed
+
+
+def test_what_goes_with_the_site_is_named_with_what_stands_in_for_it() -> None:
+    silent = Seen(False, "no answer within 3 s")
+    assert verdict_of(STORE_A, {STORE_A: silent, STORE_B: GOOD}) == (
+        "not_applicable",
+        "in site a, which is being left; store b answers outside it",
+    )
+    only = "in site a, which is being left; nothing outside it stands in for it"
+    assert verdict_of(STORE_A, {STORE_A: GOOD}) == ("fail", only)
+    # One that does not answer stands in for nothing, nor does one of another kind, or one that goes with the same site.
+    assert verdict_of(STORE_A, {STORE_A: GOOD, STORE_B: silent}) == ("fail", only)
+    assert verdict_of(STORE_A, {STORE_A: GOOD, replace(STORE_B, instead="keys"): GOOD}) == ("fail", only)
+    assert verdict_of(STORE_A, {STORE_A: GOOD, replace(STORE_B, site="a"): GOOD}) == ("fail", only)
+
+
+def test_what_stays_must_answer_with_a_certificate_that_lasts() -> None:
+    assert verdict_of(STORE_B, {STORE_B: GOOD}) == ("pass", "answers in 0.01 s, certificate for 300 days")
+    assert verdict_of(STORE_B, {STORE_B: replace(GOOD, certificate_days=13.9)})[0] == "fail"
+    assert verdict_of(STORE_B, {STORE_B: Seen(False, "Connection refused")}) == ("fail", "Connection refused")
+    assert verdict_of(STORE_B, {STORE_B: Seen(None, "no authority")}) == ("unknown", "no authority")
+
+
+def test_only_what_is_declared_as_needed_keeps_a_run_from_going_on() -> None:
+    needed = replace(STORE_A, needed=True)
+    gates = dependencies.judge([needed, STORE_B], {needed: GOOD, STORE_B: Seen(False, "x")}, ["a"], 14.0)
+    assert [(gate.verdict, gate.required) for gate in gates] == [("fail", True), ("fail", False)]
+
+
+def test_a_look_that_did_not_come_about_is_said() -> None:
+    assert (dependencies.unseen().verdict, dependencies.unseen().required) == ("unknown", False)
+
+
+# -- the look, at real servers --
+
+
+@contextmanager
+def served(answer: Callable[[socket.socket], object]) -> Iterator[int]:
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+
+        def serve() -> None:
+            while True:
+                try:
+                    connection, _ = server.accept()
+                except OSError:
+                    return
+                with connection:
+                    try:
+                        answer(connection)
+                    except OSError:
+                        continue
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield server.getsockname()[1]
+        server.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A certificate for localhost that is its own authority, for ten days."""
+    directory, key = tmp_path_factory.mktemp("tls"), ec.generate_private_key(ec.SECP256R1())
+    name, now = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")]), datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=10))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    form = serialization.PrivateFormat.PKCS8
+    (directory / "key.pem").write_bytes(key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()))
+    (directory / "ca.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    return directory
+
+
+@pytest.fixture
+def speak(authority: Path) -> Callable[[socket.socket], object]:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(authority / "ca.pem", authority / "key.pem")
+    return lambda connection: context.wrap_socket(connection, server_side=True)
+
+
+def local(protocol: str, port: int, ca_file: Path | None = None, host: str = "localhost") -> Need:
+    return Need("it", protocol, host, port, ca_file=str(ca_file) if ca_file else None, address="127.0.0.1")
+
+
+def only(need: Need) -> Seen:
+    return look([need], 2.0)[need]
+
+
+def test_a_store_is_believed_by_its_authority_and_its_name(authority: Path, speak: Callable[[socket.socket], object]) -> None:
+    with served(speak) as port:
+        seen = only(local(TLS, port, authority / "ca.pem"))
+        assert seen.answers and seen.said.startswith("answers in ") and 9 < (seen.certificate_days or 0) < 10
+        stranger = only(local(TLS, port))
+        assert stranger.answers is False and stranger.said.startswith("certificate is not good: ")
+        other = only(local(TLS, port, authority / "ca.pem", host="elsewhere.example.org"))
+        assert other.answers is False and "certificate is not good" in other.said
+        assert only(local(TLS, port, authority / "nowhere.pem")).answers is None
+
+
+def test_postgresql_is_asked_in_its_own_words(authority: Path, speak: Callable[[socket.socket], object]) -> None:
+    def postgresql(connection: socket.socket) -> None:
+        assert connection.recv(8) == bytes.fromhex("0000000804d2162f")
+        connection.sendall(b"S")
+        speak(connection)
+
+    with served(postgresql) as port:
+        assert only(local(POSTGRESQL, port, authority / "ca.pem")).answers
+    with served(lambda connection: (connection.recv(8), connection.sendall(b"N"))) as port:
+        assert only(local(POSTGRESQL, port, authority / "ca.pem")) == Seen(False, "speaks no TLS")
+
+
+def test_what_is_silent_is_waited_for_side_by_side(tmp_path: Path) -> None:
+    (tmp_path / "empty").touch()
+    (tmp_path / "full").write_text("secret\n")
+    with served(lambda _: time.sleep(5)) as port:
+        silent = [replace(local(TLS, port), name=str(number)) for number in range(8)]
+        files = [Need("file", FILE, str(tmp_path / name), address="") for name in ("full", "empty", "nowhere", "")]
+        began = time.monotonic()
+        seen = look([*silent, *files, local(NAME, 0), local(NAME, 0, host="nowhere.invalid")], 0.5)
+        assert time.monotonic() - began < 2.5
+    assert {seen[need].said for need in silent} == {"no answer within 0.5 s"}
+    assert [(seen[need].answers, seen[need].said) for need in files] == [
+        (True, "is there"),
+        (False, "is empty"),
+        (False, "No such file or directory"),
+        (True, "is there"),
+    ]
+    assert seen[local(NAME, 0)].said.startswith("is ") and "127.0.0.1" in seen[local(NAME, 0)].said
+    assert not seen[local(NAME, 0, host="nowhere.invalid")].answers
+    with closing(socket.create_server(("127.0.0.1", 0))) as gone:
+        port = gone.getsockname()[1]
+    assert only(local(TCP, port)) == Seen(False, "Connection refused")
