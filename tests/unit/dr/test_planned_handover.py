@@ -12,6 +12,7 @@ import pytest
 from ansible.errors import AnsibleError
 from ansible_collections.relevo.dr.plugins.action import handover
 from ansible_collections.relevo.dr.plugins.module_utils import clock
+from ansible_collections.relevo.dr.plugins.module_utils.app_components import Component
 from ansible_collections.relevo.dr.plugins.module_utils.inputs import Inputs
 from ansible_collections.relevo.dr.plugins.module_utils.milestone import Milestone
 from ansible_collections.relevo.dr.plugins.plugin_utils.control import Control
@@ -31,12 +32,9 @@ DATABASE = {
     "config_directory": "/etc/postgresql/17/main",
     "ledger_present_sql": "select 1",
 }
-APPLICATION = {
-    "unit": "shop.service",
-    "environment_file": "/e",
-    "url_variable": "U",
-    "health_url": "http://shop.example.org/health",
-}
+SHOP = {"unit": "shop.service", "environment_file": "/e"}
+APPS = ("a-app1", "b-app1")
+COMPONENTS = (Component("shop", "systemd", APPS, (), dict.fromkeys(APPS, SHOP)),)
 HANDOVER = {"run_id": "run", "nonce": "n", "from_lsn": "0/1", "message_lsn": "0/2", "shutdown_lsn": "0/3", "timeline": 1}
 
 
@@ -64,6 +62,9 @@ class Stage:
     def _server_fence(self, host, _step):
         proof = {"host": host, "class": "stopped", "at": clock.utc_now(), "shutdown_lsn": "0/3", "timeline": 1, "probes": []}
         return {"proof": {**proof, "handover": HANDOVER, "unarchived": []}}
+
+    def _app_component(self, _host, _step):
+        return {"application": {"components": {}}}
 
     def _witness_statement(self, _host, _step):
         return {"ledger_tail": [], "probes": []}
@@ -112,11 +113,12 @@ def run(tmp_path, monkeypatch, plan):
     control.write("plan", plan.as_dict())
     control.write("inputs", vars(Inputs(mode="planned", scope="site", target_site="b")) | {"given": []})
     control.write("repositories", {"leave_out": []})
+    control.write("components", [one.as_dict() for one in COMPONENTS])
     for host, kind in HOSTS.items():
-        settings = {**DATABASE, "address": host, "name": host} if kind == "database" else APPLICATION
+        settings = {**DATABASE, "address": host, "name": host} if kind == "database" else {}
         control.write(
             f"{kind}/{host}",
-            {"reachable": True, "settings": settings, "clock_offset_seconds": 0.0, "facts": {"application": {"active": True}}},
+            {"reachable": True, "settings": settings, "clock_offset_seconds": 0.0, "facts": {"application": {"components": {one.name: {"active": True} for one in COMPONENTS}}}},
         )
     control.write(
         "fence/a-db1", {"settings": {"providers": ["service", "command"], "command_off": ["false"], "command_status": ["false"]}}
@@ -159,7 +161,7 @@ def failed(results):
     return {host for host, result in results.items() if result.get("failed")}
 
 
-OPENED = {("a-db1", "server_reopen", ""), ("a-app1", "application_unit", "start")}
+OPENED = {("a-db1", "server_reopen", ""), ("a-app1", "app_component", "revert")}
 UNLOCKED = {(host, "run_lock", "free") for host in ("a-db1", "b-db1", "a-app1", "b-app1")}
 
 
@@ -171,7 +173,7 @@ def assert_opened(stage, results):
     for host in ("a-db1", "b-db1", "a-app1", "b-app1"):
         assert "the old side serves again" in results[host]["msg"]
     told = [phase["name"] for host in ("a-db1", "a-app1") for phase in said(results[host])["phases"]]
-    assert {"server_reopen", "application_unit"} <= set(told)
+    assert {"server_reopen", "app_component"} <= set(told)
 
 
 def said(result):
@@ -194,7 +196,7 @@ def test_it_ends_on_the_new_side(run):
         {("b-db1", "standby_promote", "drain"): {"position": {"replay_lsn": "0/2", "target_replayed": False}}},
         {("b-db1", "standby_promote", "drain"): {"failed": True, "msg": "paused"}},
         {("b-db1", "standby_promote", "promote"): {"failed": True, "msg": "the token is stale", "begun": False}},
-        {("a-app1", "application_unit", "stop"): {"failed": True, "msg": "it does not stop"}},
+        {("a-app1", "app_component", "quiesce"): {"failed": True, "msg": "it does not stop"}},
         {("b-db1", "standby_promote", "drain"): AnsibleError("the password for sudo is wrong")},
         {("a-db1", "server_fence", ""): OSError("no space left")},
     ],
@@ -204,7 +206,7 @@ def test_what_fails_before_the_promotion_opens_the_old_side_again(run, broken):
     stage = Stage(broken)
     results = run(stage)
     assert_opened(stage, results)
-    assert not [asked for asked in stage.asked if asked[1] == "application_unit" and asked[2] == "cutover" and asked[0] == "a-app1"]
+    assert not [asked for asked in stage.asked if asked[1] == "app_component" and asked[2] == "cutover" and asked[0] == "a-app1"]
 
 
 def test_what_failed_is_said_once_by_the_host_that_failed(run):
@@ -254,14 +256,14 @@ def test_a_way_back_that_ends_in_an_error_nobody_foresaw_is_told_at_once(run):
         }
     )
     results = run(stage)
-    assert ("a-app1", "application_unit", "start") not in stage.asked
+    assert ("a-app1", "app_component", "revert") not in stage.asked
     for host in ("a-db1", "a-app1"):
         assert "NOT open" in results[host]["msg"]
         assert "the password for sudo is wrong" in results[host]["msg"]
 
 
 def test_after_the_promotion_there_is_no_way_back(run):
-    stage = Stage({("b-app1", "application_unit", "cutover"): {"failed": True, "msg": "not healthy"}})
+    stage = Stage({("b-app1", "app_component", "cutover"): {"failed": True, "msg": "not healthy"}})
     results = run(stage)
     assert failed(results) == {"b-app1"}
     assert not (OPENED | UNLOCKED) & set(stage.asked)
@@ -275,7 +277,7 @@ def test_a_server_that_stays_closed_keeps_its_application_down_and_the_locks(run
         }
     )
     results = run(stage)
-    assert ("a-app1", "application_unit", "start") not in stage.asked
+    assert ("a-app1", "app_component", "revert") not in stage.asked
     assert not UNLOCKED & set(stage.asked)
     assert "the lock is gone" in results["a-app1"]["msg"]
 
