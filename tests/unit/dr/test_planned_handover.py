@@ -118,7 +118,12 @@ def run(tmp_path, monkeypatch, plan):
         settings = {**DATABASE, "address": host, "name": host} if kind == "database" else {}
         control.write(
             f"{kind}/{host}",
-            {"reachable": True, "settings": settings, "clock_offset_seconds": 0.0, "facts": {"application": {"components": {one.name: {"active": True} for one in COMPONENTS}}}},
+            {
+                "reachable": True,
+                "settings": settings,
+                "clock_offset_seconds": 0.0,
+                "facts": {"application": {"components": {one.name: {"active": True} for one in COMPONENTS}}},
+            },
         )
     control.write(
         "fence/a-db1", {"settings": {"providers": ["service", "command"], "command_off": ["false"], "command_status": ["false"]}}

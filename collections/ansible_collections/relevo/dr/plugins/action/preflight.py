@@ -188,7 +188,9 @@ def name_gate(name: str, seen: Mapping[str, Any], accepted: Sequence[str]) -> ga
         fix = "mend that, or start again with dr_accept_unknown=DNS and change the record by hand" if unread else "mend that"
     if unread and "DNS" in accepted:
         judged = gate_rules.ACCEPTED
-    return gate_rules.Gate("DNS", "%s can be changed" % name, "controller", observed, "a record that can be read and changed", judged, fix)
+    return gate_rules.Gate(
+        "DNS", "%s can be changed" % name, "controller", observed, "a record that can be read and changed", judged, fix
+    )
 
 
 def check_that_all_were_asked(control: Control) -> None:

@@ -11,11 +11,22 @@ from dataclasses import dataclass
 from typing import Any
 
 from ansible_collections.relevo.dr.plugins.module_utils import app_units as units
-from ansible_collections.relevo.dr.plugins.module_utils.app_provider import ApplicationError, Deadline, Done, Option, Provider, Target
+from ansible_collections.relevo.dr.plugins.module_utils.app_provider import (
+    ApplicationError,
+    Deadline,
+    Done,
+    Option,
+    Provider,
+    Target,
+)
 
 HOOKS = tuple("%s_%s" % (when, verb) for verb in ("quiesce", "cutover", "revert") for when in ("before", "after"))
 # Of every component on a host, whatever its provider.
-OPTIONS = {"background_units": Option(list, default=()), "hooks": Option(dict, default=None), "hook_seconds": Option(float, default=30.0)}
+OPTIONS = {
+    "background_units": Option(list, default=()),
+    "hooks": Option(dict, default=None),
+    "hook_seconds": Option(float, default=30.0),
+}
 
 
 @dataclass(frozen=True)
@@ -71,7 +82,10 @@ class Part:
             seen.update(self.provider.verify(list(target.old)))
             return not seen["sessions_on_old"]
 
-        deadline.wait(nothing_is_left, lambda: "%s still holds %s connections to the old primary" % (self.provider.name, seen["sessions_on_old"]))
+        deadline.wait(
+            nothing_is_left,
+            lambda: "%s still holds %s connections to the old primary" % (self.provider.name, seen["sessions_on_old"]),
+        )
         self._hook("after_cutover", deadline)
         return Done(done.changed or changed, done.detail, {**done.more, **seen, "background": self.count()})
 
@@ -100,7 +114,9 @@ class Part:
         environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", **told}
         limit = min(float(self.settings.get("hook_seconds") or 30.0), deadline.left())
         try:
-            done = subprocess.run([str(word) for word in command], capture_output=True, check=False, timeout=limit, env=environment, cwd="/")
+            done = subprocess.run(
+                [str(word) for word in command], capture_output=True, check=False, timeout=limit, env=environment, cwd="/"
+            )
         except subprocess.TimeoutExpired:
             raise ApplicationError("hook %s (%s) did not end within %g s" % (name, command[0], limit)) from None
         except OSError as error:

@@ -121,14 +121,14 @@ def sees_the_primary(group: Iterable[Component], host: str) -> bool:
 
 def load(kept: Sequence[Mapping[str, Any]]) -> tuple[Component, ...]:
     """The inverse of ``as_dict`` after JSON."""
-    return tuple(
-        Component(one["name"], one["provider"], tuple(one["hosts"]), tuple(one["after"]), one["settings"]) for one in kept
-    )
+    return tuple(Component(one["name"], one["provider"], tuple(one["hosts"]), tuple(one["after"]), one["settings"]) for one in kept)
 
 
 def _entries(host: str, entries: Any) -> list[Mapping[str, Any]]:
     if not isinstance(entries, list) or not all(isinstance(entry, Mapping) for entry in entries):
-        raise Refusal("COMPONENT", host, "dr_app_components is no list of mappings", "a list of {name, provider, hosts, after}", _FIX)
+        raise Refusal(
+            "COMPONENT", host, "dr_app_components is no list of mappings", "a list of {name, provider, hosts, after}", _FIX
+        )
     return entries
 
 
@@ -183,7 +183,9 @@ def _settings(host: str, name: str, entry: Mapping[str, Any]) -> dict[str, Any]:
         raise Refusal("COMPONENT", host, observed, "those of %s: %s" % (entry["provider"], ", ".join(sorted(options))), _FIX)
     missing = sorted(key for key, option in options.items() if option.required and given.get(key) in (None, ""))
     if missing:
-        raise Refusal("COMPONENT", host, "%s lacks %s" % (name, ", ".join(missing)), "every setting that %s needs" % entry["provider"], _FIX)
+        raise Refusal(
+            "COMPONENT", host, "%s lacks %s" % (name, ", ".join(missing)), "every setting that %s needs" % entry["provider"], _FIX
+        )
     for key, value in given.items():
         if not isinstance(value, options[key].kind) or (options[key].kind is not bool and isinstance(value, bool)):
             kind = options[key].kind.__name__

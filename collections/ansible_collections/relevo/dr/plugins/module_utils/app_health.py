@@ -19,7 +19,12 @@ def health(url: str, timeout_seconds: float = 2.0) -> dict[str, Any]:
     try:
         with urllib.request.urlopen(url, timeout=timeout_seconds) as answer:
             body = json.loads(answer.read() or b"{}")
-            return {"ok": answer.status == 200, "status": answer.status, "body": body if isinstance(body, dict) else {}, "error": None}
+            return {
+                "ok": answer.status == 200,
+                "status": answer.status,
+                "body": body if isinstance(body, dict) else {},
+                "error": None,
+            }
     except urllib.error.HTTPError as error:
         return {"ok": False, "status": error.code, "body": {}, "error": "HTTP %d" % error.code}
     except (OSError, ValueError) as error:

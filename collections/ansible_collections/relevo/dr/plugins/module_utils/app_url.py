@@ -25,7 +25,9 @@ class UrlFile:
             with open(self.path, encoding="utf-8") as source:
                 return source.read()
         except (OSError, ValueError) as error:
-            raise ApplicationError("the environment file %s cannot be read: %s" % (self.path, getattr(error, "strerror", "no UTF-8"))) from None
+            raise ApplicationError(
+                "the environment file %s cannot be read: %s" % (self.path, getattr(error, "strerror", "no UTF-8"))
+            ) from None
 
     def assigned(self) -> dict[str, str]:
         """Every variable of it."""

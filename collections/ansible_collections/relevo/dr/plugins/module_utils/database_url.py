@@ -13,7 +13,10 @@ from dataclasses import dataclass, replace
 from typing import Optional
 
 # libpq takes everything up to the first of @ and / as credentials, if that is an @; only then host, database and parameters begin.
-_URL = re.compile(r"(?P<scheme>postgres(?:ql)?://)(?:(?P<credentials>[^@/]*)@)?(?P<hosts>[^/?]*)(?P<rest>/(?P<database>[^?]*)(?:\?(?P<query>.*))?)", re.DOTALL)
+_URL = re.compile(
+    r"(?P<scheme>postgres(?:ql)?://)(?:(?P<credentials>[^@/]*)@)?(?P<hosts>[^/?]*)(?P<rest>/(?P<database>[^?]*)(?:\?(?P<query>.*))?)",
+    re.DOTALL,
+)
 _HOST = re.compile(r"(?P<host>\[[0-9A-Fa-f:.%]+\]|[^:,\[\]]+)(?::(?P<port>\d{1,5}))?")
 
 

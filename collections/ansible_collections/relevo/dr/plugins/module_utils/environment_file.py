@@ -27,7 +27,9 @@ def value_of(text: str, variable: str) -> Optional[str]:
 
 def assigned(text: str) -> dict[str, str]:
     """All of them, by name."""
-    names = dict.fromkeys(match["name"] for match in re.finditer(r"^[ \t]*(?P<name>[A-Za-z_][A-Za-z0-9_]*)[ \t]*=", text, re.MULTILINE))
+    names = dict.fromkeys(
+        match["name"] for match in re.finditer(r"^[ \t]*(?P<name>[A-Za-z_][A-Za-z0-9_]*)[ \t]*=", text, re.MULTILINE)
+    )
     return {name: value_of(text, name) or "" for name in names}
 
 
@@ -43,7 +45,9 @@ def changed(text: str, variable: str, change: Callable[[str], str]) -> str:
     after = quote + change(inner) + quote
     start, end = found[-1].span("value")
     if decoded(after) != change(decoded(raw)):
-        raise AssignmentError("%s is quoted in a way that cannot be changed safely: put the whole value in single quotes" % variable)
+        raise AssignmentError(
+            "%s is quoted in a way that cannot be changed safely: put the whole value in single quotes" % variable
+        )
     return text[:start] + after + text[end:]
 
 

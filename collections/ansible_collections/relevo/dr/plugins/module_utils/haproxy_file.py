@@ -7,7 +7,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-_SECTION = re.compile(r"(global|defaults|frontend|backend|listen|peers|resolvers|userlist|mailers|program|http-errors|ring|cache|fcgi-app)\b[ \t]*(\S*)")
+_SECTION = re.compile(
+    r"(global|defaults|frontend|backend|listen|peers|resolvers|userlist|mailers|program|http-errors|ring|cache|fcgi-app)\b[ \t]*(\S*)"
+)
 _SERVER = re.compile(r"(?P<head>[ \t]*server[ \t]+(?P<name>\S+)[ \t]+)(?P<address>\S+)(?P<rest>[^\n]*)")
 _ADDRESS = re.compile(r"(?P<family>(?:ipv4@|ipv6@)?)(?P<host>\[[^\]]+\]|[^:\[\]]+|[0-9A-Fa-f:]+:)(?::(?P<port>\d+))?")
 

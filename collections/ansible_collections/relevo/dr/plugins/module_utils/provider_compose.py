@@ -10,7 +10,15 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Optional
 
 from ansible_collections.relevo.dr.plugins.module_utils import app_health, app_login, sessions
-from ansible_collections.relevo.dr.plugins.module_utils.app_provider import ApplicationError, Deadline, Done, Option, Place, Provider, Target
+from ansible_collections.relevo.dr.plugins.module_utils.app_provider import (
+    ApplicationError,
+    Deadline,
+    Done,
+    Option,
+    Place,
+    Provider,
+    Target,
+)
 from ansible_collections.relevo.dr.plugins.module_utils.app_url import UrlFile
 from ansible_collections.relevo.dr.plugins.module_utils.database_url import DatabaseUrl
 
@@ -41,7 +49,9 @@ class Compose(Provider):
 
     @property
     def _file(self) -> UrlFile:
-        return UrlFile(os.path.join(self.settings["project_directory"], self.settings["environment_file"]), self.settings["url_variable"])
+        return UrlFile(
+            os.path.join(self.settings["project_directory"], self.settings["environment_file"]), self.settings["url_variable"]
+        )
 
     def check(self, databases: list[dict[str, Any]]) -> dict[str, Any]:
         file = self._file
@@ -86,7 +96,10 @@ class Compose(Provider):
         if missing:
             raise ApplicationError("%s ended again after the start" % ", ".join(missing))
         if not self._uses(after):
-            raise ApplicationError("a container of %s has another %s than the file: does the compose file hand it on?" % (", ".join(self._services), file.variable))
+            raise ApplicationError(
+                "a container of %s has another %s than the file: does the compose file hand it on?"
+                % (", ".join(self._services), file.variable)
+            )
         return Done(True, "%s now use %s" % (", ".join(self._services), after.address), {"health": health})
 
     def verify(self, old: list[Place]) -> dict[str, Any]:
@@ -106,8 +119,15 @@ class Compose(Provider):
     def _uses(self, url: DatabaseUrl) -> bool:
         """Whether each container has this URL; one whose image takes it from elsewhere has none."""
         line = "%s=%s" % (self._file.variable, url.text)
-        seen = [self._docker("inspect", "--format", "{{range .Config.Env}}{{println .}}{{end}}", container) for container in self._containers().values()]
-        return all(line in text.splitlines() for text in seen if any(one.startswith(self._file.variable + "=") for one in text.splitlines()))
+        seen = [
+            self._docker("inspect", "--format", "{{range .Config.Env}}{{println .}}{{end}}", container)
+            for container in self._containers().values()
+        ]
+        return all(
+            line in text.splitlines()
+            for text in seen
+            if any(one.startswith(self._file.variable + "=") for one in text.splitlines())
+        )
 
     def _containers(self) -> dict[str, str]:
         """By service, of those that are there."""
@@ -126,7 +146,9 @@ class Compose(Provider):
         processes: list[int] = []
         for service, container in self._containers().items():
             if service in self._running():
-                processes += [int(word) for line in self._docker("top", container, "-eo", "pid").splitlines()[1:] for word in line.split()[:1]]
+                processes += [
+                    int(word) for line in self._docker("top", container, "-eo", "pid").splitlines()[1:] for word in line.split()[:1]
+                ]
         return processes
 
     def _compose(self, *words: str, seconds: float = 20.0) -> str:
@@ -153,9 +175,22 @@ class Compose(Provider):
         host: Optional[str] = self.settings["docker_host"]
         if host:
             environment["DOCKER_HOST"] = host
-        what = " ".join([os.path.basename(command[0]), *(word for word in command[1:] if word in ("config", "ps", "up", "stop", "rm", "inspect", "top", "version"))])
+        what = " ".join(
+            [
+                os.path.basename(command[0]),
+                *(word for word in command[1:] if word in ("config", "ps", "up", "stop", "rm", "inspect", "top", "version")),
+            ]
+        )
         try:
-            done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=seconds, env=environment, cwd=self.settings["project_directory"])
+            done = subprocess.run(
+                command,
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=seconds,
+                env=environment,
+                cwd=self.settings["project_directory"],
+            )
         except subprocess.TimeoutExpired:
             raise ApplicationError("%s did not end within %g s" % (what, seconds)) from None
         except OSError as error:

@@ -17,7 +17,15 @@ from typing import Any, ClassVar
 
 from ansible_collections.relevo.dr.plugins.module_utils import app_units as units
 from ansible_collections.relevo.dr.plugins.module_utils import haproxy_file, sessions
-from ansible_collections.relevo.dr.plugins.module_utils.app_provider import ApplicationError, Deadline, Done, Option, Place, Provider, Target
+from ansible_collections.relevo.dr.plugins.module_utils.app_provider import (
+    ApplicationError,
+    Deadline,
+    Done,
+    Option,
+    Place,
+    Provider,
+    Target,
+)
 from ansible_collections.relevo.dr.plugins.module_utils.app_url import replace_file
 from ansible_collections.relevo.dr.plugins.module_utils.haproxy_file import HaproxyFileError, ServerLine
 
@@ -82,7 +90,9 @@ class Haproxy(Provider):
         unit = self.settings["unit"]
         if not units.is_active(unit):
             units.start(unit, deadline)
-            deadline.wait(lambda: os.path.exists(self.settings["socket"]), lambda: "%s has no socket %s" % (unit, self.settings["socket"]))
+            # The file of a socket outlives its process.
+            deadline.wait(self._answers, lambda: "%s does not answer at %s" % (unit, self.settings["socket"]))
+            changed = True
         ip = getattr(self, "_ip", None) or _resolved(target.name, target.port)
         before = self._running()
         if (before["ip"], before["port"]) != (ip, target.port):
@@ -98,7 +108,9 @@ class Haproxy(Provider):
         self._end_old_workers(target.old)
         after = self._running()
         if (after["ip"], after["port"]) != (ip, target.port):
-            raise ApplicationError("%s is at %s:%d after it was told %s:%d" % (self._server, after["ip"], after["port"], ip, target.port))
+            raise ApplicationError(
+                "%s is at %s:%d after it was told %s:%d" % (self._server, after["ip"], after["port"], ip, target.port)
+            )
         deadline.wait(lambda: self._running()["up"], lambda: "%s is down at %s" % (self._server, target.address))
         return Done(changed, "%s now leads to %s" % (self._server, target.address))
 
@@ -143,11 +155,13 @@ class Haproxy(Provider):
 
     def _valid(self, path: str) -> None:
         try:
-            done = subprocess.run(["haproxy", "-c", "-q", "-f", path], capture_output=True, text=True, check=False, timeout=20, cwd="/")
+            done = subprocess.run(
+                ["haproxy", "-c", "-q", "-f", path], capture_output=True, text=True, check=False, timeout=20, cwd="/"
+            )
         except (OSError, subprocess.TimeoutExpired):
             raise ApplicationError("haproxy cannot be asked about %s" % path) from None
         if done.returncode != 0:
-            raise ApplicationError("haproxy does not take %s" % path)
+            raise ApplicationError("haproxy does not take %s: see haproxy -c -f %s" % (path, self.settings["config"]))
 
     def _tell(self, command: str) -> str:
         """One command to the running process. What it answers to a change is nothing, or an error."""
@@ -164,6 +178,11 @@ class Haproxy(Provider):
             raise ApplicationError("%s: %s" % (command.rpartition(" server ")[0] or command, answer.splitlines()[0]))
         return answer
 
+    def _answers(self) -> bool:
+        with contextlib.suppress(ApplicationError):
+            return bool(self._tell("show info"))
+        return False
+
     def _running(self) -> dict[str, Any]:
         """Of the server, in the running process: ip, port, up, maintenance."""
         lines = self._tell("show servers state %s" % self.settings["backend"]).splitlines()
@@ -173,7 +192,12 @@ class Haproxy(Provider):
             if row.get("srv_name") == self.settings["server"]:
                 state, admin = int(row["srv_op_state"]), int(row["srv_admin_state"])
                 maintenance = bool(admin & _MAINTENANCE)
-                return {"ip": row["srv_addr"], "port": int(row["srv_port"]), "up": state != 0 and not maintenance, "maintenance": maintenance}
+                return {
+                    "ip": row["srv_addr"],
+                    "port": int(row["srv_port"]),
+                    "up": state != 0 and not maintenance,
+                    "maintenance": maintenance,
+                }
         raise ApplicationError("the running haproxy has no server %s" % self._server)
 
     def _end_old_workers(self, old: tuple[Place, ...]) -> None:

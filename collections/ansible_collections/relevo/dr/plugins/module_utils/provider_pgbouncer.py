@@ -12,7 +12,15 @@ from typing import Any, ClassVar
 
 from ansible_collections.relevo.dr.plugins.module_utils import app_units as units
 from ansible_collections.relevo.dr.plugins.module_utils import pgbouncer_file, sessions
-from ansible_collections.relevo.dr.plugins.module_utils.app_provider import ApplicationError, Deadline, Done, Option, Place, Provider, Target
+from ansible_collections.relevo.dr.plugins.module_utils.app_provider import (
+    ApplicationError,
+    Deadline,
+    Done,
+    Option,
+    Place,
+    Provider,
+    Target,
+)
 from ansible_collections.relevo.dr.plugins.module_utils.app_url import replace_file
 from ansible_collections.relevo.dr.plugins.module_utils.pgbouncer_file import PgbouncerFileError
 from ansible_collections.relevo.dr.plugins.module_utils.postgresql import owner_switch
@@ -70,11 +78,17 @@ class Pgbouncer(Provider):
         stale = [name for name, one in before.items() if one["address"] != target.address or one["paused"]]
         held = sessions.held(units.processes(unit), list(target.old))
         if changed or stale or held:
-            self._tell("RELOAD", *("KILL %s" % _quoted(name) for name in self._databases), *("RESUME %s" % _quoted(name) for name in self._databases))
+            # Who came while it was quiet has no server yet: they wait, and need not be ended.
+            ended = [name for name, one in before.items() if held or not one["paused"]]
+            self._tell(
+                "RELOAD", *("KILL %s" % _quoted(name) for name in ended), *("RESUME %s" % _quoted(name) for name in self._databases)
+            )
         after = self._running()
         wrong = [name for name, one in after.items() if one["address"] != target.address or one["paused"]]
         if wrong:
-            raise ApplicationError("%s do not lead to %s though PgBouncer read its configuration again" % (", ".join(wrong), target.address))
+            raise ApplicationError(
+                "%s do not lead to %s though PgBouncer read its configuration again" % (", ".join(wrong), target.address)
+            )
         return Done(changed or bool(stale or held), "%s now lead to %s" % (", ".join(self._databases), target.address))
 
     def verify(self, old: list[Place]) -> dict[str, Any]:

@@ -10,7 +10,15 @@ from typing import Any, ClassVar, Optional
 
 from ansible_collections.relevo.dr.plugins.module_utils import app_health, app_login, sessions
 from ansible_collections.relevo.dr.plugins.module_utils import app_units as units
-from ansible_collections.relevo.dr.plugins.module_utils.app_provider import ApplicationError, Deadline, Done, Option, Place, Provider, Target
+from ansible_collections.relevo.dr.plugins.module_utils.app_provider import (
+    ApplicationError,
+    Deadline,
+    Done,
+    Option,
+    Place,
+    Provider,
+    Target,
+)
 from ansible_collections.relevo.dr.plugins.module_utils.app_url import UrlFile
 from ansible_collections.relevo.dr.plugins.module_utils.database_url import DatabaseUrl
 
@@ -50,7 +58,11 @@ class Systemd(Provider):
         with ThreadPoolExecutor(max_workers=1) as pool:
             # Side by side with the logins: an application whose database is dead takes its time to say so.
             health = pool.submit(app_health.health, self.settings["health_url"], 1.0)
-            found: dict[str, Any] = {"active": units.is_active(self._unit), "enabled": units.is_enabled(self._unit), "address": None}
+            found: dict[str, Any] = {
+                "active": units.is_active(self._unit),
+                "enabled": units.is_enabled(self._unit),
+                "address": None,
+            }
             file = self._file
             if file is not None:
                 url = file.url()

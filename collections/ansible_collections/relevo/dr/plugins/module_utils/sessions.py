@@ -36,7 +36,9 @@ def _addresses(place: Place) -> set[tuple[str, int]]:
     found = set()
     for name in {place.name, place.address}:
         with contextlib.suppress(OSError):
-            found |= {(_plain(str(entry[4][0])), place.port) for entry in socket.getaddrinfo(name, place.port, type=socket.SOCK_STREAM)}
+            found |= {
+                (_plain(str(entry[4][0])), place.port) for entry in socket.getaddrinfo(name, place.port, type=socket.SOCK_STREAM)
+            }
     return found
 
 

@@ -62,7 +62,9 @@ class ApplicationParts:
         """Until it is a group's turn. Aborted when another host's part failed, or nothing came."""
         sees = all(one.hosts for one in group) and app_components.sees_the_primary(group, self._host)
         first = ["handover/authorised"] if sees else ["handover/promoted"]
-        self._control.wait([*first, *self._marks("served", app_components.before(self.components, number), self._plan.cutover)], limit_seconds)
+        self._control.wait(
+            [*first, *self._marks("served", app_components.before(self.components, number), self._plan.cutover)], limit_seconds
+        )
 
     def serves(self, number: int, said: dict[str, Any]) -> None:
         """This host's part of a group uses the new primary."""

@@ -58,8 +58,7 @@ class Reopening:
         for host, opened in zip(self._plan.fence, self._wait(["handover/reopened/%s" % host for host in self._plan.fence])):
             if not opened["ok"]:
                 raise NotReopened("%s was not opened again (%s)" % (host, opened["said"]))
-        for arguments in application if served else ():
-            phases.append(self._started(self._ask(application_parts.MODULE, arguments)))
+        phases += [self._started(self._ask(application_parts.MODULE, arguments)) for arguments in (application if served else [])]
         self._ask("relevo.dr.run_lock", {"state": "free", "run_id": self._control.run_id})
         return phases
 

@@ -1,6 +1,6 @@
 # Copyright: the Relevo maintainers
 # GNU General Public License v3.0+ (see LICENSE or https://www.gnu.org/licenses/gpl-3.0.txt)
-"""A record in Amazon Route 53 that stands for the serving site. It is changed by the controller, and read back; who has cached the old one is waited for later."""
+"""A record in Amazon Route 53 that stands for the serving site. The controller changes it and reads it back; caches are waited for later."""
 
 from __future__ import annotations
 
@@ -75,7 +75,11 @@ class Route53:
             return found
         limit = int(self._settings["ttl_max_seconds"])
         if held["ttl_seconds"] > limit:
-            said = "%s may be kept for %d s, more than %d: lower its TTL, and wait that long" % (self._record, held["ttl_seconds"], limit)
+            said = "%s may be kept for %d s, more than %d: lower its TTL, and wait that long" % (
+                self._record,
+                held["ttl_seconds"],
+                limit,
+            )
             found["wrong"].append(said)
         return found
 
@@ -89,7 +93,9 @@ class Route53:
         record["ResourceRecords"] = [{"Value": value} for value in wanted]
         batch = {"Comment": "relevo", "Changes": [{"Action": "UPSERT", "ResourceRecordSet": record}]}
         with _told(self.name):
-            change = self._client.change_resource_record_sets(HostedZoneId=self._settings["zone_id"], ChangeBatch=batch)["ChangeInfo"]
+            change = self._client.change_resource_record_sets(HostedZoneId=self._settings["zone_id"], ChangeBatch=batch)[
+                "ChangeInfo"
+            ]
         changed_at, began = clock.utc_now(), time.monotonic()
         deadline.wait(
             lambda: self._in_sync(change["Id"]),
@@ -118,9 +124,13 @@ class Route53:
             if one["Name"].rstrip(".").lower() != self._record.rstrip(".").lower() or one["Type"] != self._settings["type"]:
                 continue
             if one.get("SetIdentifier") or "ResourceRecords" not in one:
-                raise ApplicationError("%s is an alias or one of several weighted records: Relevo changes plain ones only" % self._record)
+                raise ApplicationError(
+                    "%s is an alias or one of several weighted records: Relevo changes plain ones only" % self._record
+                )
             return {"values": sorted(value["Value"] for value in one["ResourceRecords"]), "ttl_seconds": int(one["TTL"])}
-        raise ApplicationError("zone %s has no record %s of type %s" % (self._settings["zone_id"], self._record, self._settings["type"]))
+        raise ApplicationError(
+            "zone %s has no record %s of type %s" % (self._settings["zone_id"], self._record, self._settings["type"])
+        )
 
 
 @contextmanager
