@@ -276,7 +276,7 @@ class Pooler:
         settings = {"config": str(self.config), "databases": ["shop"], "socket_directory": str(place), "port": self.port}
         self.provider = Pgbouncer("pool", settings)
         self.part = Part(self.provider, settings)
-        until("PgBouncer serves", lambda: (place / f".s.PGSQL.{self.port}").exists())
+        until("PgBouncer serves", (place / f".s.PGSQL.{self.port}").exists)
 
     def client(self) -> psycopg.Connection:
         return psycopg.connect(

@@ -46,12 +46,14 @@ class Stage:
 
     def __init__(self, broken=None):
         self.broken, self.asked, self.lock = broken or {}, [], threading.Lock()
+        self.played = []
 
     def answer(self, host, module, arguments):
         name = module.rsplit(".", 1)[1]
         step = arguments.get("step") or arguments.get("state") or ""
         with self.lock:
             self.asked.append((host, name, step))
+            self.played += [(step, one["name"], host) for one in arguments.get("components", ())]
         good = {"changed": True, "phase": Milestone(name, host).ended()}
         good.update(getattr(self, f"_{name}", lambda *_: {})(host, step))
         wrong = self.broken.get((host, name, step), {})
@@ -102,7 +104,12 @@ def plan():
 
 
 @pytest.fixture
-def run(tmp_path, monkeypatch, plan):
+def components():
+    return COMPONENTS
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch, plan, components):
     """Play the hand-over with these hosts; returns their results by name."""
     key = tmp_path / "key"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
@@ -113,7 +120,7 @@ def run(tmp_path, monkeypatch, plan):
     control.write("plan", plan.as_dict())
     control.write("inputs", vars(Inputs(mode="planned", scope="site", target_site="b")) | {"given": []})
     control.write("repositories", {"leave_out": []})
-    control.write("components", [one.as_dict() for one in COMPONENTS])
+    control.write("components", [one.as_dict() for one in components])
     for host, kind in HOSTS.items():
         settings = {**DATABASE, "address": host, "name": host} if kind == "database" else {}
         control.write(
@@ -122,7 +129,7 @@ def run(tmp_path, monkeypatch, plan):
                 "reachable": True,
                 "settings": settings,
                 "clock_offset_seconds": 0.0,
-                "facts": {"application": {"components": {one.name: {"active": True} for one in COMPONENTS}}},
+                "facts": {"application": {"components": {one.name: {"active": True} for one in components}}},
             },
         )
     control.write(

@@ -56,8 +56,9 @@ class PartFailed(Exception):
 
 
 class ActionModule(RunAction):
-    """Arguments: quiesce_wait_seconds, fence_seconds, restore_seconds, drain_seconds, promote_seconds, cutover_seconds, token_limit_seconds,
-    secrets_directory (of what the controller does by itself).
+    """Arguments: quiesce_wait_seconds, fence_seconds, restore_seconds, drain_seconds, promote_seconds, cutover_seconds, token_limit_seconds.
+
+    secrets_directory: of what the controller does by itself.
     """
 
     def act(self) -> dict[str, Any]:

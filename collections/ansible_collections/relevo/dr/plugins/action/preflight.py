@@ -40,8 +40,9 @@ KINDS = {
 
 
 class ActionModule(RunAction):
-    """Arguments: limits (see Limits), enforce (false: no wish of an operator, only show), approval {kind, approvers, directory, limit_seconds},
-    secrets_directory (of what the controller changes by itself).
+    """Arguments: limits (see Limits), enforce (false: no wish of an operator, only show), approval {kind, approvers, directory, limit_seconds}.
+
+    secrets_directory: of what the controller changes by itself.
 
     Runs on the controller; changes nothing anywhere.
     """

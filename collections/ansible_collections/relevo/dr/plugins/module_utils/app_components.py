@@ -116,7 +116,12 @@ def of_controller(components: Sequence[Component]) -> list[tuple[int, Component]
 
 def sees_the_primary(group: Iterable[Component], host: str) -> bool:
     """Whether a host's part of a group may be let go before the promotion is known."""
-    return all(app_providers.ON_HOSTS[component.provider].sees_the_primary(component.settings[host]) for component in group)
+
+    def has_a_url(component: Component) -> bool:
+        kind = app_providers.ON_HOSTS[component.provider]
+        return bool(kind.URL_IN and component.settings[host].get(kind.URL_IN, kind.OPTIONS[kind.URL_IN].default))
+
+    return all(has_a_url(component) for component in group)
 
 
 def load(kept: Sequence[Mapping[str, Any]]) -> tuple[Component, ...]:

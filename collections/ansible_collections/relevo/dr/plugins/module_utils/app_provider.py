@@ -91,22 +91,20 @@ class Deadline:
 class Provider(abc.ABC):
     """One component on one host. Each verb may be repeated: what is done already is said to be, and is not done again.
 
-    OPTIONS: the settings that it takes.
+    OPTIONS: the settings that it takes. URL_IN: the one that names the file with the application's own URL; by that ``cutover`` itself sees when the new
+    primary takes writes, and may be called before.
     """
 
     OPTIONS: ClassVar[Mapping[str, Option]]
+    URL_IN: ClassVar[str] = ""
 
     def __init__(self, name: str, settings: Mapping[str, Any]) -> None:
         self.name = name
         self.settings = {key: settings.get(key, option.default) for key, option in self.OPTIONS.items()}
 
-    @classmethod
-    def sees_the_primary(cls, settings: Mapping[str, Any]) -> bool:
-        """Whether ``cutover`` itself waits until the new primary takes writes, so that it may be called before."""
-        return False
-
+    @abc.abstractmethod
     def prepare(self, target: Target) -> None:
-        """Before the clock, all of a cutover that harms nobody: what is written beside, what is looked up. Raises ApplicationError."""
+        """Before the clock, all of a cutover that harms nobody: what is tried out, what is looked up. Raises ApplicationError."""
 
     @abc.abstractmethod
     def check(self, databases: list[dict[str, Any]]) -> dict[str, Any]:

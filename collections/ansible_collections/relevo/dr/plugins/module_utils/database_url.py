@@ -17,7 +17,7 @@ _URL = re.compile(
     r"(?P<scheme>postgres(?:ql)?://)(?:(?P<credentials>[^@/]*)@)?(?P<hosts>[^/?]*)(?P<rest>/(?P<database>[^?]*)(?:\?(?P<query>.*))?)",
     re.DOTALL,
 )
-_HOST = re.compile(r"(?P<host>\[[0-9A-Fa-f:.%]+\]|[^:,\[\]]+)(?::(?P<port>\d{1,5}))?")
+_HOST = re.compile(r"(?P<host>\[[0-9A-Fa-f:.%]+\]|[^:,@\s\[\]\\]+)(?::(?P<port>\d{1,5}))?")
 
 
 class UrlError(Exception):

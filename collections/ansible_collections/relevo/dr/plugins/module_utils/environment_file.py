@@ -42,7 +42,7 @@ def changed(text: str, variable: str, change: Callable[[str], str]) -> str:
     body = raw.rstrip(" \t")
     quote = body[0] if len(body) > 1 and body[0] in "'\"" and body[-1] == body[0] else ""
     inner = body[1:-1] if quote else body
-    after = quote + change(inner) + quote
+    after = quote + change(inner) + quote + raw[len(body) :]
     start, end = found[-1].span("value")
     if decoded(after) != change(decoded(raw)):
         raise AssignmentError(
@@ -58,7 +58,7 @@ def _assignments(text: str, variable: str) -> list[re.Match[str]]:
 def decoded(raw: str) -> str:
     """The value as systemd reads it: quotes count at its beginning and where one has just ended."""
     value, position, kept = "", 0, 0
-    raw = raw.rstrip("\r")
+    raw = raw.rstrip("\r").lstrip(" \t")
     while position < len(raw):
         character = raw[position]
         if character in "'\"" and (not value or kept == -1):

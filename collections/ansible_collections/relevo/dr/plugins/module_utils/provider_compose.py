@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Mapping
 from typing import Any, ClassVar, Optional
 
 from ansible_collections.relevo.dr.plugins.module_utils import app_health, app_login, sessions
@@ -39,9 +38,7 @@ class Compose(Provider):
         "docker_host": Option(str, default=""),
     }
 
-    @classmethod
-    def sees_the_primary(cls, settings: Mapping[str, Any]) -> bool:
-        return True
+    URL_IN = "environment_file"
 
     @property
     def _services(self) -> list[str]:
@@ -68,6 +65,9 @@ class Compose(Provider):
             "databases": app_login.ask_each(url, file.assigned(), databases),
             "wrong": wrong,
         }
+
+    def prepare(self, target: Target) -> None:
+        self._file.pointed_at(target.name, target.port)
 
     def quiesce(self, deadline: Deadline, *, leaves: bool) -> Done:
         running = self._running()

@@ -60,6 +60,9 @@ class Pgbouncer(Provider):
             found["wrong"].append(str(error))
         return found
 
+    def prepare(self, target: Target) -> None:
+        self._next(target)
+
     def quiesce(self, deadline: Deadline, *, leaves: bool) -> Done:
         if not units.is_active(self.settings["unit"]):
             return Done(False, "%s was not running" % self.settings["unit"])
@@ -115,13 +118,15 @@ class Pgbouncer(Provider):
         except PgbouncerFileError as error:
             raise ApplicationError("%s: %s" % (self.settings["config"], error)) from None
 
-    def _write(self, target: Target) -> bool:
-        before = self._text()
+    def _next(self, target: Target) -> str:
         try:
-            after = pgbouncer_file.readdressed(before, self._databases, target.name, target.port)
+            return pgbouncer_file.readdressed(self._text(), self._databases, target.name, target.port)
         except PgbouncerFileError as error:
             raise ApplicationError("%s: %s" % (self.settings["config"], error)) from None
-        if after == before:
+
+    def _write(self, target: Target) -> bool:
+        after = self._next(target)
+        if after == self._text():
             return False
         replace_file(self.settings["config"], after)
         return True
@@ -148,7 +153,7 @@ class Pgbouncer(Provider):
             raise ApplicationError("PgBouncer's console cannot be asked: %s" % type(error).__name__) from None
         if done.returncode != 0:
             raise ApplicationError("PgBouncer's console: %s" % (done.stderr.strip().splitlines() or ["no reason given"])[-1])
-        return done.stdout
+        return str(done.stdout)
 
     def _running(self) -> dict[str, dict[str, Any]]:
         """Of each database, in the running process: address, paused."""

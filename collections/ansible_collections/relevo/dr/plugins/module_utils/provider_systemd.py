@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, ClassVar, Optional
 
@@ -34,9 +33,7 @@ class Systemd(Provider):
         "health_url": Option(str, default=""),
     }
 
-    @classmethod
-    def sees_the_primary(cls, settings: Mapping[str, Any]) -> bool:
-        return bool(settings.get("environment_file"))
+    URL_IN = "environment_file"
 
     @property
     def _unit(self) -> str:
@@ -69,6 +66,10 @@ class Systemd(Provider):
                 file.pointed_at(url.host, url.port)
                 found.update(address=url.address, databases=app_login.ask_each(url, self._assigned(file), databases))
             return {**found, "health": health.result(), "wrong": wrong}
+
+    def prepare(self, target: Target) -> None:
+        if self._file is not None:
+            self._file.pointed_at(target.name, target.port)
 
     def quiesce(self, deadline: Deadline, *, leaves: bool) -> Done:
         active = units.is_active(self._unit)
