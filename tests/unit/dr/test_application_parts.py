@@ -9,8 +9,7 @@ from ansible_collections.relevo.dr.plugins.action import handover
 from ansible_collections.relevo.dr.plugins.module_utils.app_components import Component
 from ansible_collections.relevo.dr.plugins.module_utils.app_provider import ApplicationError, Done
 
-from .test_planned_handover import APPS, SHOP, Stage, failed, said
-from .test_planned_handover import run
+from .handover_stage import APPS, SHOP, Stage, failed, playing, said
 from .test_reopening import PLAN
 
 
@@ -32,6 +31,11 @@ def plan():
 @pytest.fixture
 def components():
     return (POOL, SERVICES, WORKER)
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch, plan, components):
+    return playing(tmp_path, monkeypatch, plan, components)
 
 
 def order(stage, step, host):
