@@ -19,7 +19,7 @@ class ActionModule(RunAction):
 
     def act(self) -> dict[str, Any]:
         plan, promotion = self.control.read("plan"), self.control.read("handover/promoted")
-        unseen = {"error": "the witness did not use it", "identities": {}}
+        unseen: dict[str, Any] = {"error": "the witness did not use it", "identities": {}}
         after = self.control.read("proof/after") if self.control.exists("proof/after") else unseen
         before = self.control.read("proof/before").get("window") if self.control.exists("proof/before") else None
         present = self._task.args.get("present") or None

@@ -52,17 +52,16 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 
 class User:
-    """One who talks to one endpoint, with cookies that windows of the same browser share; TLS is verified."""
+    """One who talks to one endpoint, with cookies of their own; TLS is verified. May send from several threads, as a browser does."""
 
-    def __init__(
-        self, endpoint: str, ca_file: str = "", limit_seconds: float = 5.0, cookies: Optional[http.cookiejar.CookieJar] = None
-    ) -> None:
-        if urllib.parse.urlsplit(endpoint).scheme not in ("http", "https"):
+    def __init__(self, endpoint: str, ca_file: str = "", limit_seconds: float = 5.0) -> None:
+        scheme = urllib.parse.urlsplit(endpoint).scheme
+        if scheme not in ("http", "https"):
             raise ValueError("an endpoint begins with http:// or https://")
-        self.cookies = http.cookiejar.CookieJar() if cookies is None else cookies
-        context = ssl.create_default_context(cafile=ca_file or None)
-        handlers = (urllib.request.HTTPCookieProcessor(self.cookies), urllib.request.HTTPSHandler(context=context))
-        self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect(), *handlers)
+        handlers = [urllib.request.ProxyHandler({}), _NoRedirect(), urllib.request.HTTPCookieProcessor(http.cookiejar.CookieJar())]
+        if scheme == "https":
+            handlers.append(urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=ca_file or None)))
+        self._opener = urllib.request.build_opener(*handlers)
         self._endpoint, self._limit = endpoint.rstrip("/"), limit_seconds
 
     def send(self, request: Request) -> Answer:
@@ -85,12 +84,12 @@ class User:
         return Answer(request.name, status in request.statuses, seconds, status, _said(text), error)
 
 
-def run(users: Sequence[User], mix: Sequence[Request], window_seconds: float, per_second: float) -> list[Answer]:
-    """The mix in turn, at that rate over all users, for that long. A slow answer does not make the next ones rarer than its own lane."""
+def run(user: User, mix: Sequence[Request], window_seconds: float, per_second: float) -> list[Answer]:
+    """The mix in turn, at that rate, for that long. A slow answer keeps only its own lane busy."""
     began, answers, lock = time.monotonic(), [], threading.Lock()
     turn = iter(range(max(1, int(window_seconds * per_second))))
 
-    def lane(user: User) -> None:
+    def lane() -> None:
         while True:
             with lock:
                 number = next(turn, None)
@@ -101,7 +100,7 @@ def run(users: Sequence[User], mix: Sequence[Request], window_seconds: float, pe
             with lock:
                 answers.append(answer)
 
-    threads = [threading.Thread(target=lane, args=(user,)) for user in users]
+    threads = [threading.Thread(target=lane) for _ in range(LANES)]
     for thread in threads:
         thread.start()
     for thread in threads:

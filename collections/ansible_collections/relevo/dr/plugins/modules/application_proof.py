@@ -18,7 +18,7 @@ options:
   mix: {description: "Requests of the mix, in turn: name, path, method, body, statuses.", type: list, elements: dict, default: []}
   nonce: {description: "Request that writes a reference; {reference} in its body stands for it, token_file holds its bearer token.", type: dict, default: {}}
   reference: {description: The nonce; nothing is written when empty., type: str, default: ''}
-  version_key: {description: "What the identity's answer calls the application's version.", type: str, default: version}
+  version_name: {description: "What the identity's answer calls the application's version.", type: str, default: version}
   window_seconds: {description: How long the mix is sent., type: float, default: 10}
   requests_per_second: {description: How often., type: float, default: 10}
   names:
@@ -58,7 +58,7 @@ from typing import Any, Optional
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.relevo.dr.plugins.module_utils.application_proof import summed
-from ansible_collections.relevo.dr.plugins.module_utils.request_mix import LANES, Answer, Request, User, run
+from ansible_collections.relevo.dr.plugins.module_utils.request_mix import Answer, Request, User, run
 
 
 def request(declared: dict[str, Any], replaced: Optional[dict[str, str]] = None, token: str = "") -> Request:
@@ -139,15 +139,14 @@ def prove(p: dict[str, Any]) -> dict[str, Any]:
     }
     if endpoint is None:
         return proof
-    proof["version"] = answers[endpoint].said.get(p["version_key"])
+    proof["version"] = answers[endpoint].said.get(p["version_name"])
     user = User(endpoint, p["ca_file"])
     proof["nonce"] = write(user, p)
     if p["login"]:
         answer = user.send(request(p["login"], dict(p["secrets"])))
         proof.update(login=answer.ok, login_said=None if answer.ok else answer.error or "status %s" % answer.status)
     if p["mix"]:
-        users = [user, *(User(endpoint, p["ca_file"], cookies=user.cookies) for _ in range(LANES - 1))]
-        proof["window"] = summed(run(users, [request(one) for one in p["mix"]], p["window_seconds"], p["requests_per_second"]))
+        proof["window"] = summed(run(user, [request(one) for one in p["mix"]], p["window_seconds"], p["requests_per_second"]))
     return proof
 
 
@@ -161,7 +160,7 @@ def main() -> None:
             "mix": {"type": "list", "elements": "dict", "default": []},
             "nonce": {"type": "dict", "default": {}},
             "reference": {"type": "str", "default": ""},
-            "version_key": {"type": "str", "default": "version"},
+            "version_name": {"type": "str", "default": "version"},
             "window_seconds": {"type": "float", "default": 10},
             "requests_per_second": {"type": "float", "default": 10},
             "names": {"type": "list", "elements": "dict", "default": []},
