@@ -162,6 +162,16 @@ def test_a_pool_that_a_reload_left_to_an_old_worker_is_ended_too(proxy, database
         asked(pinned)
 
 
+def test_a_cutover_of_haproxy_that_died_before_it_ended_the_old_sessions_is_finished(proxy, databases):
+    pinned = proxy.client()
+    assert asked(pinned) == databases[0].port
+    proxy.provider._write(target(databases))
+    proxy.provider._tell(f"set server shop/primary addr {HERE} port {databases[1].port}")
+    assert asked(pinned) == databases[0].port
+    done = proxy.part.cutover(target(databases), Deadline(10))
+    assert (done.changed, done.more["sessions_on_old"]) == (True, 0)
+
+
 def test_haproxy_with_a_dead_primary_serves_at_once_and_not_after_its_next_checks(proxy, databases):
     old, _ = databases
     listen(old.server, old.port, "stop", "-m", "immediate")

@@ -97,6 +97,9 @@ class Haproxy(Provider):
         before = self._running()
         if (before["ip"], before["port"]) != (ip, target.port):
             self._tell("set server %s addr %s port %d" % (self._server, ip, target.port))
+            changed = True
+        if changed or sessions.held(units.processes(unit), target.old):
+            # Also where a run died between the two.
             self._tell("shutdown sessions server %s" % self._server)
             changed = True
         if before["maintenance"] or not before["up"]:
