@@ -15,6 +15,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from .debian import installed
+
 # Its own /run, where it puts what others would find.
 _ENGINE = """
 mount -t tmpfs tmpfs /run
@@ -43,8 +45,8 @@ class Engine:
 @contextmanager
 def running() -> Iterator[Engine]:
     """Started, with one image, and gone without a trace afterwards."""
+    installed("docker.io", "docker-compose", "iptables")
     engine = Engine(Path(tempfile.mkdtemp(prefix="relevo-docker-")))
-    assert shutil.which("dockerd"), "this test needs Debian's engine on this machine: apt-get install docker.io docker-compose"
     with (engine.directory / "log").open("w") as log:
         words = ["unshare", "--mount", "--propagation", "private", "sh", "-ec", _ENGINE.format(engine.directory)]
         process = subprocess.Popen(words, stdout=log, stderr=log)

@@ -22,12 +22,14 @@ from ansible_collections.relevo.dr.plugins.module_utils.provider_haproxy import 
 from ansible_collections.relevo.dr.plugins.module_utils.provider_pgbouncer import Pgbouncer
 
 from .database_pair import HERE, PASSWORD, Database, free_port, listen, target, two_databases, until
+from .debian import installed
 
 pytestmark = pytest.mark.full
 
 
 @pytest.fixture(scope="module")
 def databases() -> Iterator[tuple[Database, Database]]:
+    installed("haproxy", "pgbouncer")
     with two_databases() as both:
         yield both
 
