@@ -21,7 +21,7 @@ from .debian import installed
 _ENGINE = """
 mount -t tmpfs tmpfs /run
 exec dockerd --data-root {0}/data --exec-root {0}/exec --pidfile {0}/pid --host unix://{0}/docker.sock --storage-driver vfs \
-  --bridge none --iptables=false --ip-forward=false --ip-masq=false
+  --cgroup-parent {1} --bridge none --iptables=false --ip-forward=false --ip-masq=false
 """
 # Programs come from this machine; the image holds only where they are looked for.
 IMAGE = "relevo-shop:1"
@@ -48,7 +48,15 @@ def running() -> Iterator[Engine]:
     installed("docker.io", "docker-compose", "iptables")
     engine = Engine(Path(tempfile.mkdtemp(prefix="relevo-docker-")))
     with (engine.directory / "log").open("w") as log:
-        words = ["unshare", "--mount", "--propagation", "private", "sh", "-ec", _ENGINE.format(engine.directory)]
+        words = [
+            "unshare",
+            "--mount",
+            "--propagation",
+            "private",
+            "sh",
+            "-ec",
+            _ENGINE.format(engine.directory, engine.directory.name),
+        ]
         process = subprocess.Popen(words, stdout=log, stderr=log)
         try:
             _wait(engine, process)
@@ -62,6 +70,8 @@ def running() -> Iterator[Engine]:
                 process.wait(60)
             finally:
                 shutil.rmtree(engine.directory, ignore_errors=True)
+                for group in Path("/sys/fs/cgroup").glob(f"**/{engine.directory.name}"):
+                    group.rmdir()
 
 
 def _wait(engine: Engine, process: subprocess.Popen[bytes]) -> None:

@@ -92,8 +92,8 @@ class Staged:
         return None
 
 
-def playing(tmp_path, monkeypatch, plan, components):
-    """Play the hand-over with these hosts; returns their results by name."""
+def playing(tmp_path, monkeypatch, plan, components, silent=()):
+    """Play the hand-over with these hosts, of which the silent ones do not answer; returns their results by name."""
     key = tmp_path / "key"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
     monkeypatch.setenv("RELEVO_SIGNING_KEY", str(key))
@@ -109,7 +109,7 @@ def playing(tmp_path, monkeypatch, plan, components):
         control.write(
             f"{kind}/{host}",
             {
-                "reachable": True,
+                "reachable": host not in silent,
                 "settings": settings,
                 "clock_offset_seconds": 0.0,
                 "facts": {"application": {"components": {one.name: {"active": True} for one in components}}},

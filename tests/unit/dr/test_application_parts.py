@@ -121,3 +121,18 @@ class TestOneOfThree:
         results = run(stage)
         assert "b-app1" in failed(results)
         assert results["b-app1"]["msg"].startswith("CUTOVER on b-app1: stopped answering")
+
+
+class TestASilentHost:
+    @pytest.fixture
+    def plan(self):
+        return replace(PLAN, planned=False)
+
+    def test_an_application_host_that_is_silent_keeps_nobody_waiting(self, tmp_path, monkeypatch, plan, components):
+        stage = Stage()
+        results = playing(tmp_path, monkeypatch, plan, components, silent=("a-app1",))(stage)
+        assert failed(results) == set(), results
+        assert order(stage, "cutover", "b-app1") == ["pool", "shop", "worker"]
+        assert order(stage, "quiesce", "a-app1") == []
+        [phase] = said(results["a-app1"])["phases"]
+        assert (phase["name"], phase["outcome"], phase["required"]) == ("QUIESCE", "skipped", False)
