@@ -92,8 +92,11 @@ class Staged:
         return None
 
 
-def playing(tmp_path, monkeypatch, plan, components, silent=()):
-    """Play the hand-over with these hosts, of which the silent ones do not answer; returns their results by name."""
+def playing(tmp_path, monkeypatch, plan, components, silent=(), limit_seconds=1):
+    """Play the hand-over with these hosts, of which the silent ones do not answer; returns their results by name.
+
+    limit_seconds: of each part.
+    """
     key = tmp_path / "key"
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
     monkeypatch.setenv("RELEVO_SIGNING_KEY", str(key))
@@ -135,7 +138,7 @@ def playing(tmp_path, monkeypatch, plan, components, silent=()):
             action = handover.ActionModule.__new__(handover.ActionModule)
             action.host, action.control = host, control
             limits = dict.fromkeys(
-                ("quiesce_wait_seconds", "fence_seconds", "drain_seconds", "promote_seconds", "cutover_seconds"), 1
+                ("quiesce_wait_seconds", "fence_seconds", "drain_seconds", "promote_seconds", "cutover_seconds"), limit_seconds
             )
             action._task = SimpleNamespace(args=limits, check_mode=False)
             action.ask = lambda module, arguments: asked(host, module, arguments)

@@ -35,7 +35,7 @@ def components():
 
 @pytest.fixture
 def run(tmp_path, monkeypatch, plan, components):
-    return playing(tmp_path, monkeypatch, plan, components)
+    return playing(tmp_path, monkeypatch, plan, components, limit_seconds=20)
 
 
 def order(stage, step, host):
@@ -130,7 +130,7 @@ class TestASilentHost:
 
     def test_an_application_host_that_is_silent_keeps_nobody_waiting(self, tmp_path, monkeypatch, plan, components):
         stage = Stage()
-        results = playing(tmp_path, monkeypatch, plan, components, silent=("a-app1",))(stage)
+        results = playing(tmp_path, monkeypatch, plan, components, silent=("a-app1",), limit_seconds=20)(stage)
         assert failed(results) == set(), results
         assert order(stage, "cutover", "b-app1") == ["pool", "shop", "worker"]
         assert order(stage, "quiesce", "a-app1") == []

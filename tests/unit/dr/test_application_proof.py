@@ -114,11 +114,10 @@ def test_an_application_that_works_shows_it(shop):
         ("/health", (200, {**IDENTITY, "timeline": 1}), "IDENTITY", "timeline 1"),
         ("/health", (200, {**IDENTITY, "system_identifier": "78"}), "IDENTITY", "system 78"),
         ("/health", (200, {**IDENTITY, "in_recovery": True}), "IDENTITY", "read-only"),
-        ("/health", (503, {}), "IDENTITY", "no server is named"),
+        ("/health", (503, {}), "IDENTITY", "no endpoint answers"),
         ("/login", (401, {}), "LOGIN", "status 401"),
         ("/ledger", (503, {}), "NONCE", "not acknowledged: status 503"),
         ("/orders", (503, {"sqlstate": "25006"}), "READONLY", "20 of 40"),
-        ("/products", (500, {}), "REQUESTS", "products: 500"),
     ],
 )
 def test_what_does_not_work_fails_its_gate(shop, path, answer, gate, words):
@@ -156,6 +155,23 @@ def test_a_slow_service_is_shown_beside_what_it_was_and_stops_nobody(shop):
     gate = judged(proved(shop.endpoint, window_seconds=1, requests_per_second=20), before={"p95_seconds": 0.02})["P95"]
     assert (gate.verdict, gate.required) == ("fail", False)
     assert "before: 0.020 s" in gate.observed
+
+
+def test_requests_that_fail_are_shown_by_kind_and_stop_nobody(shop):
+    shop.wrong["/products"] = (500, {})
+    gate = judged(proved(shop.endpoint))["REQUESTS"]
+    assert (gate.verdict, gate.required, gate.observed) == ("fail", False, "20 of 40 failed: products: 500 (20)")
+
+
+def test_a_side_that_is_left_and_says_so_is_no_side_that_serves(shop):
+    left = Shop()
+    left.wrong["/health"] = (503, {"status": "unavailable", "server": "a-db1"})
+    try:
+        proof = proved(left.endpoint, shop.endpoint)
+    finally:
+        left.close()
+    assert (proof["endpoint"], list(proof["identities"])) == (shop.endpoint, [shop.endpoint])
+    assert judged(proof)["IDENTITY"].verdict == "pass"
 
 
 def test_a_redirect_takes_no_cookie_elsewhere(shop):
