@@ -74,6 +74,7 @@ def test_keys_come_back_by_each_way_and_open_real_data_with_site_a_gone(keys: Ke
     assert back.code == 0, shown(back)
     found = back.record["measures"]["keys"]
     assert (found["recovered"], found["intact"], found["decrypted"]) == ("pass", "pass", "pass"), shown(back)
+    assert found["lost_site"] == "a"
     # A bucket and a directory, by the operator and by shares.
     assert len(found["paths"]) == 4
     assert found["seconds"] < 3600
@@ -90,7 +91,9 @@ def test_a_wrong_passphrase_and_a_false_share_are_refused_by_name_and_the_other_
     back = keys.run("recover_keys", dr_keys_path="safe")
     found = back.record["measures"]["keys"]
     assert {way["name"]: way.get("fault") for way in found["paths"]} == {"safe by operator": None, "safe by shares": "BAD_SHARE"}
-    assert (found["recovered"], found["decrypted"]) == ("fail", "pass"), shown(back)
+    # By the other way columns were decrypted; by this one nobody saw it.
+    assert (found["recovered"], found["decrypted"]) == ("fail", "unknown"), shown(back)
+    assert [phase["detail"] for phase in back.record["phases"] if phase["name"] == "DECRYPT safe by operator"] == ["100 rows"]
     assert keys.leaks(back) == []
 
 

@@ -13,19 +13,19 @@ MADE = {"dr_ledger_measures": {"ansible_stats": {"data": {}}}}
 
 @pytest.fixture
 def free(tmp_path):
-    """Give a-db1's part back, after a run that promoted or had nothing to do; known: what the witness said."""
+    """Give a host's part back, after a run that promoted or had nothing to do; known: what the witness said."""
 
-    def run(known, *, promoted=True, reachable=True, accounted=True):
+    def run(known, *, promoted=True, reachable=True, accounted=True, host="b-db1"):
         control = Control("20261128T054249Z-switchover-666f", str(tmp_path))
         control.write("witness/wit1", {"reachable": reachable})
         if promoted:
             control.write("handover/promoted", {"timeline": 2})
         action = ActionModule.__new__(ActionModule)
         action._task = SimpleNamespace(args={"state": "free", "accounted": accounted})
-        action.host, action.control, action.variables = "a-db1", control, {"hostvars": {"wit1": known}}
+        action.host, action.control, action.variables = host, control, {"hostvars": {"wit1": known}}
         asked = []
         action.ask = lambda module, arguments: asked.append((module, arguments["state"])) or {}
-        return action._free(), asked
+        return action._free("b-db1"), asked
 
     return run
 
@@ -36,6 +36,11 @@ def test_a_run_whose_witness_was_lost_keeps_its_lock(free, known):
     answer, asked = free(known)
     assert answer["failed"] and asked == []
     assert "wit1 made no account of it. Next: bring wit1 back" in answer["msg"]
+
+
+def test_the_others_keep_theirs_and_leave_the_words_to_one(free):
+    answer, asked = free({}, host="a-app1")
+    assert answer == {"msg": "keeps its part of the lock, as b-db1 tells"} and asked == []
 
 
 @pytest.mark.parametrize(

@@ -58,6 +58,15 @@ def test_a_silent_application_host_or_repository_stops_it(landscape):
     assert ("G23", "b-db1") in stops(bent(landscape, ("database", "b-db1", "facts", "repository", "repositories", "2"), gone))
 
 
+def test_a_repository_that_only_the_old_primary_does_not_reach_stops_it(landscape):
+    """Or the application would stand still until its last segment was given up."""
+    seen = ("database", "a-db1", "facts", "repository", "repositories")
+    found = stops(bent(landscape, (*seen, "1"), {"host": "b-store1", "error": "takes no connection"}))
+    assert list(found) == [("G23", "a-db1")]
+    assert found[("G23", "a-db1")].observed == "repository 1: takes no connection"
+    assert list(stops(bent(landscape, seen, {}))) == [("G23", "a-db1")]
+
+
 def killed(landscape, run_id):
     locked = bent(landscape, ("database", "b-db1", "facts", "host", "lock"), {**LOCK, "run_id": run_id})
     return bent(locked, ("database", "b-db1", "lock_owner_dead"), True)

@@ -130,6 +130,14 @@ def test_a_nightly_verification_and_a_monthly_restore_test_by_default(rendered):
     assert "systemctl start relevo-nightly-restore_test@shop.service" in jobs[1].action
 
 
+def test_keys_that_are_kept_in_escrow_are_looked_after_every_hour(rendered):
+    out = rendered(dr_keys_paths=[{"name": "safe", "kind": "directory", "path": "/srv/escrow"}])
+    assert re.search("^OnCalendar=(.*)$", (out / "timer-escrow_keys").read_text(), re.MULTILINE)[1] == "*-*-* *:15:00 UTC"
+    jobs = {job.runbook: job for job in deadman.read_settings(out / "deadman.json")}
+    assert set(jobs) == {"verify_backup", "restore_test", "escrow_keys"}
+    assert (jobs["escrow_keys"].silence_seconds, jobs["escrow_keys"].unproven_seconds) == (9000, 14400)
+
+
 def test_what_a_job_is_given_reaches_the_run_as_it_is(rendered):
     job = {"runbook": "restore_test", "calendar": "monthly", "silence_seconds": 1, "unproven_seconds": 1}
     words = {"dr_reason": '100 % of "$HOME"', "dr_restore_set": "all"}

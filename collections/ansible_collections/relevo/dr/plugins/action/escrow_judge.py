@@ -21,7 +21,7 @@ from ansible_collections.relevo.dr.plugins.plugin_utils.escrow_action import (
 
 
 class ActionModule(EscrowAction):
-    """Arguments: expected (how many ways there are), limit_seconds, memory_directory."""
+    """Arguments: expected (how many ways there are), lost_site (whose paths were not tried), limit_seconds, memory_directory."""
 
     _requires_connection = False
     phase = "JUDGE"
@@ -32,6 +32,7 @@ class ActionModule(EscrowAction):
         began = self.control.read("landscape")["began"]
         seconds = round(clock.boottime_seconds() - float(began["boottime"]), 3)
         keys = {**verdicts(int(self._task.args["expected"]), ways.values(), decrypted.values()), "seconds": seconds}
+        keys["lost_site"] = self._task.args["lost_site"] or None
         proven: dict[str, str] = {}
         for way in ways.values():
             proven.update(way.get("shares_proven") or {})

@@ -26,7 +26,7 @@ class ActionModule(RunAction):
         if host not in plan.hosts() or host in plan.witness or not known.get("reachable"):
             return {"msg": "has no part in the lock"}
         if self._task.args["state"] == "free":
-            return self._free()
+            return self._free(plan.promote)
         return self._hold(plan.promote, known)
 
     def _hold(self, first: str, known: dict[str, Any]) -> dict[str, Any]:
@@ -69,8 +69,10 @@ class ActionModule(RunAction):
         mine = {"facts": {"host": {"lock": lock, "lock_expired": True}}, "lock_owner_alive": controller.owner_alive(lock)}
         return sign_of_life(lock["run_id"], {**seen, self.host: mine}.items())
 
-    def _free(self) -> dict[str, Any]:
+    def _free(self, first: str) -> dict[str, Any]:
         missing = self._unaccounted() if self._task.args["accounted"] else []
+        if missing and self.host != first:
+            return {"msg": "keeps its part of the lock, as %s tells" % first}
         if missing:
             # Ansible goes on with the next play when the only host of one fell silent.
             said = "the lock of run %s stays on %s: %s made no account of it. Next: bring %s back, then start this runbook again; it makes it"

@@ -86,6 +86,8 @@ class ActionModule(RunAction):
             ]
         if past:
             gates.append(past_proofs.gate(past, limits.proof_age_seconds, required=False))
+            if self.variables.get("dr_keys_paths"):
+                gates.append(importlib.import_module(_HISTORY).keys_gate(known["cluster"], past, limits.keys_proof_age_seconds))
         if plan.planned:
             gates = demanded(gates, plan, landscape, limits)
         material: dict[str, Any] = {}

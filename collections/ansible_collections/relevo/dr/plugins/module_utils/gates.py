@@ -43,6 +43,7 @@ class Limits:
     transaction_age_seconds: float = 30.0
     proof_age_seconds: float = 35 * 86400
     verification_age_seconds: float = 50 * 3600
+    keys_proof_age_seconds: float = 107 * 86400
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from ansible_collections.relevo.dr.plugins.module_utils.gates import NOT_APPLICABLE, Gate, Limits, verdict
+from ansible_collections.relevo.dr.plugins.module_utils.gates import NOT_APPLICABLE, Gate, Limits, repositories_that_answer, verdict
 from ansible_collections.relevo.dr.plugins.module_utils.plan import Landscape, Plan, follows, served
 
 
@@ -16,7 +16,7 @@ def demanded(found: list[Gate], plan: Plan, landscape: Landscape, limits: Limits
     if plan.done:
         return found
     every = [replace(gate, required=True) for gate in found]
-    for check in (_primary, _present, _transactions, _same_runbook):
+    for check in (_primary, _present, _last_word, _transactions, _same_runbook):
         every.extend(check(plan, landscape, limits))
     return every
 
@@ -63,6 +63,23 @@ def _present(plan: Plan, landscape: Landscape, limits: Limits) -> Iterator[Gate]
                 verdict(bool(entry.get("reachable"))),
                 "bring %s back first; a site that is lost is left with playbooks/failover.yml" % host,
             )
+
+
+def _last_word(plan: Plan, landscape: Landscape, limits: Limits) -> Iterator[Gate]:
+    """What the old primary wrote last must reach the archive while nobody can write; its statistics tell of a dead store only after the next segment."""
+    if plan.primary is None:
+        return
+    answering, silent = repositories_that_answer(landscape, plan.primary)
+    wrong = ["repository %d: %s" % (key, found["error"]) for key, found in sorted(silent.items())]
+    yield Gate(
+        "G23",
+        "every repository answers the old primary",
+        plan.primary,
+        "; ".join(wrong) or ("%d answer" % len(answering) if answering else "none seen"),
+        "all of them",
+        verdict(not silent if answering or silent else None),
+        "bring it back, or the way to it from %s; pgBackRest archives nowhere while one of them is gone" % plan.primary,
+    )
 
 
 def _transactions(plan: Plan, landscape: Landscape, limits: Limits) -> Iterator[Gate]:

@@ -33,7 +33,7 @@ class Past:
 
     def age(self, record: Mapping[str, Any]) -> float:
         """Seconds since a run ended."""
-        return max(0.0, self.now - _ended(record))
+        return max(0.0, self.now - ended(record))
 
     def younger_than(self, seconds: float) -> bool:
         """Whether the cluster was not protected for so long yet: nothing can be too old then."""
@@ -47,8 +47,8 @@ def read(
     now: float,
 ) -> Past:
     """From the finished runs of both runbooks, newest first."""
-    looked = [one for one in verifications if _is_past(one, now) and one["measures"].get("backup_verification") is not None]
-    tried = [one for one in restore_tests if _is_past(one, now) and one["verdict"] != "refused"]
+    looked = [one for one in verifications if is_past(one, now) and one["measures"].get("backup_verification") is not None]
+    tried = [one for one in restore_tests if is_past(one, now) and one["verdict"] != "refused"]
     return Past(
         now,
         verified=looked[0] if looked else None,
@@ -170,12 +170,14 @@ def _reached(record: Mapping[str, Any]) -> str:
     return ", ".join(dict.fromkeys(str(test["proven_up_to"]) for test in _tests(record))) or "nothing"
 
 
-def _ended(record: Mapping[str, Any]) -> float:
+def ended(record: Mapping[str, Any]) -> float:
+    """When a run was over, epoch seconds."""
     return parse_utc(record["closed_at"]).timestamp()
 
 
-def _is_past(record: Mapping[str, Any], now: float) -> bool:
-    return _ended(record) <= now + LEEWAY_SECONDS
+def is_past(record: Mapping[str, Any], now: float) -> bool:
+    """Whether it ended by now, as far as clocks agree."""
+    return ended(record) <= now + LEEWAY_SECONDS
 
 
 def _utc(moment: Optional[float]) -> Optional[str]:

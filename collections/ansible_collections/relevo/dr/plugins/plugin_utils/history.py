@@ -9,7 +9,7 @@ import os
 import time
 from typing import Any, Optional
 
-from ansible_collections.relevo.dr.plugins.module_utils import past_proofs
+from ansible_collections.relevo.dr.plugins.module_utils import gates, keys_proof, past_proofs
 from ansible_collections.relevo.dr.plugins.module_utils.clock import parse_utc
 
 from relevo import paths, settlement
@@ -55,3 +55,8 @@ def past(cluster: str) -> past_proofs.Past:
     except RelevoError as error:
         return past_proofs.Past(time.time(), unreadable=str(error).rstrip("."))
     return past_proofs.read(verifications, restore_tests, protected_since(cluster), time.time())
+
+
+def keys_gate(cluster: str, known: past_proofs.Past, limit_seconds: float) -> gates.Gate:
+    """Whether keys were proven to come back, as of the same moment."""
+    return keys_proof.gate([] if known.unreadable else settled(cluster, "recover_keys"), known, limit_seconds)

@@ -181,7 +181,8 @@ def power_on(lab: Laboratory, host: Host) -> None:
         "--keep-unit",
         "--link-journal=no",
         "--settings=no",
-        "--console=passive",
+        # Somebody has to read what the host says: its process 1 stops for good in front of a full terminal.
+        "--console=read-only",
     ]
     argv += [
         "--resolv-conf=off",
