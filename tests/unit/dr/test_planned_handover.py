@@ -2,97 +2,15 @@
 
 from __future__ import annotations
 
-import subprocess
-import threading
-import time
 from dataclasses import replace
-from types import SimpleNamespace
 
 import pytest
 from ansible.errors import AnsibleError
-from ansible_collections.relevo.dr.plugins.action import handover
-from ansible_collections.relevo.dr.plugins.module_utils import clock
-from ansible_collections.relevo.dr.plugins.module_utils.inputs import Inputs
-from ansible_collections.relevo.dr.plugins.module_utils.milestone import Milestone
 from ansible_collections.relevo.dr.plugins.plugin_utils.control import Control
 from ansible_collections.relevo.dr.plugins.plugin_utils.lineage import promoted_at
 
+from .handover_stage import COMPONENTS, HANDOVER, RESTORED, Stage, failed, playing, said
 from .test_reopening import PLAN
-
-HOSTS = {"a-db1": "database", "b-db1": "database", "a-app1": "application", "b-app1": "application", "wit1": "witness"}
-DATABASE = {
-    "unit": "u.service",
-    "data_directory": "/d",
-    "bin_directory": "/b",
-    "port": 5432,
-    "database": "shop",
-    "stanza": "shop",
-    "version": "17",
-    "config_directory": "/etc/postgresql/17/main",
-    "ledger_present_sql": "select 1",
-}
-APPLICATION = {
-    "unit": "shop.service",
-    "environment_file": "/e",
-    "url_variable": "U",
-    "health_url": "http://shop.example.org/health",
-}
-HANDOVER = {"run_id": "run", "nonce": "n", "from_lsn": "0/1", "message_lsn": "0/2", "shutdown_lsn": "0/3", "timeline": 1}
-
-
-RESTORED = {"set": "20261124-000000F", "bytes": 3, "seconds": 1.0}
-
-
-class Stage:
-    """The hosts. broken: what one of them answers, or raises, instead, by (host, module, step); asked: what was asked for."""
-
-    def __init__(self, broken=None):
-        self.broken, self.asked, self.lock = broken or {}, [], threading.Lock()
-
-    def answer(self, host, module, arguments):
-        name = module.rsplit(".", 1)[1]
-        step = arguments.get("step") or arguments.get("state") or ""
-        with self.lock:
-            self.asked.append((host, name, step))
-        good = {"changed": True, "phase": Milestone(name, host).ended()}
-        good.update(getattr(self, f"_{name}", lambda *_: {})(host, step))
-        wrong = self.broken.get((host, name, step), {})
-        if isinstance(wrong, Exception):
-            raise wrong
-        return {**good, **wrong}
-
-    def _server_fence(self, host, _step):
-        proof = {"host": host, "class": "stopped", "at": clock.utc_now(), "shutdown_lsn": "0/3", "timeline": 1, "probes": []}
-        return {"proof": {**proof, "handover": HANDOVER, "unarchived": []}}
-
-    def _witness_statement(self, _host, _step):
-        return {"ledger_tail": [], "probes": []}
-
-    def _standby_restore(self, _host, _step):
-        return {"restore": RESTORED, "left_out": [2]}
-
-    def _standby_promote(self, _host, step):
-        promotion = {"already": False, "promotion_began_at": clock.utc_now(), "promoted_at": clock.utc_now(), "timeline": 2}
-        position = {"replay_lsn": "0/4", "target_replayed": True, "replayed_bytes": 16384}
-        drained = {"position": position, "in_recovery": True, "nonce": "c", "system_identifier": "77", "left_out": []}
-        promoted = {"promotion": promotion, "loss": None, "probes": [], "restore": RESTORED}
-        return {"drain": drained, "promote": promoted, "withdraw": {"in_recovery": True}}[step]
-
-
-class Staged:
-    """A module that is started when its letter comes."""
-
-    def __init__(self, action, _run_id, _name, module, arguments, _seconds):
-        self._action, self._module, self._arguments = action, module, arguments
-
-    def ready(self, _seconds):
-        return True
-
-    def go(self, late, _stop=None):
-        return self._action.ask(self._module, {**self._arguments, **late})
-
-    def give_up(self, _reason):
-        return None
 
 
 @pytest.fixture
@@ -101,65 +19,16 @@ def plan():
 
 
 @pytest.fixture
-def run(tmp_path, monkeypatch, plan):
-    """Play the hand-over with these hosts; returns their results by name."""
-    key = tmp_path / "key"
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
-    monkeypatch.setenv("RELEVO_SIGNING_KEY", str(key))
-    monkeypatch.setattr(handover, "StagedModule", Staged)
-    monkeypatch.setattr(handover, "probe", lambda *_: {"host": "a-db1", "address": "a", "vantage": "v", "result": "refused"})
-    control = Control("run", str(tmp_path))
-    control.write("plan", plan.as_dict())
-    control.write("inputs", vars(Inputs(mode="planned", scope="site", target_site="b")) | {"given": []})
-    control.write("repositories", {"leave_out": []})
-    for host, kind in HOSTS.items():
-        settings = {**DATABASE, "address": host, "name": host} if kind == "database" else APPLICATION
-        control.write(
-            f"{kind}/{host}",
-            {"reachable": True, "settings": settings, "clock_offset_seconds": 0.0, "facts": {"application": {"active": True}}},
-        )
-    control.write(
-        "fence/a-db1", {"settings": {"providers": ["service", "command"], "command_off": ["false"], "command_status": ["false"]}}
-    )
-    control.write(
-        "lock/b-db1", {"held": True, "lease_seconds": 120, "began": {"at": clock.utc_now(), "boottime": clock.boottime_seconds()}}
-    )
-
-    def play(stage):
-        results = {}
-
-        def asked(host, module, arguments):
-            # As the real one: it serves only from the new primary.
-            while arguments.get("step") == "cutover" and not (control.exists("handover/promoted") or control.failed()):
-                time.sleep(0.002)
-            return stage.answer(host, module, arguments)
-
-        def part(host):
-            action = handover.ActionModule.__new__(handover.ActionModule)
-            action.host, action.control = host, control
-            limits = dict.fromkeys(
-                ("quiesce_wait_seconds", "fence_seconds", "drain_seconds", "promote_seconds", "cutover_seconds"), 1
-            )
-            action._task = SimpleNamespace(args=limits, check_mode=False)
-            action.ask = lambda module, arguments: asked(host, module, arguments)
-            results[host] = action.act()
-
-        threads = [threading.Thread(target=part, args=(host,)) for host in HOSTS]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(60)
-        assert set(results) == set(HOSTS)
-        return results
-
-    return play
+def components():
+    return COMPONENTS
 
 
-def failed(results):
-    return {host for host, result in results.items() if result.get("failed")}
+@pytest.fixture
+def run(tmp_path, monkeypatch, plan, components):
+    return playing(tmp_path, monkeypatch, plan, components)
 
 
-OPENED = {("a-db1", "server_reopen", ""), ("a-app1", "application_unit", "start")}
+OPENED = {("a-db1", "server_reopen", ""), ("a-app1", "app_component", "revert")}
 UNLOCKED = {(host, "run_lock", "free") for host in ("a-db1", "b-db1", "a-app1", "b-app1")}
 
 
@@ -171,11 +40,7 @@ def assert_opened(stage, results):
     for host in ("a-db1", "b-db1", "a-app1", "b-app1"):
         assert "the old side serves again" in results[host]["msg"]
     told = [phase["name"] for host in ("a-db1", "a-app1") for phase in said(results[host])["phases"]]
-    assert {"server_reopen", "application_unit"} <= set(told)
-
-
-def said(result):
-    return result["ansible_stats"]["data"]["relevo"]
+    assert {"server_reopen", "app_component"} <= set(told)
 
 
 def test_it_ends_on_the_new_side(run):
@@ -194,7 +59,7 @@ def test_it_ends_on_the_new_side(run):
         {("b-db1", "standby_promote", "drain"): {"position": {"replay_lsn": "0/2", "target_replayed": False}}},
         {("b-db1", "standby_promote", "drain"): {"failed": True, "msg": "paused"}},
         {("b-db1", "standby_promote", "promote"): {"failed": True, "msg": "the token is stale", "begun": False}},
-        {("a-app1", "application_unit", "stop"): {"failed": True, "msg": "it does not stop"}},
+        {("a-app1", "app_component", "quiesce"): {"failed": True, "msg": "it does not stop"}},
         {("b-db1", "standby_promote", "drain"): AnsibleError("the password for sudo is wrong")},
         {("a-db1", "server_fence", ""): OSError("no space left")},
     ],
@@ -204,7 +69,7 @@ def test_what_fails_before_the_promotion_opens_the_old_side_again(run, broken):
     stage = Stage(broken)
     results = run(stage)
     assert_opened(stage, results)
-    assert not [asked for asked in stage.asked if asked[1] == "application_unit" and asked[2] == "cutover" and asked[0] == "a-app1"]
+    assert not [asked for asked in stage.asked if asked[1] == "app_component" and asked[2] == "cutover" and asked[0] == "a-app1"]
 
 
 def test_what_failed_is_said_once_by_the_host_that_failed(run):
@@ -254,14 +119,14 @@ def test_a_way_back_that_ends_in_an_error_nobody_foresaw_is_told_at_once(run):
         }
     )
     results = run(stage)
-    assert ("a-app1", "application_unit", "start") not in stage.asked
+    assert ("a-app1", "app_component", "revert") not in stage.asked
     for host in ("a-db1", "a-app1"):
         assert "NOT open" in results[host]["msg"]
         assert "the password for sudo is wrong" in results[host]["msg"]
 
 
 def test_after_the_promotion_there_is_no_way_back(run):
-    stage = Stage({("b-app1", "application_unit", "cutover"): {"failed": True, "msg": "not healthy"}})
+    stage = Stage({("b-app1", "app_component", "cutover"): {"failed": True, "msg": "not healthy"}})
     results = run(stage)
     assert failed(results) == {"b-app1"}
     assert not (OPENED | UNLOCKED) & set(stage.asked)
@@ -275,7 +140,7 @@ def test_a_server_that_stays_closed_keeps_its_application_down_and_the_locks(run
         }
     )
     results = run(stage)
-    assert ("a-app1", "application_unit", "start") not in stage.asked
+    assert ("a-app1", "app_component", "revert") not in stage.asked
     assert not UNLOCKED & set(stage.asked)
     assert "the lock is gone" in results["a-app1"]["msg"]
 

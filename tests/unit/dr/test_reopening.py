@@ -46,7 +46,7 @@ class Hosts:
 
 def part(control, host, hosts, *, refused=False, served=True):
     database = {"host": host} if host.endswith("db1") else {}
-    application = {"host": host} if host == "a-app1" else {}
+    application = [{"host": host}] if host == "a-app1" else []
     return Reopening(control, PLAN, host, hosts, 0.05).go(database, application, refused=refused, served=served)
 
 
@@ -62,7 +62,7 @@ def test_each_host_opens_its_part_and_gives_the_lock_back(control):
     part(control, "b-db1", hosts)
     assert hosts.asked == [
         *("standby_promote", "server_reopen", "run_lock"),
-        *("application_unit", "run_lock"),
+        *("app_component", "run_lock"),
         *("standby_promote", "run_lock"),
     ]
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.relevo.dr.plugins.module_utils import application as app
+from ansible_collections.relevo.dr.plugins.module_utils.app_provider import ApplicationError
+from ansible_collections.relevo.dr.plugins.module_utils.app_url import UrlFile
+from ansible_collections.relevo.dr.plugins.module_utils.database_url import parse, readdressed
 from ansible_collections.relevo.dr.plugins.module_utils.server_stop import replay_target
 from ansible_collections.relevo.dr.plugins.module_utils.standby import segment_name
 
@@ -29,18 +31,17 @@ def test_the_newest_clean_shutdown_is_what_must_be_replayed():
 
 def test_only_the_address_of_a_url_changes():
     url = "postgresql://shop:p%40ss@a-db1/minimarket?sslmode=verify-full"
-    assert app.with_address(url, "b-db1", 5433) == "postgresql://shop:p%40ss@b-db1:5433/minimarket?sslmode=verify-full"
-    assert app.url_address(url) == "a-db1:5432"
+    assert readdressed(url, "b-db1", 5433) == "postgresql://shop:p%40ss@b-db1:5433/minimarket?sslmode=verify-full"
+    assert parse(url).address == "a-db1:5432"
 
 
 def test_the_environment_file_changes_as_a_whole_and_keeps_its_other_lines(tmp_path):
     path = tmp_path / "app.env"
     path.write_text("# shop\nDATABASE_URL=postgresql://shop@a-db1/m\nWORKERS=2\n")
     path.chmod(0o640)
-    application = app.Application("shop.service", str(path), "DATABASE_URL", "http://127.0.0.1/health")
-    target = app.with_address(app.database_url(application), "b-db1", 5432)
-    assert app.point_at(application, target)
-    assert not app.point_at(application, target)
+    file = UrlFile(str(path), "DATABASE_URL")
+    assert file.point_at("b-db1", 5432)
+    assert not file.point_at("b-db1", 5432)
     assert path.read_text() == "# shop\nDATABASE_URL=postgresql://shop@b-db1:5432/m\nWORKERS=2\n"
     assert path.stat().st_mode & 0o777 == 0o640
 
@@ -51,5 +52,5 @@ def test_the_environment_file_changes_as_a_whole_and_keeps_its_other_lines(tmp_p
 def test_a_url_without_host_or_database_is_refused(tmp_path, content):
     path = tmp_path / "app.env"
     path.write_text(content)
-    with pytest.raises(app.ApplicationError):
-        app.database_url(app.Application("shop.service", str(path), "DATABASE_URL", "http://127.0.0.1/health"))
+    with pytest.raises(ApplicationError):
+        UrlFile(str(path), "DATABASE_URL").url()

@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 from flask import Flask, Response, current_app, g, jsonify, render_template_string, request
 
-from . import accounts
+from . import __version__, accounts
 from .database import IDENTITY, Database, UnavailableError
 
 REFERENCE = re.compile(r"[A-Za-z0-9._:-]{1,120}")
@@ -93,7 +93,8 @@ def health() -> tuple[Response, int]:
         ).fetchall()[0]
     # A server that takes no writes is no server for a shop, even though it answers.
     healthy = not identity["read_only"] and identity["products"] == 1
-    return jsonify(status="ok" if healthy else "unhealthy", server=_database().host, **identity), 200 if healthy else 503
+    status = "ok" if healthy else "unhealthy"
+    return jsonify(status=status, version=__version__, server=_database().host, **identity), 200 if healthy else 503
 
 
 def list_products() -> Response:

@@ -8,18 +8,22 @@ Each host plays its parts of the plan and waits for what the others have proven.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, Optional
 
-from ansible_collections.relevo.dr.plugins.module_utils import clock, gates, promotion_token
+from ansible_collections.relevo.dr.plugins.module_utils import app_components, clock, gates, promotion_token
+from ansible_collections.relevo.dr.plugins.module_utils.app_components import Component
+from ansible_collections.relevo.dr.plugins.module_utils.app_provider import ApplicationError
 from ansible_collections.relevo.dr.plugins.module_utils.milestone import Milestone, told
 from ansible_collections.relevo.dr.plugins.module_utils.plan import read_plan
 from ansible_collections.relevo.dr.plugins.module_utils.probe import probe
 from ansible_collections.relevo.dr.plugins.module_utils.server_stop import replay_target
 from ansible_collections.relevo.dr.plugins.module_utils.way_out import RESTORE
+from ansible_collections.relevo.dr.plugins.plugin_utils.application_parts import MODULE, ApplicationParts
 from ansible_collections.relevo.dr.plugins.plugin_utils.control import Aborted, ElsewhereFailed
 from ansible_collections.relevo.dr.plugins.plugin_utils.fencing import Fencing, LockLost, NotFenced, fence
 from ansible_collections.relevo.dr.plugins.plugin_utils.lineage import promoted_at
@@ -52,10 +56,14 @@ class PartFailed(Exception):
 
 
 class ActionModule(RunAction):
-    """Arguments: quiesce_wait_seconds, fence_seconds, restore_seconds, drain_seconds, promote_seconds, cutover_seconds, token_limit_seconds."""
+    """Arguments: quiesce_wait_seconds, fence_seconds, restore_seconds, drain_seconds, promote_seconds, cutover_seconds, token_limit_seconds.
+
+    secrets_directory: of what the controller does by itself.
+    """
 
     def act(self) -> dict[str, Any]:
         self._plan = plan = read_plan(self.control.read("plan"))
+        self._parts_of_application = ApplicationParts(self.control, plan, self.host)
         self._changed = False
         self._material: dict[str, Any] = {"phases": []}
         self._seen: list[dict[str, Any]] = []
@@ -96,6 +104,7 @@ class ActionModule(RunAction):
             (plan.witness, self._state_what_was_acknowledged),
             ((plan.promote,), self._drain_and_promote),
             (plan.cutover, self._cut_over),
+            ((plan.promote,), self._cut_over_without_a_host),
             # Whoever was stopped stays until it is known that there is no way back.
             ((*plan.fence, *plan.quiesce) if plan.planned else (), self._promotion),
         ]
@@ -106,7 +115,8 @@ class ActionModule(RunAction):
         dead, late = self._plan.primary is None, _AFTER_A_RESTORE if self._plan.restore is not None else ()
         self._prepared = self._later()
         for name, (module, arguments) in self._prepared.items():
-            if name not in late and (not dead or name in _STAGED_ON_THE_CLOCK):
+            kind = name.partition("-")[0]
+            if kind not in late and (not dead or kind in _STAGED_ON_THE_CLOCK):
                 self._staged[name] = StagedModule(self, self.control.run_id, name, module, arguments, self._limit() + 120)
         if dead:
             return
@@ -129,7 +139,13 @@ class ActionModule(RunAction):
             later["drain"] = ("relevo.dr.standby_promote", self._drain_arguments())
             later["promote"] = ("relevo.dr.standby_promote", self._promote_arguments())
         if self.host in plan.cutover:
-            later["cutover"] = ("relevo.dr.application_unit", self._cutover_arguments())
+            # Its own wait for the new primary is part of it.
+            seconds = self._seconds("promote_seconds", 60) + self._seconds("cutover_seconds", 60)
+            for number, group in self._parts_of_application.groups:
+                arguments = self._parts_of_application.arguments(
+                    group, "cutover", **self._parts_of_application.target(), timeout_seconds=seconds
+                )
+                later[self._parts_of_application.name("cutover", number)] = (MODULE, arguments)
         return later
 
     def _go(self, name: str, late: dict[str, Any], stop: Callable[[], Optional[str]] = lambda: None) -> dict[str, Any]:
@@ -151,7 +167,7 @@ class ActionModule(RunAction):
         for staged in self._staged.values():
             staged.give_up("the old side is opened again")
         database: dict[str, Any] = {}
-        application: dict[str, Any] = {}
+        application: list[dict[str, Any]] = []
         if host in plan.fence:
             # Where it is not known who served, no host may stay closed.
             required = plan.primary in (None, host)
@@ -163,9 +179,15 @@ class ActionModule(RunAction):
         served = plan.resume
         if host in plan.quiesce:
             entry = self.control.read("application/%s" % host)
-            application = self._application(entry, "start")
             # By what it was before: a stop that failed may have stopped it all the same.
-            served = served or bool(entry["facts"]["application"]["active"])
+            ran = {name for name, one in entry["facts"]["application"]["components"].items() if one["active"]}
+            groups = [[one for one in group if plan.resume or one.name in ran] for _, group in self._parts_of_application.groups]
+            application = [
+                self._parts_of_application.arguments(group, "revert", timeout_seconds=self._seconds("cutover_seconds", 60))
+                for group in groups
+                if group
+            ]
+            served = served or bool(ran)
         seconds = self._limit() + self._seconds("cutover_seconds", 60)
         try:
             phases = Reopening(self.control, plan, host, self.ask, seconds).go(
@@ -180,21 +202,30 @@ class ActionModule(RunAction):
 
     def _quiesce(self) -> None:
         """An application that cannot be stopped does not stop a failover: the fence of its database stands for it, and the record says so."""
-        entry = self.control.read("application/%s" % self.host)
+        entry, parts = self.control.read("application/%s" % self.host), self._parts_of_application
         started = Milestone("QUIESCE", self.host)
         if not entry["reachable"]:
             phase = started.ended("skipped", "unreachable: the fence of the database stands for it")
             phase["required"] = False
-        else:
-            moved = self.host not in self._plan.cutover
-            answer = self.ask("relevo.dr.application_unit", self._application(entry, "stop", disable=moved))
-            wrong = went_wrong(answer)
-            if wrong and self._plan.planned:
-                raise PartFailed(wrong, phases=[started.ended("failed", wrong)])
-            phase = started.ended("skipped", "not stopped: %s" % wrong) if wrong else answer["phase"]
-            self._changed = self._changed or bool(answer.get("changed"))
-        self._told(phase)
-        self.control.write("handover/quiesced/%s" % self.host, phase)
+            self._told(phase)
+        # What stands in front stops first: nobody shall meet an application without its cache.
+        for position, (number, group) in enumerate(reversed(parts.groups)):
+            if entry["reachable"]:
+                parts.stopped(number, wait_seconds=self._seconds("quiesce_wait_seconds", 20))
+                self._told({**self._stop(group), "name": parts.phase("QUIESCE", position)})
+            parts.has_stopped(number)
+        self.control.write("handover/quiesced/%s" % self.host, {})
+
+    def _stop(self, group: list[Component]) -> dict[str, Any]:
+        """The phase of one group's stop. Raises PartFailed in a planned run."""
+        started, leaves = Milestone("QUIESCE", self.host), self.host not in self._plan.cutover
+        answer = self.ask(MODULE, self._parts_of_application.arguments(group, "quiesce", leaves=leaves))
+        wrong = went_wrong(answer)
+        if wrong and self._plan.planned:
+            raise PartFailed(wrong, phases=[started.ended("failed", wrong)])
+        self._changed = self._changed or bool(answer.get("changed"))
+        self._material.setdefault("gates", []).extend(background_gates(self.host, answer, "QUIESCE"))
+        return started.ended("skipped", "not stopped: %s" % wrong) if wrong else answer["phase"]
 
     def _fence(self) -> None:
         entry, settings = self.control.read("database/%s" % self.host), self.control.read("fence/%s" % self.host)["settings"]
@@ -328,7 +359,7 @@ class ActionModule(RunAction):
         handover = self._handed_over(proofs, drained) if self._plan.planned and drained["in_recovery"] else None
         if drained["in_recovery"] and not self._plan.planned:
             gate = archive_gate(self.host, drained["position"], self._tails(drained["position"]))
-            self._material["gates"] = [gate.as_dict()]
+            self._material.setdefault("gates", []).append(gate.as_dict())
             bounds = {inputs[name] for name in ("accept_loss_seconds", "accept_loss_transactions")}
             by_name = self._plan.restore is not None and "LOSS" in inputs["accept_unknown"]
             if gate.verdict == gates.FAIL and bounds == {None} and not by_name:
@@ -411,7 +442,7 @@ class ActionModule(RunAction):
     def _handed_over(self, proofs: list[dict[str, Any]], drained: dict[str, Any]) -> dict[str, Any]:
         """The old primary's message and shutdown, on the standby. Raises PartFailed when any of it is missing."""
         handover, gate = handover_gate(self.host, proofs, drained["position"])
-        self._material["gates"] = [gate.as_dict()]
+        self._material.setdefault("gates", []).append(gate.as_dict())
         if handover is None or gate.verdict != gates.PASS:
             said = "DRAIN on %s: %s: %s. Nothing was promoted. Next: %s" % (self.host, gate.title, gate.observed, gate.next_action)
             raise PartFailed(said, phases=[Milestone("DRAIN", self.host).ended("failed", said)])
@@ -449,21 +480,40 @@ class ActionModule(RunAction):
         return text, promotion_token.sign(text, os.environ["RELEVO_SIGNING_KEY"])
 
     def _cut_over(self) -> None:
-        self.control.wait(["handover/authorised"], self._limit())
-        # It waits for the new primary, which may not come.
-        self._execute("cutover", "CUTOVER", {}, self.control.failed)
-        self.control.wait(["handover/promoted"], self._seconds("promote_seconds", 60))
+        parts = self._parts_of_application
+        for position, (number, group) in enumerate(parts.groups):
+            parts.begin(number, group, self._limit() + position * self._seconds("cutover_seconds", 60))
+            # It waits for the new primary, which may not come.
+            answer = self._execute(parts.name("cutover", number), parts.phase("CUTOVER", position), {}, self.control.failed)
+            seen = answer["application"]["components"]
+            gates_of = [*background_gates(self.host, answer, "CUTOVER"), *session_gates(self.host, answer)]
+            self._material.setdefault("gates", []).extend(gates_of)
+            parts.serves(number, seen)
+        self.control.wait(["handover/promoted"], self._limit() + self._seconds("promote_seconds", 60))
 
-    def _cutover_arguments(self) -> dict[str, Any]:
-        database = self.control.read("database/%s" % self._plan.promote)["settings"]
-        return self._application(
-            self.control.read("application/%s" % self.host),
-            "cutover",
-            address=database["name"],
-            port=database["port"],
-            system_identifier=self._plan.system_identifier,
-            timeout_seconds=self._seconds("cutover_seconds", 60),
-        )
+    def _cut_over_without_a_host(self) -> None:
+        """What the controller does by itself, in its turn, when everybody else is at work."""
+        parts = self._parts_of_application
+        for number, component in app_components.of_controller(parts.components):
+            parts.begin(number, [component], self._limit() + self._seconds("cutover_seconds", 60))
+            started = Milestone("CUTOVER %s" % component.name, "controller")
+            try:
+                provider = controller_component(component, str(self._task.args.get("secrets_directory") or ""))
+                done = provider.cutover(self._plan.target_site, self._seconds("cutover_seconds", 60))
+            except ApplicationError as error:
+                # The new primary serves all the same, and must be protected: the gate fails the run, but does not end it here.
+                self._material["phases"].append(started.ended("failed", str(error)))
+                fix = "mend that, or change the record by hand, then start this runbook again"
+                gate = gates.Gate("DNS", component.name, "controller", str(error), "changed", gates.FAIL, fix, "CUTOVER")
+                self._material.setdefault("gates", []).append(gate.as_dict())
+                parts.serves(number, {"failed": str(error)})
+                continue
+            self._changed = self._changed or done.changed
+            self._material["phases"].append(started.ended(detail=done.detail))
+            gate = gates.Gate("DNS", component.name, "controller", done.detail, "changed", gates.PASS, "", "CUTOVER")
+            self._material.setdefault("gates", []).append(gate.as_dict())
+            self.control.write("names/%s" % component.name, dict(done.more))
+            parts.serves(number, dict(done.more))
 
     def _proofs(self, *, again: bool = False) -> list[dict[str, Any]]:
         kept = "handover/proven_again/%s" if again else "handover/proof/%s"
@@ -475,10 +525,6 @@ class ActionModule(RunAction):
         settings = self.control.read("database/%s" % self.host)["settings"]
         about = {name: settings[name] for name in ("unit", "data_directory", "bin_directory", "port")}
         return {**about, "run_id": self.control.run_id, "host": self.host}
-
-    def _application(self, entry: dict[str, Any], step: str, **more: Any) -> dict[str, Any]:
-        about = {name: entry["settings"][name] for name in ("unit", "environment_file", "url_variable", "health_url")}
-        return {**about, **more, "step": step, "run_id": self.control.run_id, "host": self.host}
 
     def _execute(
         self, name: str, phase: str, late: dict[str, Any], stop: Callable[[], Optional[str]] = lambda: None
@@ -492,7 +538,7 @@ class ActionModule(RunAction):
             self._refused = answer.get("begun") is False
             raise PartFailed(wrong, phases=[answer.get("phase") or started.ended("failed", wrong)], loss=answer.get("loss"))
         self._changed = self._changed or bool(answer.get("changed"))
-        self._told(answer["phase"])
+        self._told({**answer["phase"], "name": phase})
         return answer
 
     def _told(self, phase: dict[str, Any]) -> None:
@@ -512,6 +558,42 @@ class ActionModule(RunAction):
             # Its files and its replay; and its fence, again.
             parts += [("restore_seconds", 86400.0), ("restore_seconds", 86400.0), ("fence_seconds", 60.0)]
         return sum(self._seconds(name, default) for name, default in parts)
+
+
+def background_gates(host: str, answer: dict[str, Any], phase: str) -> list[dict[str, Any]]:
+    """G14 of each component that declares background units: none runs after the stop, all of them after the cutover."""
+    found = []
+    for name, seen in answer.get("application", {}).get("components", {}).items():
+        counted = seen.get("background") or {"declared": 0}
+        if not counted["declared"]:
+            continue
+        wanted = 0 if phase == "QUIESCE" else counted["declared"]
+        observed = "%d of %d run" % (len(counted["running"]), counted["declared"])
+        if counted["running"] and not wanted:
+            observed += " (%s)" % ", ".join(counted["running"])
+        title, fix = "background units of %s" % name, "see systemctl status of them on %s" % host
+        ok = len(counted["running"]) == wanted
+        found.append(gates.Gate("G14", title, host, observed, "%d" % wanted, gates.verdict(ok), "" if ok else fix, phase).as_dict())
+    return found
+
+
+def session_gates(host: str, answer: dict[str, Any]) -> list[dict[str, Any]]:
+    """No component holds a connection to a host that was left."""
+    found = []
+    for name, seen in answer.get("application", {}).get("components", {}).items():
+        held = seen.get("sessions_on_old")
+        observed = "not seen" if held is None else "%d connections" % held
+        ok = None if held is None else held == 0
+        fix = "" if ok else "restart %s on %s" % (name, host)
+        title = "%s has left the old primary" % name
+        found.append(gates.Gate("SESSIONS", title, host, observed, "none", gates.verdict(ok), fix, "CUTOVER").as_dict())
+    return found
+
+
+def controller_component(component: Component, secrets_directory: str) -> Any:
+    """Its provider; imported here, since its library is slow to import and few need it."""
+    route53 = importlib.import_module("ansible_collections.relevo.dr.plugins.plugin_utils.route53")
+    return route53.of(component, secrets_directory)
 
 
 def archive_gate(host: str, position: dict[str, Any], tails: list[dict[str, Any]]) -> gates.Gate:

@@ -7,12 +7,21 @@ from __future__ import annotations
 import importlib
 import os
 import shutil
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from typing import Any, Optional
 
-from ansible_collections.relevo.dr.plugins.module_utils import approval, clock, dependencies, failback_plan, past_proofs, way_out
+from ansible_collections.relevo.dr.plugins.module_utils import (
+    app_components,
+    approval,
+    clock,
+    dependencies,
+    failback_plan,
+    past_proofs,
+    way_out,
+)
 from ansible_collections.relevo.dr.plugins.module_utils import gates as gate_rules
+from ansible_collections.relevo.dr.plugins.module_utils.app_provider import ApplicationError
 from ansible_collections.relevo.dr.plugins.module_utils.failback_plan import make_failback_plan
 from ansible_collections.relevo.dr.plugins.module_utils.handover_gates import demanded
 from ansible_collections.relevo.dr.plugins.module_utils.inputs import Inputs, meant, read_inputs
@@ -27,6 +36,8 @@ from ansible_collections.relevo.dr.plugins.plugin_utils.run_action import RunAct
 # Of the store, which is slow to import: only who needs it waits for it.
 _HISTORY = "ansible_collections.relevo.dr.plugins.plugin_utils.history"
 _ESCAPE_PACK = "ansible_collections.relevo.dr.plugins.plugin_utils.escape_pack"
+# Of boto3, for the same reason.
+_NAMES = "ansible_collections.relevo.dr.plugins.plugin_utils.route53"
 
 KINDS = {
     "database": "dr_database",
@@ -40,7 +51,9 @@ KINDS = {
 class ActionModule(RunAction):
     """Arguments: limits (see Limits), certificate_min_days, inventory (its sources), enforce (false: no wish of an operator, only show).
 
-    approval: {kind, approvers, directory, limit_seconds}. Runs on the controller; changes nothing anywhere.
+    approval: {kind, approvers, directory, limit_seconds}. secrets_directory: of what the controller changes by itself.
+
+    Runs on the controller; changes nothing anywhere.
     """
 
     _requires_connection = False
@@ -63,6 +76,10 @@ class ActionModule(RunAction):
                 if runbook == "failback"
                 else make_plan(landscape, inputs.target_site, inputs.scope, planned=runbook == "switchover", wish=wish)
             )
+            components = declared_components(landscape)
+            names = self._names(components, plan)
+            if any(seen["serves"] is False for seen in names.values()):
+                plan = replace(plan, done=False)
         except Refusal as refusal:
             return self._judged(
                 [str(refusal)],
@@ -85,6 +102,7 @@ class ActionModule(RunAction):
             gates = demanded(gates, plan, landscape, limits)
         material, asked_gates = self._agreement(approval.subject(runbook, known["cluster"], plan, inputs), given)
         gates += asked_gates
+        gates += [name_gate(name, seen, inputs.accept_unknown) for name, seen in names.items()]
         gates.append(contacts.seen(self.control))
         gates += self._dependencies(plan)
         if not enforce:
@@ -95,6 +113,7 @@ class ActionModule(RunAction):
             # Without these files no later step does anything.
             self.control.write("inputs", asdict(inputs))
             self.control.write("plan", plan.as_dict())
+            self.control.write("components", [component.as_dict() for component in components])
             self.control.write("repositories", {"leave_out": gate_rules.to_leave_out(landscape, plan.promote)})
             if known["runbook"] == "failback":
                 self.control.write("handover/promoted", _promotion(landscape, plan.promote))
@@ -146,6 +165,19 @@ class ActionModule(RunAction):
         }
         return dependencies.judge(list(seen), seen, plan.source_site.split(","), float(self._task.args["certificate_min_days"]))
 
+    def _names(self, components: Sequence[app_components.Component], plan: Plan) -> dict[str, dict[str, Any]]:
+        """What the controller sees of the components that it will change by itself, by name. A failback changes none."""
+        if self.control.read("landscape")["runbook"] == "failback":
+            return {}
+        found = {}
+        for _, component in app_components.of_controller(components):
+            try:
+                provider = importlib.import_module(_NAMES).of(component, str(self._task.args.get("secrets_directory") or ""))
+                found[component.name] = provider.check(plan.target_site)
+            except ApplicationError as error:
+                found[component.name] = {"address": None, "serves": None, "wrong": [str(error)]}
+        return found
+
     def _approval(self, asked: dict[str, Any]) -> gate_rules.Gate:
         """What a second person is asked for is kept, and is looked for among the approvals on this controller."""
         asks = self._task.args["approval"]
@@ -167,6 +199,37 @@ class ActionModule(RunAction):
             "judgement", {"sentences": sentences, "summary": phase["detail"], "enforce": bool(self._task.args["enforce"])}
         )
         return {"msg": phase["detail"], **told(phases=[phase], **material)}
+
+
+def declared_components(landscape: Landscape) -> tuple[app_components.Component, ...]:
+    """The components as all application hosts declare them. Raises Refusal."""
+    declared = {host: entry.get("settings", {}).get("components") for host, entry in landscape.application.items()}
+    components = app_components.read(declared, landscape.groups["dr_application"])
+    idle = set(landscape.groups["dr_application"]) - {host for component in components for host in component.hosts}
+    if idle:
+        raise Refusal(
+            "COMPONENT",
+            ", ".join(sorted(idle)),
+            "no component runs there",
+            "one on every application host",
+            "add it to the hosts of a component, or take it out of the group dr_application",
+        )
+    return components
+
+
+def name_gate(name: str, seen: Mapping[str, Any], accepted: Sequence[str]) -> gate_rules.Gate:
+    """A name that cannot be read is unknown: whoever fails over may have to go on without it."""
+    wrong, unread = seen["wrong"], seen["serves"] is None
+    observed = "; ".join(wrong) or "%s, TTL %s s" % (seen["address"], seen["ttl_seconds"])
+    judged = gate_rules.verdict(None if unread else not wrong)
+    fix = ""
+    if wrong:
+        fix = "mend that, or start again with dr_accept_unknown=DNS and change the record by hand" if unread else "mend that"
+    if unread and "DNS" in accepted:
+        judged = gate_rules.ACCEPTED
+    return gate_rules.Gate(
+        "DNS", "%s can be changed" % name, "controller", observed, "a record that can be read and changed", judged, fix
+    )
 
 
 def check_that_all_were_asked(control: Control) -> None:

@@ -53,21 +53,23 @@ def _path(name: str) -> str:
     return os.path.join(STATE_DIRECTORY, name)
 
 
-def write_atomically(path: str, content: str, mode: int = 0o600) -> None:
-    """Replace a file as a whole, on disk before it is visible."""
-    with _written_aside(path, content, mode) as temporary:
+def write_atomically(path: str, content: str, mode: int = 0o600, owner: Optional[tuple[int, int]] = None) -> None:
+    """Replace a file as a whole, on disk before it is visible. owner: user and group that it then has; else this process's."""
+    with _written_aside(path, content, mode, owner) as temporary:
         os.replace(temporary, path)
     sync_directory(os.path.dirname(path))
 
 
 @contextlib.contextmanager
-def _written_aside(path: str, content: str, mode: int) -> Iterator[str]:
+def _written_aside(path: str, content: str, mode: int, owner: Optional[tuple[int, int]] = None) -> Iterator[str]:
     """The content on disk under another name in the same directory, which is gone afterwards."""
     directory = os.path.dirname(path)
     os.makedirs(directory, mode=0o700, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=directory, prefix=".relevo-")
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as target:
+            if owner is not None:
+                os.fchown(target.fileno(), *owner)
             os.fchmod(target.fileno(), mode)
             target.write(content)
             target.flush()

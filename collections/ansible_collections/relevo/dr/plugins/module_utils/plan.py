@@ -222,11 +222,12 @@ def _in_use(landscape: Landscape, host: str, *, silent: bool) -> bool:
 def served(landscape: Landscape, host: str, primary: str) -> bool:
     """Whether the application runs on this host, and not with another database host than the primary; it may call that by a name of its own."""
     application = landscape.application.get(host, {}).get("facts", {}).get("application", {})
-    others = {address_of(landscape, other) for other in landscape.database if other != primary} - {address_of(landscape, primary)}
-    return bool(application.get("active")) and str(application.get("address")).lower() not in others
+    others = set().union(*(addresses_of(landscape, other) for other in landscape.database if other != primary))
+    seen = {str(one.get("address")).lower() for one in (application, *application.get("components", {}).values())}
+    return bool(application.get("active")) and not seen & (others - addresses_of(landscape, primary))
 
 
-def address_of(landscape: Landscape, host: str) -> str:
-    """Where applications find a database host, as their URL says it."""
+def addresses_of(landscape: Landscape, host: str) -> set[str]:
+    """Where applications find a database host, as a URL or a proxy's configuration says it."""
     settings = landscape.database[host].get("settings", {})
-    return ("%s:%s" % (settings.get("name"), settings.get("port"))).lower()
+    return {("%s:%s" % (settings.get(name), settings.get("port"))).lower() for name in ("name", "address")}

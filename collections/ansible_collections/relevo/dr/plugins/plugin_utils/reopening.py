@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from ansible_collections.relevo.dr.plugins.module_utils.plan import Plan
+from ansible_collections.relevo.dr.plugins.plugin_utils import application_parts
 from ansible_collections.relevo.dr.plugins.plugin_utils.control import Aborted, Control
 from ansible_collections.relevo.dr.plugins.plugin_utils.run_action import went_wrong
 
@@ -38,10 +39,13 @@ class Reopening:
         self._control, self._plan, self._host, self._seconds = control, plan, host, seconds
         self._ask_host = ask
 
-    def go(self, database: dict[str, Any], application: dict[str, Any], *, refused: bool, served: bool) -> list[dict[str, Any]]:
+    def go(
+        self, database: dict[str, Any], application: list[dict[str, Any]], *, refused: bool, served: bool
+    ) -> list[dict[str, Any]]:
         """The phases of this host's part. Raises NotReopened.
 
-        database, application: the arguments of this host's modules, empty where it has none. refused: whether this host's promotion surely did not begin.
+        database, application: the arguments of this host's modules, empty where it has none; the application's in the order in which it starts.
+        refused: whether this host's promotion surely did not begin.
         served: whether this host's application ran before this run, or before the dead one for which it goes on.
         """
         turn = self._control.claim(_TURN, {"to": REOPEN, "by": self._host})
@@ -54,8 +58,7 @@ class Reopening:
         for host, opened in zip(self._plan.fence, self._wait(["handover/reopened/%s" % host for host in self._plan.fence])):
             if not opened["ok"]:
                 raise NotReopened("%s was not opened again (%s)" % (host, opened["said"]))
-        if application and served:
-            phases.append(self._started(self._ask("relevo.dr.application_unit", {**application, "step": "start"})))
+        phases += [self._started(self._ask(application_parts.MODULE, arguments)) for arguments in (application if served else [])]
         self._ask("relevo.dr.run_lock", {"state": "free", "run_id": self._control.run_id})
         return phases
 
