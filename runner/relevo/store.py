@@ -165,14 +165,18 @@ class Store:
 
     # -- in short --
 
-    def summaries(self, *, cluster: str | None = None, runbook: str | None = None, limit: int | None = None) -> list[Summary]:
-        """Every run in short, newest first, optionally of one cluster and of one runbook. No document is read for it."""
+    def summaries(
+        self, *, cluster: str | None = None, since: str = "", runbook: str | None = None, limit: int | None = None
+    ) -> list[Summary]:
+        """Every run in short, newest first, optionally of one cluster, of one runbook and from a time on. No document is read for it."""
         column = tables.summary.c
         query = sql.select(*tables.SUMMARY).order_by(column.opened_at.desc(), column.run_id.desc())
         if cluster is not None:
             query = query.where(column.cluster == cluster)
         if runbook is not None:
             query = query.where(column.runbook == runbook)
+        if since:
+            query = query.where(column.opened_at >= since)
         return [Summary(*row) for row in self.rows(query if limit is None else query.limit(limit))]
 
     def count(self, *, cluster: str | None = None, runbook: str | None = None) -> int:

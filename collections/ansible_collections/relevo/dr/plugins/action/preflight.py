@@ -94,10 +94,7 @@ class ActionModule(RunAction):
             gates += [
                 gate_rules.archived_in_time(host, landscape.cluster(host)["settings"], limits) for host in landscape.primaries()
             ]
-        if past:
-            gates.append(past_proofs.gate(past, limits.proof_age_seconds, required=False))
-            if self.variables.get("dr_keys_paths"):
-                gates.append(importlib.import_module(_HISTORY).keys_gate(known["cluster"], past, limits.keys_proof_age_seconds))
+        gates += self._proofs(past, limits)
         if plan.planned:
             gates = demanded(gates, plan, landscape, limits)
         material, asked_gates = self._agreement(approval.subject(runbook, known["cluster"], plan, inputs), given)
@@ -105,9 +102,6 @@ class ActionModule(RunAction):
         gates += [name_gate(name, seen, inputs.accept_unknown) for name, seen in names.items()]
         gates.append(contacts.seen(self.control))
         gates += self._dependencies(plan)
-        if not enforce:
-            pack = importlib.import_module(_ESCAPE_PACK)
-            gates.append(pack.gate(known["cluster"], self._task.args["inventory"]))
         blocking = gate_rules.blocking(gates)
         if enforce and not blocking:
             # Without these files no later step does anything.
@@ -142,6 +136,17 @@ class ActionModule(RunAction):
             # A workflow of AWX hands it to the run itself, as an extra variable.
             judged["ansible_stats"]["data"]["dr_approved_%s" % runbook] = material["approval"]["digest"]
         return judged
+
+    def _proofs(self, past: Optional[past_proofs.Past], limits: gate_rules.Limits) -> list[gate_rules.Gate]:
+        """Of a check: when a restore and the keys were proven, and how old the escape pack is."""
+        cluster, gates = self.control.read("landscape")["cluster"], []
+        if past:
+            gates.append(past_proofs.gate(past, limits.proof_age_seconds, required=False))
+            if self.variables.get("dr_keys_paths"):
+                gates.append(importlib.import_module(_HISTORY).keys_gate(cluster, past, limits.keys_proof_age_seconds))
+        if not self._task.args["enforce"]:
+            gates.append(importlib.import_module(_ESCAPE_PACK).gate(cluster, self._task.args["inventory"]))
+        return gates
 
     def _agreement(self, asked: dict[str, Any], given: Mapping[str, str]) -> tuple[dict[str, Any], list[gate_rules.Gate]]:
         """What somebody is to agree to, where anybody is asked, and whether somebody has."""
