@@ -76,7 +76,12 @@ class ActionModule(RunAction):
             PASS,
         )
         self._display.display("%s: %s" % (self.host, gate.observed))
-        phase = started.ended(detail="by %s" % rebuild["method"] if rebuild["ways"] else NOTHING)
+        # Who follows as it is has lost nothing, and people are not told that there is no way back.
+        phase = (
+            started.ended(detail="by %s" % rebuild["method"])
+            if rebuild["ways"]
+            else {**started.ended("skipped", NOTHING), "required": False}
+        )
         return {
             "changed": bool(answer["changed"]),
             "msg": gate.observed,
