@@ -23,7 +23,7 @@ NOBODYS = [
     )
 ]
 NETMASK = ipaddress.ip_network("255.0.0.0/8")
-PUBLISHED = ("LICENSE", "requirements.lock")
+PUBLISHED = ("LICENSE", "requirements.lock", "requirements.txt")
 IPV4 = re.compile(r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?![\w.])")
 IPV6 = re.compile(r"(?<![\w:.])[0-9a-fA-F]*:[0-9a-fA-F:]*:[0-9a-fA-F]*(?![\w:])")
 # An address has a group of two digits somewhere.
