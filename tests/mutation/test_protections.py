@@ -1958,6 +1958,8 @@ FAST = [
         "if decoded(after) != change(decoded(raw)):",
         "if False:",
         "tests/unit/dr/test_database_url.py",
+    ),
+    Protection(
         "an archive that only the old primary does not reach stops the application before it stops the switchover",
         f"{DR}/module_utils/handover_gates.py",
         "verdict(not silent if answering or silent else None)",
