@@ -144,7 +144,9 @@ class Job:
         return Ended(done.returncode, done.stdout + done.stderr, told, wrote, kept)
 
     def _content(self) -> set[str]:
-        return {str(path.relative_to(self.directory)) for path in (self.directory / "project").rglob("*")}
+        """But for what Python compiles where it is root and may."""
+        found = {path.relative_to(self.directory) for path in (self.directory / "project").rglob("*")}
+        return {str(path) for path in found if "__pycache__" not in path.parts}
 
 
 _META = {
