@@ -96,9 +96,11 @@ def load_policy(given: Path | None) -> policy_file.Loaded:
 
 def say(store: Store, kind: str, subject: str, event: str, said: dict[str, Any]) -> entries.Entry:
     """Keep an entry of the person at this terminal, signed by this controller."""
+    # First the key: the first word of a new controller must not be older than the key that signs it.
+    key = signature.ready_key(paths.find_place(os.environ).keys)
     speaker = entries.Speaker(identity.operator(os.environ), identity.controller(), datetime.now(UTC))
     entry = entries.make(speaker, kind, subject, event, said)
-    entries.append(store, entry, signature.ready_key(paths.find_place(os.environ).keys))
+    entries.append(store, entry, key)
     return entry
 
 

@@ -91,11 +91,12 @@ def run_one(place: Place) -> None:
 
 def say_one(place: Place) -> None:
     """One statement, by the way that every statement goes: who is told that the store is busy says it again."""
+    key = signature.ready_key(place.keys)
     for attempt in range(4):
         speaker = Speaker("ana", place.state.name, datetime.now(UTC))
         entry = entries.make(speaker, findings.KIND, findings.new_id(), "noted", {})
         try:
-            entries.append(Store(place), entry, signature.ready_key(place.keys))
+            entries.append(Store(place), entry, key)
         except StoreError:
             if attempt == 3:
                 raise
