@@ -330,9 +330,9 @@ FAST = [
     ),
     Protection(
         "a run of tomorrow proves until tomorrow in half a year",
-        "runner/relevo/due.py",
-        "parse_utc(run.closed_at) <= latest",
-        "True",
+        "runner/relevo/stored_history.py",
+        ", _column.closed_at <= utc(until)",
+        "",
         "tests/unit/runner/test_due.py",
     ),
     Protection(
@@ -2032,8 +2032,8 @@ FAST = [
     Protection(
         "a rehearsal counts as the recovery of production",
         "runner/relevo/dashboard.py",
-        "if run.runbook in FAILOVERS]",
-        "]",
+        "zip(seen.trends_of(cluster, FAILOVERS), ",
+        "zip(seen.trends_of(cluster), ",
         "tests/unit/runner/test_dashboard.py::test_the_newest_measurement_stands_against_the_objective_of_its_tier",
     ),
     Protection(
