@@ -331,7 +331,7 @@ FAST = [
     Protection(
         "a run of tomorrow proves until tomorrow in half a year",
         "runner/relevo/stored_history.py",
-        ", _column.closed_at <= utc(until)",
+        "_column.opened_at <= utc(until), _column.closed_at <= utc(until), ",
         "",
         "tests/unit/runner/test_due.py",
     ),
