@@ -333,7 +333,7 @@ FAST = [
         "runner/relevo/stored_history.py",
         "_column.opened_at <= utc(until), _column.closed_at <= utc(until), ",
         "",
-        "tests/unit/runner/test_due.py",
+        "tests/unit/runner/test_evidence.py",
     ),
     Protection(
         "a policy that shows the secret that stands in it by mistake",
