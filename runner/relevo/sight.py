@@ -96,8 +96,8 @@ class Feed:
         accepted = {**fresh.last_accepted, one.address: one} if one.outcome == ACCEPTED else fresh.last_accepted
         if said.get("boot_id") != boot_id:
             return replace(fresh, pulses=pulses, last_accepted=accepted)
-        kept = tuple(old for old in fresh.seen if old.ended > sent - KEPT_SECONDS)
-        return replace(fresh, pulses=pulses, seen=(*kept, one), last_accepted=accepted)
+        first = next((place for place, old in enumerate(fresh.seen) if old.ended > sent - KEPT_SECONDS), len(fresh.seen))
+        return replace(fresh, pulses=pulses, seen=(*fresh.seen[first:], one), last_accepted=accepted)
 
     def doubt(self, now: float) -> str | None:
         """Why nothing that this host says counts at this moment; None when it does."""
@@ -169,7 +169,8 @@ class View:
 
 
 def _lately(pulses: tuple[Pulse, ...], arrived: float) -> tuple[Pulse, ...]:
-    return tuple(pulse for pulse in pulses if pulse.arrived > arrived - KEPT_SECONDS)
+    first = next((place for place, pulse in enumerate(pulses) if pulse.arrived > arrived - KEPT_SECONDS), len(pulses))
+    return pulses[first:]
 
 
 def _streak(own: list[Seen]) -> list[Seen]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,3 +95,19 @@ def well(_: float) -> dict[str, str]:
 def cut_off_from(at: float) -> Callable[[float], dict[str, str]]:
     """The vantage point itself has no network."""
     return lambda moment: WELL if moment < at else {A: "unreachable", B: "unreachable"}
+
+
+def moments(observers: list[Says], begin: float, end: float, step: float) -> Iterator[Sight]:
+    """What is seen at each step, each line taken once."""
+    told = [Feed(says.name, says.site) for says in observers]
+    waiting = [lines(says, end) for says in observers]
+    held = database(B, "b", begin)
+    moment = begin
+    while moment <= end:
+        for number, due in enumerate(waiting):
+            while due and due[0][0] <= moment:
+                arrived, line = due.pop(0)
+                told[number] = told[number].take(line, arrived)
+        held = held.take({"kind": "tick", "now": moment, "boot_id": "boot", "lock": None}, moment)
+        yield Sight(list(told), [held], moment)
+        moment += step
