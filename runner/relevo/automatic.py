@@ -76,17 +76,20 @@ class Cluster:
     contacts: Path | None
     check_seconds: float
 
-    def command(self, inventory: Sequence[str], reason: str, failed_at: str | None) -> list[str]:
-        """The run that a person would start, word for word."""
+    def variables(self, reason: str, failed_at: str | None) -> dict[str, str]:
+        """What a person would say with -e."""
         said = {**self.inputs, "dr_reason": reason, **({"dr_failed_at": failed_at} if failed_at else {})}
-        said["dr_confirm"] = request.confirmation(request.judge(said), self.name)
+        return {**said, "dr_confirm": request.confirmation(request.judge(said), self.name)}
+
+    def command(self, inventory: Sequence[str], variables: Mapping[str, str]) -> list[str]:
+        """The run that a person would start, word for word."""
         sources = [word for source in inventory for word in ("-i", source)]
         return [
             "relevo",
             "run",
             "failover",
             *sources,
-            *(word for name, value in said.items() for word in ("-e", f"{name}={value}")),
+            *(word for name, value in variables.items() for word in ("-e", f"{name}={value}")),
         ]
 
 

@@ -148,7 +148,8 @@ class Watcher:
         )
 
     def _raise(self, said: Decision, now: float) -> None:
-        command = self._command(said)
+        variables = self._variables(said)
+        command = self._watch.cluster.command(self._watch.inventory, variables) if variables else []
         if said.action is Action.ACT:
             try:
                 self._trigger.spend(said.because)
@@ -158,7 +159,7 @@ class Watcher:
                 said = Decision(said.event, Action.PROPOSE, f"{said.because} {error}", said.evidence)
         # After it was started: what is kept and told holds nothing up.
         shown = shlex.join(command) if command else None
-        self._keep(said.event.value, {**said.document(), "command": shown}, now)
+        self._keep(said.event.value, {**said.document(), "command": shown, "variables": variables}, now)
         if self._clerk.maintenance(now) is None and (
             said.action is not Action.NONE or said.event not in {Event.HEALTHY, Event.WATCHING}
         ):
@@ -174,12 +175,12 @@ class Watcher:
             if self._clerk.maintenance(now) is None:
                 self._tell(decision, None)
 
-    def _command(self, said: Decision) -> list[str]:
+    def _variables(self, said: Decision) -> dict[str, str]:
         if said.action is Action.NONE:
-            return []
+            return {}
         failed = sorted(word["first_failed_at"] for word in said.evidence["vantage_points"] if word["first_failed_at"])
         reason = f"{'automatic' if said.action is Action.ACT else 'proposed by relevo watch'}: {said.evidence['primary']} is lost"
-        return self._watch.cluster.command(self._watch.inventory, reason, failed[0] if failed else None)
+        return self._watch.cluster.variables(reason, failed[0] if failed else None)
 
     def _keep(self, event: str, said: dict[str, Any], now: float) -> None:
         at = clock.utc_now()

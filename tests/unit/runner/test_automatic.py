@@ -34,7 +34,7 @@ def inventory(directory: Path) -> str:
         **FITTING,
         "dr_automatic_inputs": {"dr_accept_loss_seconds": 5},
     }
-    children = {name: {"hosts": dict.fromkeys(members, {})} for name, members in groups.items()}
+    children = {name: {"hosts": {member: {} for member in members}} for name, members in groups.items()}
     path = directory / "hosts.json"
     path.write_text(json.dumps({"all": {"hosts": hosts, "children": children, "vars": everywhere}}))
     return str(path)
@@ -54,13 +54,20 @@ def test_hosts_are_reached_as_the_runbooks_reach_them(tmp_path: Path) -> None:
     assert hosts["a-db1"].reach[-6] == "192.0.2.1"
     assert hosts["a-db1"].password == "hunter2"
     assert "hunter2" not in str(reach)
-    command = found.command(["hosts.json"], "automatic: lost", "2026-11-28T03:00:00.000000Z")
+    command = found.command(["hosts.json"], found.variables("automatic: lost", "2026-11-28T03:00:00.000000Z"))
     assert command[:4] == ["relevo", "run", "failover", "-i"]
     assert "dr_confirm=failover minimarket to b" in command
 
 
 def said(**changed: Any) -> dict[str, Any]:
-    one = {"automatic": "act", "target_site": "b", "scope": "site", "window_seconds": 3, "restart_seconds": 60, "approval": "single"}
+    one = {
+        "automatic": "act",
+        "target_site": "b",
+        "scope": "site",
+        "window_seconds": 3,
+        "restart_seconds": 60,
+        "approval": "single",
+    }
     return {**one, "inputs": {}, **changed}
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from relevo.decision import MOST_FLAPS, Action, Automatic, Event, Past, decide
 from relevo.sight import Feed
-from tests.unit.runner.vantage import A, B, POLICY, WELL, Says, cut_off_from, database, dead_from, moments, sight, well
+from tests.unit.runner.vantage import POLICY, WELL, A, B, Says, cut_off_from, database, dead_from, moments, sight, well
 
 KILLED = 6.0
 BOTH_SEE_IT = [Says("wit1", "w", dead_from(KILLED)), Says("b-app1", "b", dead_from(KILLED), boot=77.0)]
@@ -120,9 +120,7 @@ def test_flapping_never_adds_up_to_a_window(outcomes: list[tuple[str, str]], las
     st.lists(OUTCOMES, min_size=3, max_size=3),
 )
 def test_one_site_never_decides(places: list[tuple[str, str]], passed: float, outcomes: list[str]) -> None:
-    seen = [
-        Says(f"{name}-{number}", site, dead_from(KILLED, outcomes[number])) for number, (name, site) in enumerate(places)
-    ]
+    seen = [Says(f"{name}-{number}", site, dead_from(KILLED, outcomes[number])) for number, (name, site) in enumerate(places)]
     decision = decide(sight(seen, KILLED + passed), POLICY, Past())
     sites = {word["site"] for word in decision.evidence["vantage_points"] if word["counts"] and word["failing_seconds"] >= 3}
     if decision.action is not Action.NONE:
@@ -215,13 +213,18 @@ def test_two_primaries_are_named_and_nothing_is_started() -> None:
 def test_a_watcher_that_slept_takes_nothing_old_for_new() -> None:
     """It reads at once what was sent while it slept, and has not come to the newest yet: when it was sent shows how old it is."""
     asleep = 60.0
-    slow = [replace(says, late=lambda at: KILLED + asleep - at if at > KILLED else 0.0, silent_from=KILLED + 8) for says in BOTH_SEE_IT]
+    slow = [
+        replace(says, late=lambda at: KILLED + asleep - at if at > KILLED else 0.0, silent_from=KILLED + 8) for says in BOTH_SEE_IT
+    ]
     decision = decide(sight(slow, KILLED + asleep), POLICY, Past())
     assert decision.action is Action.NONE
 
 
 def test_another_primary_is_no_return() -> None:
-    seen = [Says("wit1", "w", lambda _: {A: "unreachable", B: "accepted"}), Says("b-app1", "b", lambda _: {A: "refused", B: "accepted"})]
+    seen = [
+        Says("wit1", "w", lambda _: {A: "unreachable", B: "accepted"}),
+        Says("b-app1", "b", lambda _: {A: "refused", B: "accepted"}),
+    ]
     decision = decide(sight(seen, KILLED), POLICY, Past(event=Event.OUTAGE, primary=A))
     assert decision.event is Event.MOVED
     back = decide(sight([Says("wit1", "w", well), Says("b-app1", "b", well)], KILLED), POLICY, Past(event=Event.OUTAGE, primary=A))

@@ -172,7 +172,7 @@ def test_an_outage_starts_the_run_once_and_every_decision_is_in_the_chain(stage:
 
     kept = scene.kept()
     assert [entry.event for entry in kept].count("run_ended") == 1
-    assert [(entry.event, entry.said["action"]) for entry in kept if entry.event == "outage"][0] == ("outage", "act")
+    assert next(entry for entry in kept if entry.event == "outage").said["action"] == "act"
     ended = next(entry for entry in kept if entry.event == "run_ended")
     assert ended.said["run_id"] == "R"
     assert ended.said["verdict"] == "passed"
@@ -199,7 +199,9 @@ def test_one_observer_that_is_cut_off_starts_nothing(stage: Callable[..., Scene]
 
 def test_maintenance_and_a_lock_keep_it_still_and_it_acts_when_they_are_over(stage: Callable[..., Scene]) -> None:
     scene = stage(Automatic.ACT)
-    scene.say(maintenance.KIND, maintenance.STARTED, {"reason": "patches", "seconds": 600.0, "until": "2126-01-01T00:00:00.000000Z"})
+    scene.say(
+        maintenance.KIND, maintenance.STARTED, {"reason": "patches", "seconds": 600.0, "until": "2126-01-01T00:00:00.000000Z"}
+    )
     (scene.directory / "lock.json").write_text('{"run_id": "20261128T030000Z-switchover-1f3a", "since": "now"}')
     scene.wait(lambda: scene.watcher._clerk.maintenance(clock.boottime_seconds()) is not None)
     scene.kill()
