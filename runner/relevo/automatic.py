@@ -188,7 +188,8 @@ def _reach(said: Mapping[str, Any]) -> tuple[str, ...]:
     words += [
         word for flag, value in (("-p", said["port"]), ("-l", said["user"]), ("-i", said["key"])) if value for word in (flag, value)
     ]
-    return (*words, "--", str(said["host"]), *sudo)
+    # ssh hands words to the login shell of the other side.
+    return (*words, "--", str(said["host"]), *map(shlex.quote, sudo))
 
 
 # A connection of its own, which no other one's end closes, and which knows within seconds that it is dead.

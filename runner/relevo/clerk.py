@@ -56,7 +56,7 @@ class Clerk:
         """Keep a statement; it is on the disk when this returns. OSError when that is full."""
         speaker = entries.Speaker("relevo watch", identity.controller(), datetime.now(UTC))
         entry = entries.make(speaker, KIND, self._cluster, event, said)
-        write_durably(self._spool / f"{entry.entry_id}.json", json.dumps(asdict(entry), ensure_ascii=False))
+        write_durably(self._spool / f"{entry.at} {entry.entry_id}.json", json.dumps(asdict(entry), ensure_ascii=False))
         self._awake.set()
         return entry
 
@@ -70,10 +70,11 @@ class Clerk:
         return found[0].sentence() if found and now < found[1] else None
 
     def _work(self) -> None:
-        store = Store(self._place)
+        store: Store | None = None
         while True:
             stopping = self._stopping.is_set()
             try:
+                store = store or Store(self._place)
                 self._deliver(store)
                 self._ask(store)
                 self.problem, pause = None, _LOOK_SECONDS
@@ -85,6 +86,7 @@ class Clerk:
             self._awake.clear()
 
     def _deliver(self, store: Store) -> None:
+        # In the order in which they were said, also within a second.
         waiting = sorted(self._spool.glob("*.json"))
         known = {signed.entry_id for signed in store.statements(KIND)} if waiting else set()
         for path in waiting:

@@ -93,6 +93,10 @@ class Feed:
             float(said["end_mono"]),
             int(said.get("timeline") or 0),
         )
+        before = fresh.last_accepted.get(one.address)
+        if one.outcome == ACCEPTED and not one.timeline and before:
+            # It died, or was cut off, before it could say that.
+            one = replace(one, timeline=before.timeline)
         accepted = {**fresh.last_accepted, one.address: one} if one.outcome == ACCEPTED else fresh.last_accepted
         if said.get("boot_id") != boot_id:
             return replace(fresh, pulses=pulses, last_accepted=accepted)

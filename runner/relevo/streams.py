@@ -45,6 +45,7 @@ _LOADER = (
 )
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.5, 5.0
 _ALIVE_SECONDS = 5.0
+_END_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,9 @@ class Stream:
     def stop(self) -> None:
         """No more lines; the program on the host ends with its standard input."""
         self._stopping.set()
-        self._end()
+        # Its thread closes the pipes: nobody closes what another one reads.
+        if (process := self._process) is not None:
+            process.terminate()
         self._thread.join(_ALIVE_SECONDS)
 
     def _work(self) -> None:
@@ -115,7 +118,8 @@ class Stream:
                 with suppress(ValueError):
                     self._take(self.host.name, json.loads(line), arrived)
         finally:
-            self._end()
+            self._process = None
+            _end(process)
 
     def _greet(self, process: subprocess.Popen[bytes]) -> None:
         if process.stdin is not None:
@@ -131,20 +135,20 @@ class Stream:
                 return
 
     def _hear_complaints(self, process: subprocess.Popen[bytes]) -> None:
-        for line in process.stderr or ():
-            self.said = line.decode(errors="replace").strip()[:200] or self.said
+        if process.stderr is not None:
+            with process.stderr as complaints:
+                for line in complaints:
+                    self.said = line.decode(errors="replace").strip()[:200] or self.said
 
-    def _end(self) -> None:
-        process, self._process = self._process, None
-        if process is None:
-            return
-        process.terminate()
-        try:
-            process.wait(2)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        for pipe in (process.stdin, process.stdout, process.stderr):
-            if pipe is not None:
-                with suppress(OSError):
-                    pipe.close()
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(_END_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    for pipe in (process.stdin, process.stdout):
+        if pipe is not None:
+            with suppress(OSError):
+                pipe.close()

@@ -111,13 +111,17 @@ class Trigger:
         return True
 
 
-def at_work(place: Place, cluster: str) -> str | None:
-    """A run of this controller that changes the cluster just now."""
+def at_work(place: Place, cluster: str, closed: set[str]) -> str | None:
+    """A run of this controller that changes the cluster just now. closed: runs that are over, which this adds to and asks no more."""
     if not place.runs.is_dir():
         return None
     for directory in place.runs.iterdir():
-        if (directory / RECORD).exists() or not (directory / journal.JOURNAL).exists():
+        if directory.name in closed:
             continue
+        if (directory / RECORD).exists():
+            closed.add(directory.name)
+            continue
+        # Without a journal it is no run, or not yet.
         with suppress(JournalError):
             opening, _ = journal.read(directory)
             if opening.runbook in _MOVING and opening.cluster in {None, cluster} and opening.owner_is_alive():

@@ -6,7 +6,7 @@ import fcntl
 import queue
 import shlex
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -69,6 +69,7 @@ class Watcher:
         self._attention = attention.Attention()
         self._slow: dict[Event, str] = {}
         self._run: tuple[float, str | None] = (float("-inf"), None)
+        self._closed: set[str] = set()
         self._letters: list[threading.Thread] = []
         self._stopping = threading.Event()
 
@@ -136,7 +137,7 @@ class Watcher:
 
     def _past(self, now: float) -> Past:
         if now - self._run[0] > _RUNS_SECONDS:
-            self._run = (now, trigger.at_work(self._watch.place, self._watch.cluster.name))
+            self._run = (now, trigger.at_work(self._watch.place, self._watch.cluster.name, self._closed))
         return Past(
             event=self._attention.event,
             primary=self._attention.primary,
@@ -157,6 +158,8 @@ class Watcher:
                     self._trigger.fire(command)
             except RelevoError as error:
                 said = Decision(said.event, Action.PROPOSE, f"{said.because} {error}", said.evidence)
+        unheard = {stream.host.name: stream.said for stream in self._streams if self._feeds[stream.host.name].doubt(now)}
+        said = replace(said, evidence={**said.evidence, "connections": unheard})
         # After it was started: what is kept and told holds nothing up.
         shown = shlex.join(command) if command else None
         self._keep(said.event.value, {**said.document(), "command": shown, "variables": variables}, now)

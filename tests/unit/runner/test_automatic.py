@@ -50,7 +50,7 @@ def test_hosts_are_reached_as_the_runbooks_reach_them(tmp_path: Path) -> None:
     reach = hosts["wit1"].reach
     assert reach[:2] == ("ssh", "-T")
     assert f"UserKnownHostsFile={tmp_path}/known" in reach
-    assert reach[-11:] == ("-p", "2222", "-l", "sre", "--", "wit1", "sudo", "-S", "-p", "", "--")
+    assert reach[-11:] == ("-p", "2222", "-l", "sre", "--", "wit1", "sudo", "-S", "-p", "''", "--")
     assert hosts["a-db1"].reach[-6] == "192.0.2.1"
     assert hosts["a-db1"].password == "hunter2"
     assert "hunter2" not in str(reach)

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from relevo.decision import MOST_FLAPS, Action, Automatic, Event, Past, decide
+from relevo.decision import MOST_FLAPS, Action, Automatic, Event, Past, decide, find_primary
 from relevo.sight import Feed
-from tests.unit.runner.vantage import POLICY, WELL, A, B, Says, cut_off_from, database, dead_from, moments, sight, well
+from tests.unit.runner.vantage import POLICY, WELL, A, B, Says, cut_off_from, database, dead_from, moments, seen, sight, well
 
 KILLED = 6.0
 BOTH_SEE_IT = [Says("wit1", "w", dead_from(KILLED)), Says("b-app1", "b", dead_from(KILLED), boot=77.0)]
@@ -229,3 +229,12 @@ def test_another_primary_is_no_return() -> None:
     assert decision.event is Event.MOVED
     back = decide(sight([Says("wit1", "w", well), Says("b-app1", "b", well)], KILLED), POLICY, Past(event=Event.OUTAGE, primary=A))
     assert back.event is Event.RETURNED
+
+
+def test_a_last_write_that_could_not_say_its_timeline_is_still_the_primarys() -> None:
+    """The other host was the primary once, on an older timeline that is known."""
+    told = Feed("wit1", "w")
+    for number, (address, timeline) in enumerate([(B, 2), (A, 3), (A, None)]):
+        line = {**seen(address, "accepted", 1000.0 + number, 1000.1 + number), "timeline": timeline}
+        told = told.take({"kind": "seen", "now": 1000.2 + number, "boot_id": "boot", "seen": line}, float(number))
+    assert find_primary([told], POLICY) == A

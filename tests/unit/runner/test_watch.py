@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from relevo import attention, clerk, clock, entries, maintenance, signature, trigger, watcher
+from relevo import attention, automatic, clerk, clock, entries, identity, journal, maintenance, signature, trigger, watcher
 from relevo.automatic import Cluster, Host
 from relevo.decision import Automatic, Policy
 from relevo.errors import UsageError
@@ -225,7 +225,7 @@ def test_a_decision_that_the_store_does_not_take_waits_and_is_kept_once(stage: C
     own.start()
     own.stop()
     assert own.problem
-    assert [path.stem for path in (scene.directory / "own/spool").iterdir()] == [entry.entry_id]
+    assert [path.stem.split()[1] for path in (scene.directory / "own/spool").iterdir()] == [entry.entry_id]
     store.rmdir()
     (scene.directory / "away.db").rename(store)
     # Kept, and killed before it was taken off the spool.
@@ -272,6 +272,45 @@ def test_a_stream_reads_over_a_password_that_sudo_did_not_take_and_over_a_rotati
     ticks = [line for line in heard if line["kind"] == "tick"]
     assert ticks[0]["lock"] is None
     assert ticks[0]["alarms"] == ["verify_backup: silence"]
+
+
+def test_over_ssh_and_sudo_each_word_arrives_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As ssh does it: words are joined, and the other side's shell reads them anew. As sudo does it: one line of input is the password."""
+    for name, words in {
+        "ssh": 'while [ "$1" != -- ]; do shift; done; shift 2; exec sh -c "$*"',
+        "sudo": f'[ "$1" = -S ] && [ -z "$3" ] && [ "$4" = -- ] && shift 4 && read -r word && echo "$word" > {tmp_path}/word && exec "$@"',
+    }.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{words}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    said = {"connection": "ssh", "arguments": "", "host": "wit1.example.org", "port": "", "user": "sre", "key": ""}
+    one = replace(HOSTS[0], reach=automatic._reach(said), password="hunter2")
+    heard: list[dict[str, Any]] = []
+    program = (ROOT / "roles/dr_ledger/files/relevo_vantage.py").read_text()
+    told = Told("minimarket", str(tmp_path / "none"), str(tmp_path / "lock.json"), str(tmp_path))
+    stream = Stream(one, program, lambda _name, line, _at: heard.append(dict(line)), told)
+    stream.start()
+    limit = time.monotonic() + LIMIT_SECONDS
+    while not heard and time.monotonic() < limit:
+        time.sleep(0.02)
+    stream.stop()
+    assert heard, stream.said
+    assert (tmp_path / "word").read_text() == "hunter2\n"
+
+
+def test_a_run_of_this_controller_is_seen_until_it_is_over(tmp_path: Path) -> None:
+    place, closed = Place(tmp_path, ""), set[str]()
+    assert trigger.at_work(place, "minimarket", closed) is None
+    opening = journal.Opening(
+        "R", "failover", "runner", operator="sre", controller=identity.controller(), cluster="minimarket", **journal.now()
+    )
+    log = journal.Journal.open(place.run_directory("R"), opening)
+    assert trigger.at_work(place, "minimarket", closed) == "R"
+    assert trigger.at_work(place, "other", closed) is None
+    log.close()
+    (place.run_directory("R") / "record.json").write_text("{}")
+    assert trigger.at_work(place, "minimarket", closed) is None
+    assert closed == {"R"}
 
 
 def test_without_its_mark_nothing_is_started(tmp_path: Path) -> None:
