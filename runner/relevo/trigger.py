@@ -1,0 +1,129 @@
+"""The one run that a watcher may start: its mark on the disk comes first, so that no crash and no second watcher starts it twice."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from relevo import clock, journal
+from relevo.clerk import write_durably
+from relevo.closing import RECORD
+from relevo.errors import JournalError, RelevoError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from relevo.paths import Place
+
+ACTED, LOG = "acted.json", "run.log"
+# What moves a primary, or may restart it: an outage beside one of them is its own.
+_MOVING = frozenset({"failover", "switchover", "failback", "protect", "rehearse"})
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a run that was started here ended: its exit code, and id and verdict where it has left a record."""
+
+    code: int
+    run_id: str | None
+    verdict: str | None
+
+
+class Trigger:
+    """Starts one run, and none before a person has armed it again. project: where the runbooks are.
+
+    A run that waits at its gates already would be told to go here, in the place of `_start`.
+    """
+
+    def __init__(self, directory: Path, project: Path) -> None:
+        self._directory, self._project = directory, project
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def spent(self) -> str | None:
+        """Why no run may be started any more, a sentence; None when one may."""
+        try:
+            kept = (self._directory / ACTED).read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            return f"whether a run was started before cannot be read: {error.strerror}"
+        with suppress(ValueError, KeyError, TypeError):
+            return f"a run was started at {json.loads(kept)['at'][:19].replace('T', ' ')} UTC already; relevo watch --rearm allows another one"
+        return f"{self._directory / ACTED} cannot be read; relevo watch --rearm makes it anew"
+
+    def spend(self, because: str) -> None:
+        """Mark it before anything is started. RelevoError when that cannot be kept: then nothing may be started."""
+        try:
+            write_durably(self._directory / ACTED, json.dumps({"at": clock.utc_now(), "because": because}))
+        except OSError as error:
+            message = f"The mark {self._directory / ACTED} cannot be written: {error.strerror}. Nothing was started."
+            raise RelevoError(message) from error
+
+    def fire(self, command: Sequence[str]) -> None:
+        """Start the run, as a process that outlives the watcher. RelevoError when there is no process for it."""
+        log = self._directory / LOG
+        try:
+            with os.fdopen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as output:
+                self._process = self._start(command, output)
+        except OSError as error:
+            message = f"The run could not be started: {error.strerror or error}."
+            raise RelevoError(message) from error
+
+    def _start(self, command: Sequence[str], output: Any) -> subprocess.Popen[bytes]:
+        program = Path(sys.executable).with_name(command[0])
+        return subprocess.Popen(
+            [str(program), *command[1:], "--json"],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            cwd=self._project,
+            start_new_session=True,
+        )
+
+    @property
+    def running(self) -> bool:
+        """Whether the run that was started here is at work."""
+        return self._process is not None and self._process.poll() is None
+
+    def ended(self) -> Ended | None:
+        """Once, when the run that was started here has ended."""
+        if self._process is None or self._process.poll() is None:
+            return None
+        code, self._process = self._process.returncode, None
+        text = (self._directory / LOG).read_text(encoding="utf-8", errors="replace")
+        document: dict[str, Any] = {}
+        with suppress(ValueError):
+            document = dict(json.JSONDecoder().raw_decode(text, text.index("\n{\n") + 1 if "\n{\n" in text else text.index("{"))[0])
+        return Ended(code, document.get("run_id"), document.get("verdict"))
+
+    def rearm(self) -> bool:
+        """Allow another run; whether one had been started."""
+        try:
+            (self._directory / ACTED).unlink()
+        except FileNotFoundError:
+            return False
+        return True
+
+
+def at_work(place: Place, cluster: str, closed: set[str]) -> str | None:
+    """A run of this controller that changes the cluster just now. closed: runs that are over, which this adds to and asks no more."""
+    if not place.runs.is_dir():
+        return None
+    for directory in place.runs.iterdir():
+        if directory.name in closed:
+            continue
+        if (directory / RECORD).exists():
+            closed.add(directory.name)
+            continue
+        # Without a journal it is no run, or not yet.
+        with suppress(JournalError):
+            opening, _ = journal.read(directory)
+            if opening.runbook in _MOVING and opening.cluster in {None, cluster} and opening.owner_is_alive():
+                return opening.run_id
+    return None
