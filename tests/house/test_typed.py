@@ -40,6 +40,7 @@ OF_OTHERS = {
     ("aws", "secretsmanager"): "tests/unit/dr/test_escrow.py",
     ("base64", "-d"): "tests/unit/dr/test_escrow.py",
     ("systemd-nspawn", "--boot"): "tests/integration/test_files.py",
+    ("ansible-rulebook", "-r"): "tests/unit/dr/test_event_source.py",
     ("sha256sum", "PACK"): "tests/integration/test_pack.py",
     ("sh", "PACK"): "tests/integration/test_pack.py",
     (".", "/opt/relevo/escape/environment"): "tests/integration/test_pack.py",
