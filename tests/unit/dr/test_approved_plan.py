@@ -12,6 +12,7 @@ from ansible_collections.relevo.dr.plugins.module_utils.inputs import check_extr
 from ansible_collections.relevo.dr.plugins.plugin_utils.control import Control
 
 from .conftest import silent
+from .test_app_components import SHOP
 from .test_gates import CONTROLLER
 
 FAILOVER = {
@@ -28,11 +29,15 @@ SWITCHOVER = {"dr_scope": "site", "dr_target_site": "b", "dr_confirm": confirmat
 def judged(landscape, tmp_path, monkeypatch):
     """What the judgement of a runbook tells, with these words of its operator."""
 
+    for entry in landscape.application.values():
+        entry["settings"] = {"components": [SHOP]}
+
     def judged(runbook, seen=landscape, **given):
         control = Control(f"20261128T080000Z-{runbook}-1f3a", str(tmp_path))
         began = {"at": "2026-11-28T08:00:00.000000Z", "boottime": 1.0}
         known = {"runbook": runbook, "cluster": "minimarket", "given": check_extra_variables(given), "began": began}
         control.write("landscape", known)
+        control.write("dependencies", [])
         monkeypatch.setattr(preflight, "read_landscape", lambda _control: seen)
         monkeypatch.setattr(preflight, "check_that_all_were_asked", lambda _control: None)
         monkeypatch.setattr(preflight, "what_was_proven", lambda _known: None)
@@ -41,7 +46,9 @@ def judged(landscape, tmp_path, monkeypatch):
         approval = {"kind": "single", "approvers": [], "directory": "", "limit_seconds": 3600}
         action = preflight.ActionModule.__new__(preflight.ActionModule)
         action.control = control
-        action._task = SimpleNamespace(args={"limits": asdict(Limits()), "enforce": runbook != "check", "approval": approval})
+        arguments = {"limits": asdict(Limits()), "enforce": runbook != "check", "approval": approval}
+        action._task = SimpleNamespace(args={**arguments, "certificate_min_days": 14, "inventory": []})
+        action.variables = {}
         return action.act()["ansible_stats"]["data"]
 
     return judged

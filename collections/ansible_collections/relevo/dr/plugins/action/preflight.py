@@ -94,9 +94,9 @@ class ActionModule(RunAction):
             gates += [
                 gate_rules.archived_in_time(host, landscape.cluster(host)["settings"], limits) for host in landscape.primaries()
             ]
-        gates += self._proofs(past, limits)
         if plan.planned:
             gates = demanded(gates, plan, landscape, limits)
+        gates += self._proofs(past, limits)
         material, asked_gates = self._agreement(approval.subject(runbook, known["cluster"], plan, inputs), given)
         gates += asked_gates
         gates += [name_gate(name, seen, inputs.accept_unknown) for name, seen in names.items()]
