@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from .conftest import DRILL, SNAPSHOT, Bench
+from .test_failback import bare_hands
 from .test_failover import PHASES, assert_not_writable, assert_served_by_b, load
 from .test_kill_sweep import kill_when
 from .test_refusals import refused
@@ -117,6 +118,16 @@ def test_a_standby_that_is_only_stopped_is_not_restored_over_unless_that_is_said
     refused(breakable, "G08 on b-db1.*start PostgreSQL on b-db1.*dr_path=restore", **DRILL, dr_accept_loss_seconds="180")
 
 
+def assert_not_started(bench: Bench, host: str) -> None:
+    """What this host has lies behind the point that was restored to, in another history: PostgreSQL ends by itself when it finds no checkpoint there."""
+    assert not bench.writable(host)
+    bare_hands(bench, host, "-l /var/log/postgresql/bare-hands.log -W start")
+    log = ["cat", "/var/log/postgresql/bare-hands.log"]
+    bench.wait("it gives up", lambda: "startup process failure" in bench.inside(host, *log, check=False), 60)
+    bench.wait("it is gone", lambda: bench.inside(host, "pgrep", "-x", "postgres", check=False) == "", 30)
+    assert not bench.writable(host)
+
+
 @pytest.mark.full
 def test_a_dropped_table_comes_back_with_a_restore_to_before_it(bench):
     """The standby dropped it too. What is lost by wish is named first, and nothing is touched until it is accepted."""
@@ -145,7 +156,7 @@ def test_a_dropped_table_comes_back_with_a_restore_to_before_it(bench):
     assert restored["delta"] is True
     assert restored["salvage"]["digest"], "what the standby had and no archive has is sealed"
     assert "the first one left out" in restored["evidence"]
-    assert_not_writable(bench, "a-db1")
+    assert_not_started(bench, "a-db1")
 
     # The same words once more are done; other words would restore over a primary.
     again = bench.run("failover", **asked)
