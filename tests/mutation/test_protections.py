@@ -2190,6 +2190,13 @@ FAST = [
         "verdict(True)",
         "tests/unit/dr/test_handover_gates.py",
     ),
+    Protection(
+        "a dead site is asked for its certificates while nobody is served",
+        f"{DR}/module_utils/dependencies.py",
+        "return [need for need in needs if not need.site or need.site not in lost]",
+        "return list(needs)",
+        "tests/unit/dr/test_dependencies.py",
+    ),
 ]
 
 ON_THE_LABORATORY = [

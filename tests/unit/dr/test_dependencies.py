@@ -11,12 +11,15 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ansible_collections.relevo.dr.plugins.action import dependencies as action
 from ansible_collections.relevo.dr.plugins.module_utils import dependencies
 from ansible_collections.relevo.dr.plugins.module_utils.dependencies import FILE, NAME, POSTGRESQL, TCP, TLS, Need, Seen
 from ansible_collections.relevo.dr.plugins.module_utils.refusal import Refusal
+from ansible_collections.relevo.dr.plugins.plugin_utils.control import Control
 from ansible_collections.relevo.dr.plugins.plugin_utils.dependency_look import look
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -115,6 +118,46 @@ def test_only_what_is_declared_as_needed_keeps_a_run_from_going_on() -> None:
     needed = replace(STORE_A, needed=True)
     gates = dependencies.judge([needed, STORE_B], {needed: GOOD, STORE_B: Seen(False, "x")}, ["a"], 14.0)
     assert [(gate.verdict, gate.required) for gate in gates] == [("fail", True), ("fail", False)]
+
+
+@pytest.mark.parametrize(
+    ("runbook", "given", "asked"),
+    [
+        ("failover", {"dr_scope": "site", "dr_target_site": "b"}, {"b", ""}),
+        ("switchover", {"dr_scope": "site", "dr_target_site": "a"}, {"a", ""}),
+        ("check", {"dr_target_site": "b"}, {"a", "b", ""}),
+        ("failover", {"dr_scope": "database", "dr_target_site": "b"}, None),
+    ],
+)
+def test_a_run_asks_nothing_in_the_site_that_it_leaves(
+    runbook: str, given: dict[str, str], asked: set[str] | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its silence would be waited for while nobody is served. A check has the time."""
+    control = Control(f"20261128T110000Z-{runbook}-1f3a5c7e", str(tmp_path))
+    sites = {str(host["name"]): str(host["site"]) for host in HOSTS}
+    groups = {"dr_database": ["a-db1", "b-db1"], "all": list(sites)}
+    control.write("landscape", {"runbook": runbook, "given": given, "groups": groups, "sites": sites})
+    looked: list[Need] = []
+
+    def seen(needs: list[Need], _seconds: float) -> dict[Need, Seen]:
+        looked.extend(needs)
+        return dict.fromkeys(needs, Seen(True, "answers"))
+
+    monkeypatch.setattr(action, "look", seen)
+    acting = action.ActionModule.__new__(action.ActionModule)
+    acting.control = control
+    arguments = {name: KNOWN[name] for name in ("repositories", "key_paths", "secrets_directory", "ca_file", "declared")}
+    acting._task = SimpleNamespace(args={**arguments, "timeout_seconds": 3.0})
+    ports = dict.fromkeys(groups["dr_database"], 5432)
+    hostvars = {host: {"dr_site": site, "dr_cluster_port": ports.get(host)} for host, site in sites.items()}
+    acting.variables = {"groups": groups, "hostvars": hostvars}
+    acting.act()
+    assert {need.site for need in looked} == (asked or set())
+    assert control.exists("dependencies") == (asked is not None)
+    if asked is not None:
+        kept = {Need(**entry["need"]): Seen(**entry["seen"]) for entry in control.read("dependencies")}
+        assert {need.site for need in kept} == {"a", "b", ""}
+        assert all(one.answers is (True if need in looked else None) for need, one in kept.items())
 
 
 def test_a_look_that_did_not_come_about_is_said() -> None:

@@ -33,9 +33,17 @@ class ActionModule(RunAction):
             needs = dependencies.derive(known)
         except Refusal as refusal:
             return {"failed": True, "msg": str(refusal)}
-        seen = look(needs, seconds)
-        self.control.write("dependencies", [{"need": asdict(need), "seen": asdict(seen[need])} for need in needs])
-        return {"msg": "%d of %d answer" % (sum(bool(one.answers) for one in seen.values()), len(needs))}
+        asked = dependencies.to_ask(needs, self._left(opened))
+        seen = look(asked, seconds)
+        unasked = dependencies.Seen(None, "not asked: in the site being left")
+        self.control.write("dependencies", [{"need": asdict(need), "seen": asdict(seen.get(need, unasked))} for need in needs])
+        return {"msg": "%d of %d answer" % (sum(bool(one.answers) for one in seen.values()), len(asked))}
+
+    def _left(self, opened: dict[str, Any]) -> set[str]:
+        """The sites that a run leaves; a check leaves none, and looks everywhere."""
+        if opened["runbook"] == "check":
+            return set()
+        return {opened["sites"][host] for host in opened["groups"]["dr_database"]} - {opened["given"].get("dr_target_site", "")}
 
     def _hosts(self) -> list[dict[str, Any]]:
         groups, hostvars = self.variables["groups"], self.variables["hostvars"]

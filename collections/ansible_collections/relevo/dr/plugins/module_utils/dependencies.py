@@ -64,6 +64,12 @@ def derive(known: Mapping[str, Any]) -> list[Need]:
     return list(found.values())
 
 
+def to_ask(needs: Sequence[Need], lost_sites: Iterable[str]) -> list[Need]:
+    """What is looked at: nothing in a site that is left, whose silence would be waited for and says nothing of what is needed."""
+    lost = set(lost_sites)
+    return [need for need in needs if not need.site or need.site not in lost]
+
+
 def unseen() -> Gate:
     """When the look itself did not come about."""
     fix = "see what the play before this one says of the witness, on whose turn it is"
