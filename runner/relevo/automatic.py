@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import os
-import re
 import shlex
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -15,11 +11,11 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from relevo import request
 from relevo.decision import LEAST_SITES, Automatic, Policy
 from relevo.errors import InputRefusedError, UsageError
+from relevo.estate import rendered
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-_TIMEOUT_SECONDS = 120
 # What nobody who is not there can say: that a host was seen dead, the words of a person, another way than the standby.
 INPUTS = frozenset({"dr_accept_loss_seconds", "dr_accept_loss_transactions", "dr_accept_fence", "dr_accept_unknown"})
 SHORTEST_WINDOW_SECONDS = 2.0
@@ -95,7 +91,7 @@ class Cluster:
 
 def read(project: Path, sources: Sequence[str], cluster: str) -> Cluster:
     """The cluster as the inventory has it. UsageError when it says what no watcher can work with."""
-    hosts = {name: said for name, said in _ask(project, sources).items() if said["cluster"] == cluster}
+    hosts = {name: said for name, said in rendered(project, sources, _ASKED, hosts=_HOSTS).items() if said["cluster"] == cluster}
     if not hosts:
         message = f"The inventory has no host of the cluster {cluster!r} in {_HOSTS.replace(':', ', ')}."
         raise UsageError(message)
@@ -198,53 +194,3 @@ _SSH = (
     *("-T", "-o", "BatchMode=yes", "-o", "ControlMaster=no", "-o", "ControlPath=none"),
     *("-o", "ConnectTimeout=5", "-o", "ServerAliveInterval=2", "-o", "ServerAliveCountMax=2"),
 )
-
-
-def _ask(project: Path, sources: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """By host what _ASKED names. The password among it goes through a pipe of ours and nowhere else."""
-    words = "{{ {" + ", ".join(f'"{name}": {expression}' for name, expression in _ASKED.items()) + "} }}"
-    command = [
-        str(Path(sys.executable).with_name("ansible")),
-        _HOSTS,
-        "-m",
-        "ansible.builtin.debug",
-        "-a",
-        json.dumps({"msg": words}),
-    ]
-    command += [word for source in sources for word in ("-i", source)]
-    environment = {
-        **os.environ,
-        "ANSIBLE_CONFIG": str(project / "ansible.cfg"),
-        "ANSIBLE_CALLBACK_RESULT_FORMAT": "json",
-        "ANSIBLE_NOCOLOR": "1",
-        "ANSIBLE_LOG_PATH": os.devnull,
-    }
-    try:
-        done = subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            timeout=_TIMEOUT_SECONDS,
-            check=True,
-            cwd=project,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-        )
-        return _answers(done.stdout)
-    except subprocess.CalledProcessError as error:
-        said = [line for line in (error.stderr or "").splitlines() if line.strip()]
-        message = (
-            f"The inventory cannot be read: {said[-1] if said else 'a variable cannot be rendered; relevo run check says which'}."
-        )
-        raise UsageError(message) from error
-    except (OSError, subprocess.TimeoutExpired, ValueError, KeyError) as error:
-        message = f"The inventory cannot be read: {type(error).__name__}."
-        raise UsageError(message) from error
-
-
-def _answers(text: str) -> dict[str, dict[str, Any]]:
-    decoder = json.JSONDecoder()
-    found = {}
-    for match in re.finditer(r"^(\S+) \| SUCCESS => ", text, re.MULTILINE):
-        found[match.group(1)] = dict(decoder.raw_decode(text, match.end())[0]["msg"])
-    return found

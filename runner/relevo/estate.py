@@ -5,19 +5,24 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
-import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from relevo import inventory
 from relevo.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
-_TIMEOUT_SECONDS = 120
 _SAID = re.compile(r"^(\S+) \| SUCCESS => ", re.MULTILINE)
+# As text that can be read back, and kept nowhere.
+_PLAIN = {
+    "ANSIBLE_NOCOLOR": "1",
+    "ANSIBLE_LOAD_CALLBACK_PLUGINS": "0",
+    "ANSIBLE_CALLBACK_RESULT_FORMAT": "json",
+    "ANSIBLE_LOG_PATH": os.devnull,
+}
 # Nobody is reached, so no secret is read: this page may be printed by whoever holds none.
 _NO_SECRETS = ("ansible_become_password", "ansible_become_pass", "ansible_password", "ansible_ssh_pass")
 # What is asked of every host: the name here, and the expression. What a host does not have is null.
@@ -52,41 +57,23 @@ class Host:
 def look(project: Path, sources: Sequence[str], variables: Sequence[str] = ()) -> list[Host]:
     """Every host of an inventory, by name. UsageError when it cannot be read."""
     asked = _ASKED | {f"variable_{name}": f"{name} | default(none)" for name in variables}
-    template = {name: f"{{{{ {expression} }}}}" for name, expression in asked.items()}
-    command = [str(Path(sys.executable).with_name("ansible")), "all", "--module-name", "ansible.builtin.debug"]
-    command += [word for name in _NO_SECRETS for word in ("-e", f"{name}=")]
-    command += ["--args", json.dumps({"msg": template}), *(word for source in sources for word in ("-i", source))]
-    environment = {
-        **os.environ,
-        "ANSIBLE_CONFIG": str(project / "ansible.cfg"),
-        "ANSIBLE_NOCOLOR": "1",
-        "ANSIBLE_LOAD_CALLBACK_PLUGINS": "0",
-        "ANSIBLE_CALLBACK_RESULT_FORMAT": "json",
-    }
-    try:
-        done = subprocess.run(
-            command,
-            capture_output=True,
-            text=True,
-            timeout=_TIMEOUT_SECONDS,
-            check=False,
-            cwd=project,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        message = f"The inventory cannot be read: {error}."
-        raise UsageError(message) from error
-    if done.returncode != 0:
-        said = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
-        message = f"The inventory cannot be read: {said[-1] if said else 'no reason given'}."
-        raise UsageError(message)
-    decoder = json.JSONDecoder()
-    found = [_host(said[1], decoder.raw_decode(done.stdout, said.end())[0]["msg"]) for said in _SAID.finditer(done.stdout)]
+    none = [word for name in _NO_SECRETS for word in ("-e", f"{name}=")]
+    found = [_host(name, said) for name, said in rendered(project, sources, asked, words=none).items()]
     if not found:
         message = "The inventory holds no host."
         raise UsageError(message)
     return sorted(found, key=lambda host: host.name)
+
+
+def rendered(
+    project: Path, sources: Sequence[str], asked: Mapping[str, str], *, hosts: str = "all", words: Sequence[str] = ()
+) -> dict[str, dict[str, Any]]:
+    """By host what these expressions mean there, by their names. UsageError when the inventory cannot be read, or one of them cannot be rendered."""
+    template = {name: f"{{{{ {expression} }}}}" for name, expression in asked.items()}
+    debug = [hosts, *words, "--module-name", "ansible.builtin.debug", "--args", json.dumps({"msg": template})]
+    text = inventory.ask(project, "ansible", debug, sources, _PLAIN)
+    decoder = json.JSONDecoder()
+    return {said[1]: dict(decoder.raw_decode(text, said.end())[0]["msg"]) for said in _SAID.finditer(text)}
 
 
 def clusters(hosts: Sequence[Host]) -> tuple[str, ...]:

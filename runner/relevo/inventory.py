@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from relevo.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-_TIMEOUT_SECONDS = 60
+_TIMEOUT_SECONDS = 120
 _EXAMPLE = "example"  # what a user copies; nobody's cluster
 
 
@@ -41,9 +41,25 @@ def clusters(project: Path, sources: Sequence[str]) -> tuple[str, ...]:
 
 def variables(project: Path, sources: Sequence[str]) -> dict[str, dict[str, Any]]:
     """What the inventory says of each host; templates are not rendered. UsageError when it cannot be read."""
-    command = [str(Path(sys.executable).with_name("ansible-inventory")), "--list"]
-    command += [argument for source in sources for argument in ("-i", source)]
-    environment = {**os.environ, "ANSIBLE_CONFIG": str(project / "ansible.cfg")}
+    text = ask(project, "ansible-inventory", ["--list"], sources)
+    try:
+        tree: dict[str, Any] = json.loads(text)
+    except ValueError as error:
+        message = f"The inventory cannot be read: {error}."
+        raise UsageError(message) from error
+    found: dict[str, dict[str, Any]] = tree.get("_meta", {}).get("hostvars", {})
+    return found
+
+
+def ask(
+    project: Path, program: str, words: Sequence[str], sources: Sequence[str], settings: Mapping[str, str] | None = None
+) -> str:
+    """What a program of Ansible prints of an inventory, with the project's settings and these. UsageError with the reason when it ends with an error.
+
+    Nothing of its output is in that reason: hosts may have said a secret there.
+    """
+    command = [str(Path(sys.executable).with_name(program)), *words, *(word for source in sources for word in ("-i", source))]
+    environment = {**os.environ, "ANSIBLE_CONFIG": str(project / "ansible.cfg"), **(settings or {})}
     try:
         done = subprocess.run(
             command,
@@ -55,15 +71,16 @@ def variables(project: Path, sources: Sequence[str]) -> dict[str, dict[str, Any]
             env=environment,
             stdin=subprocess.DEVNULL,
         )
-        tree: dict[str, Any] = json.loads(done.stdout)
     except subprocess.CalledProcessError as error:
-        message = f"The inventory cannot be read: {(error.stderr or '').strip().splitlines()[-1:] or 'no reason given'}."
+        said = [line for line in (error.stderr or "").splitlines() if line.strip()]
+        message = (
+            f"The inventory cannot be read: {said[-1] if said else 'a variable cannot be rendered; relevo run check says which'}."
+        )
         raise UsageError(message) from error
-    except (OSError, subprocess.TimeoutExpired, ValueError) as error:
+    except (OSError, subprocess.TimeoutExpired) as error:
         message = f"The inventory cannot be read: {error}."
         raise UsageError(message) from error
-    found: dict[str, dict[str, Any]] = tree.get("_meta", {}).get("hostvars", {})
-    return found
+    return done.stdout
 
 
 def of_cluster(project: Path, sources: Sequence[str], cluster: str) -> tuple[str, ...]:
