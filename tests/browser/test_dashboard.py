@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,25 +15,17 @@ from urllib.parse import unquote, urljoin, urlsplit
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
 from relevo import wording
 from relevo.dashboard import page_of_cluster
 from relevo.paths import find_place
 from relevo.store import Store
+from tests import chromium
 from tests.unit.runner import fleet
 
 ROOT = Path(__file__).parents[2]
 RELEVO = Path(sys.executable).with_name("relevo")
-FLAGS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--no-first-run",
-]
-NAMES = ("chromium", "chromium-browser", "google-chrome")
 WIDTHS = (320, 768, 1600)
 SHOP, HOSTILE, PAYROLL = (page_of_cluster(name) for name in ("minimarket", fleet.HOSTILE, "payroll"))
 
@@ -79,14 +70,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    path = next(filter(None, map(shutil.which, NAMES)), None)
-    assert path, (
-        f"None of {', '.join(NAMES)} is here; expected a browser. Next: bin/bootstrap browser, or apt-get install chromium."
-    )
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=path, args=FLAGS)
-        yield opened
-        opened.close()
+    with chromium.started() as found:
+        yield found
 
 
 @dataclass

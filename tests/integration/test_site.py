@@ -15,15 +15,15 @@ from typing import Any
 
 import pyrage
 import pytest
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser
+
+from tests import chromium
 
 from .bare import BareHost, tree
 from .conftest import INVENTORY, ROOT, Bench
 from .test_failover import PHASES, load
 from .test_pack import checkout
 
-NAMES = ("chromium", "chromium-browser", "google-chrome")
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--no-first-run"]
 ENVIRONMENT = ". /opt/relevo/escape/environment && export RELEVO_LAB_STATE={state}"
 # What the bare host has instead of bin/lab: a management board that lies in neither site, asked over the network.
 BOARD = """#!/usr/bin/env python3
@@ -64,12 +64,8 @@ def management_board() -> Iterator[int]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    path = next(filter(None, map(shutil.which, NAMES)), None)
-    assert path, f"None of {', '.join(NAMES)} is here; expected a browser. Next: bin/bootstrap browser."
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=path, args=FLAGS)
-        yield opened
-        opened.close()
+    with chromium.started() as found:
+        yield found
 
 
 def inventory_of(bench: Bench, directory: Path, recipients: list[str]) -> Path:

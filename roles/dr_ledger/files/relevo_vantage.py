@@ -50,7 +50,7 @@ class Log:
 
     def _open(self) -> bool:
         try:
-            self._file = open(self._path, "rb")  # noqa: SIM115 - it stays open
+            self._file = open(self._path, "rb")  # noqa: SIM115 - followed from call to call, and closed when the log is replaced
         except OSError:
             return False
         size = os.fstat(self._file.fileno()).st_size
