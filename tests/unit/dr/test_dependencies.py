@@ -146,18 +146,40 @@ def test_a_run_asks_nothing_in_the_site_that_it_leaves(
     monkeypatch.setattr(action, "look", seen)
     acting = action.ActionModule.__new__(action.ActionModule)
     acting.control = control
-    arguments = {name: KNOWN[name] for name in ("repositories", "key_paths", "secrets_directory", "ca_file", "declared")}
+    arguments = {name: KNOWN[name] for name in ("secrets_directory", "declared")}
     acting._task = SimpleNamespace(args={**arguments, "timeout_seconds": 3.0})
     ports = dict.fromkeys(groups["dr_database"], 5432)
     hostvars = {host: {"dr_site": site, "dr_cluster_port": ports.get(host)} for host, site in sites.items()}
+    hostvars["localhost"] = {
+        "dr_pgbackrest_repositories": KNOWN["repositories"],
+        "dr_keys_paths": KNOWN["key_paths"],
+        "dr_cluster_tls_ca_file": "/ca.pem",
+    }
     acting.variables = {"groups": groups, "hostvars": hostvars}
     acting.act()
     assert {need.site for need in looked} == (asked or set())
     assert control.exists("dependencies") == (asked is not None)
     if asked is not None:
-        kept = {Need(**entry["need"]): Seen(**entry["seen"]) for entry in control.read("dependencies")}
+        kept = {Need(**entry["need"]): Seen(**entry["seen"]) for entry in control.read("dependencies")["looked"]}
         assert {need.site for need in kept} == {"a", "b", ""}
         assert all(one.answers is (True if need in looked else None) for need, one in kept.items())
+
+
+def test_what_cannot_be_read_is_a_finding_and_the_witness_goes_on(tmp_path: Path) -> None:
+    """A task that failed would take the witness out of the run, and its account with it."""
+    control = Control("20261128T110000Z-failover-1f3a5c7e", str(tmp_path))
+    given = {"dr_scope": "site", "dr_target_site": "b"}
+    control.write("landscape", {"runbook": "failover", "given": given, "groups": {"dr_database": []}, "sites": {}})
+    acting = action.ActionModule.__new__(action.ActionModule)
+    acting.control = control
+    wrong = [{"name": "mirror", "host": "mirror.example.org", "port": 0, "protocol": "tls"}]
+    acting._task = SimpleNamespace(args={"secrets_directory": "/etc/secrets", "declared": wrong, "timeout_seconds": 3.0})
+    acting.variables = {"groups": {"dr_database": [], "all": []}, "hostvars": {"localhost": {}}}
+    answer = acting.act()
+    assert "failed" not in answer
+    gate = dependencies.unseen(control.read("dependencies")["unread"])
+    assert (gate.verdict, gate.required) == ("unknown", False)
+    assert "mirror" in gate.observed
 
 
 def test_a_look_that_did_not_come_about_is_said() -> None:

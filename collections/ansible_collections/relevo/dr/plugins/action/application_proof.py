@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-import secrets as random
+from secrets import token_hex
 from typing import Any
 
 from ansible.errors import AnsibleActionFail
@@ -29,7 +29,7 @@ class ActionModule(RunAction):
         secret, longest = arguments.pop("password_secret", ""), float(arguments.pop("name_wait_max_seconds", 600))
         if when == "after" and self.control.exists("proof/after"):
             raise ControlError("the proof of this run was made already")
-        prefix = "cutover-nonce-%s" % random.token_hex(8)
+        prefix = "cutover-nonce-%s" % token_hex(8)
         if when == "after":
             arguments.update(reference="%s-1" % prefix, names=self._names(longest))
         try:

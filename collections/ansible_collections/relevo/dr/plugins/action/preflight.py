@@ -165,9 +165,10 @@ class ActionModule(RunAction):
         """Of a check, and where a whole site is left: who looks at nothing else leaves no name behind."""
         if not self.control.exists("dependencies"):
             return [dependencies.unseen()] if plan.scope == "site" else []
-        seen = {
-            dependencies.Need(**entry["need"]): dependencies.Seen(**entry["seen"]) for entry in self.control.read("dependencies")
-        }
+        found = self.control.read("dependencies")
+        if "unread" in found:
+            return [dependencies.unseen(found["unread"])]
+        seen = {dependencies.Need(**entry["need"]): dependencies.Seen(**entry["seen"]) for entry in found["looked"]}
         return dependencies.judge(list(seen), seen, plan.source_site.split(","), float(self._task.args["certificate_min_days"]))
 
     def _names(self, components: Sequence[app_components.Component], plan: Plan) -> dict[str, dict[str, Any]]:

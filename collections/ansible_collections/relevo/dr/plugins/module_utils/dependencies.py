@@ -70,10 +70,11 @@ def to_ask(needs: Sequence[Need], lost_sites: Iterable[str]) -> list[Need]:
     return [need for need in needs if not need.site or need.site not in lost]
 
 
-def unseen() -> Gate:
-    """When the look itself did not come about."""
-    fix = "see what the play before this one says of the witness, on whose turn it is"
-    return Gate(ID, "what else a change of site needs", "controller", "nobody looked", "a look", UNKNOWN, fix, required=False)
+def unseen(why: str = "") -> Gate:
+    """When the look itself did not come about. why: a sentence, where there is one."""
+    fix = "mend that in the inventory" if why else "see what the play before this one says of the witness, on whose turn it is"
+    observed = "nobody looked: %s" % why if why else "nobody looked"
+    return Gate(ID, "what else a change of site needs", "controller", observed, "a look", UNKNOWN, fix, required=False)
 
 
 def judge(needs: Sequence[Need], seen: Mapping[Need, Seen], lost_sites: Sequence[str], least_days: float) -> list[Gate]:
