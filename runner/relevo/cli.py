@@ -25,13 +25,14 @@ from relevo.console import (
     complain,
     errors,
     explained,
+    hand_over,
     heard,
     load_policy,
     open_store,
     output,
     print_json,
+    refuse_terminal,
     results,
-    write,
 )
 from relevo.errors import Exit, UsageError
 from relevo.record import parse
@@ -183,9 +184,7 @@ def write_report(
     policy: PolicyFile = None,
 ) -> Exit:
     """Write the report of one run, judged as the tests that it counts as; or of an exercise, with its steps."""
-    if form is report.Form.PDF and file is None and sys.stdout.isatty():
-        message = "A PDF is nothing that a terminal can show: give a file with -o, or send it into one with >."
-        raise UsageError(message)
+    refuse_terminal(file, pdf=form is report.Form.PDF)
     store = open_store()
     if exercise.ID.fullmatch(run_id):
         contents = _of_exercise(store, run_id, form)
@@ -193,11 +192,7 @@ def write_report(
         judged, stored = load_policy(policy).policy, store.get(run_id)
         record = parse(stored.document)
         contents = report.contents(record, form, report.judged(judged, record, json.loads(stored.document)))
-    if file is None:
-        sys.stdout.buffer.write(contents)
-    else:
-        write(file, contents)
-        output.print(f"Written to {file}.", highlight=False)
+    hand_over(contents, file)
     return Exit.PASSED
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -38,11 +37,12 @@ from relevo.console import (
     complain,
     errors,
     explained,
+    hand_over,
     load_policy,
     open_store,
     output,
+    refuse_terminal,
     say,
-    write,
 )
 from relevo.errors import Exit, UsageError
 from relevo.readiness import Outcome
@@ -94,14 +94,15 @@ def show_readiness(
     as_json: AsJson = False,
 ) -> Exit:
     """Say whether a cluster could fail over now: tests, measured times, backups, findings, people, pages, what changed, and what is next."""
+    asked = Form.JSON if as_json else form
+    refuse_terminal(file, pdf=asked is Form.PDF)
     with _looking(policy, sources, notify_file, verify=verify) as look:
         begin = _since(since, look.seen.at)
         reports = [assessment.report(look.seen, look.beside, one, begin) for one in _chosen(look.seen, cluster)]
-    asked = Form.JSON if as_json else form
     if asked is None:
         shown.readiness(output, reports)
     else:
-        _deliver(briefing.readiness(reports, look.about, asked), asked, file)
+        hand_over(briefing.readiness(reports, look.about, asked), file)
     letters = [
         (
             briefing.word_of_readiness(one, look.about),
@@ -131,13 +132,14 @@ def show_checklist(
     as_json: AsJson = False,
 ) -> Exit:
     """Show each line of the checklist with the evidence that it rests on, its date, and how long that holds."""
+    asked = Form.JSON if as_json else form
+    refuse_terminal(file, pdf=asked is Form.PDF)
     with _looking(policy, sources, notify_file, verify=verify) as look:
         lists = [checklist.judge(look.seen, look.beside, one) for one in _chosen(look.seen, cluster)]
-    asked = Form.JSON if as_json else form
     if asked is None:
         shown.checklists(output, lists)
     else:
-        _deliver(briefing.checklists(lists, look.about, asked), asked, file)
+        hand_over(briefing.checklists(lists, look.about, asked), file)
     letters = [
         (
             briefing.word_of_a_checklist(one, look.about),
@@ -215,17 +217,6 @@ def _since(text: str, now: datetime) -> datetime:
         message = f"--since is {text!r}, which is not past; it is {utc(now)}."
         raise UsageError(message)
     return begin
-
-
-def _deliver(contents: bytes, form: Form, file: Path | None) -> None:
-    if file is not None:
-        write(file, contents)
-        errors.print(f"Written to {file}.", highlight=False)
-        return
-    if form is Form.PDF and sys.stdout.isatty():
-        message = "A PDF is nothing that a terminal can show: give a file with -o, or send it into one with >."
-        raise UsageError(message)
-    sys.stdout.buffer.write(contents)
 
 
 def _paper(look: _Looked, kind: str, cluster: str, contents: bytes) -> Attachment:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +11,7 @@ import typer
 
 from relevo import digest, estate, forecast, handbook, identity, inventory, paths
 from relevo.clock import utc
-from relevo.console import Inventory, PolicyFile, commands, explained, load_policy, open_store, output, write
+from relevo.console import Inventory, PolicyFile, commands, explained, hand_over, load_policy, open_store, refuse_terminal
 from relevo.errors import Exit, UsageError
 
 
@@ -29,9 +28,7 @@ def print_runbook(
     """Print a runbook with the real names: whom to call, what to type, how long it takes, where there is no way back, how to undo."""
     project = paths.find_project(Path.cwd(), os.environ)
     paths.find_playbook(project, runbook)
-    if form is handbook.Form.PDF and file is None and sys.stdout.isatty():
-        message = "A PDF is nothing that a terminal can show: give a file with -o, or send it into one with >."
-        raise UsageError(message)
+    refuse_terminal(file, pdf=form is handbook.Form.PDF)
     named = os.environ.get("RELEVO_INVENTORY")
     given = sources or ([named] if named else [])
     if not given:
@@ -50,9 +47,5 @@ def print_runbook(
     (prediction,) = forecast.look(open_store(), cluster, [runbook])
     here = handbook.Here(hosts, load_policy(policy).policy, prediction)
     contents = handbook.render(texts, about, here, form)
-    if file is None:
-        sys.stdout.buffer.write(contents)
-    else:
-        write(file, contents)
-        output.print(f"Written to {file}.", highlight=False)
+    hand_over(contents, file)
     return Exit.PASSED

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.text import Text
 
 from relevo import entries, identity, paths, policy_file, settlement, signature
-from relevo.errors import Exit, RelevoError
+from relevo.errors import Exit, RelevoError, UsageError
 from relevo.store import Store
 
 if TYPE_CHECKING:
@@ -122,6 +122,22 @@ def write(path: Path, contents: str | bytes) -> None:
     except OSError as error:
         message = f"{path} cannot be written: {error.strerror}."
         raise RelevoError(message) from error
+
+
+def refuse_terminal(file: Path | None, *, pdf: bool) -> None:
+    """UsageError where a PDF would be printed on a terminal; before it is made."""
+    if pdf and file is None and sys.stdout.isatty():
+        message = "A PDF is nothing that a terminal can show: give a file with -o, or send it into one with >."
+        raise UsageError(message)
+
+
+def hand_over(contents: bytes, file: Path | None) -> None:
+    """What a command made: into a file, or to whoever reads its output. RelevoError with the reason when the file cannot be written."""
+    if file is None:
+        sys.stdout.buffer.write(contents)
+    else:
+        write(file, contents)
+        errors.print(f"Written to {file}.", highlight=False)
 
 
 def complain(sentence: str) -> None:
