@@ -35,6 +35,13 @@ class Protection:
 
 FAST = [
     Protection(
+        "a task that waits for the word of a dead run keeps the next run out",
+        f"{DR}/modules/run_lock.py",
+        "        letter.remove_boxes(left.run_id)\n    wanted",
+        "        pass\n    wanted",
+        "tests/unit/dr/test_run_lock.py::test_a_task_that_waits_for_the_word_of_a_dead_run_is_not_waited_for",
+    ),
+    Protection(
         "a name that a shell would run is offered at the tabulator key",
         "runner/relevo/completion.py",
         "if _PLAIN.fullmatch(name)]",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import fcntl
 import os
+import threading
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -20,9 +22,9 @@ def state(tmp_path, monkeypatch):
     monkeypatch.setattr(letter, "BOX", str(tmp_path / "letters"))
 
 
-def take(run_id, *, dead_run_id="", lease_seconds=60.0, living_run_id=""):
+def take(run_id, *, dead_run_id="", lease_seconds=60.0, living_run_id="", orphan_wait_seconds=0.0):
     words = {"owner": "ana", "controller": "ops1", "controller_boot_id": "boot", "controller_pid": 1, "controller_pid_started": "1"}
-    words |= {"controller_pid_namespace": "pid:[1]", "orphan_wait_seconds": 0.0, "checkpoint": False}
+    words |= {"controller_pid_namespace": "pid:[1]", "orphan_wait_seconds": orphan_wait_seconds, "checkpoint": False}
     words |= {"living_run_id": living_run_id, "sign_of_life": "its process 1 lives on this controller"}
     module = SimpleNamespace(params={"run_id": run_id, "dead_run_id": dead_run_id, "lease_seconds": lease_seconds, **words})
     return run_lock.hold(module)
@@ -154,3 +156,33 @@ def test_modules_that_wait_for_another_run_are_sent_away_by_who_takes_the_lock(t
     waiting.touch()
     take("second")
     assert not waiting.exists()
+
+
+def test_a_task_that_waits_for_the_word_of_a_dead_run_is_not_waited_for():
+    """A cutover of a killed run waited two minutes for a promotion that never came, and every next run was refused (G10) after half a minute."""
+    take("first")
+    os.makedirs(letter.box("first"))
+    begun, reasons = threading.Event(), []
+
+    def cut_over():
+        with host_files.acting("first"):
+            begun.set()
+            limit = time.monotonic() + 20
+            while not reasons and time.monotonic() < limit:
+                reasons.extend(filter(None, [letter.withdrawn({"letter": "cutover"}, "first")]))
+                time.sleep(0.01)
+
+    task = threading.Thread(target=cut_over)
+    task.start()
+    assert begun.wait(5)
+    assert take("second", dead_run_id="first", orphan_wait_seconds=5.0)["taken_over"] == "first"
+    task.join()
+    assert reasons == ["another run has taken over"]
+
+
+def test_a_task_of_a_run_that_may_live_is_not_sent_away():
+    take("first")
+    os.makedirs(letter.box("first"))
+    with pytest.raises(host_files.LockError, match="lease ends in"):
+        take("second")
+    assert letter.withdrawn({"letter": "cutover"}, "first") is None

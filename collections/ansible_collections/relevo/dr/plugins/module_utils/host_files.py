@@ -181,7 +181,10 @@ def acting(run_id: str, wait_seconds: float = 0.0) -> Iterator[None]:
             except BlockingIOError:
                 if clock.boottime_seconds() >= deadline:
                     handle.seek(0)
-                    raise LockError("a task of run %s is still at work on this host" % (handle.read().strip() or "?")) from None
+                    raise LockError(
+                        "a task of run %s is still at work on this host. Next: it ends within its own time limit; start again then"
+                        % (handle.read().strip() or "?")
+                    ) from None
                 time.sleep(0.05)
         handle.seek(0)
         handle.truncate()

@@ -18,6 +18,7 @@ from typing import Any, Optional
 BOX = "/run/relevo/letters"
 OPTIONS: dict[str, dict[str, Any]] = {"letter": {"type": "str", "default": ""}, "letter_seconds": {"type": "float", "default": 300}}
 WITHDRAWN = "withdrawn"
+TAKEN_OVER = "another run has taken over"
 
 
 class NoLetter(Exception):
@@ -51,6 +52,8 @@ def withdrawn(parameters: Mapping[str, Any], run_id: str) -> Optional[str]:
     """Why a module that has gone on already, and waits for something else now, is to stop; None as long as it is not."""
     if not parameters["letter"]:
         return None
+    if not os.path.isdir(box(run_id)):
+        return TAKEN_OVER
     try:
         with open(path(run_id, parameters["letter"]), encoding="utf-8") as source:
             return str(json.load(source)[WITHDRAWN])
@@ -59,7 +62,7 @@ def withdrawn(parameters: Mapping[str, Any], run_id: str) -> Optional[str]:
 
 
 def remove_boxes(run_id: Optional[str] = None) -> None:
-    """Remove the box of one run, or those of all; whoever still waits in it goes away."""
+    """Remove the box of one run, or those of all; whoever still waits in it, or for its run's go-ahead, goes away."""
     shutil.rmtree(box(run_id) if run_id else BOX, ignore_errors=True)
 
 
@@ -71,7 +74,7 @@ def _wait(place: str, seconds: float) -> dict[str, Any]:
     deadline = time.monotonic() + seconds
     while not os.path.exists(place):
         if not os.path.exists(ready):
-            raise NoLetter("another run has taken over")
+            raise NoLetter(TAKEN_OVER)
         if time.monotonic() > deadline:
             raise NoLetter("no word came within %g s" % seconds)
         time.sleep(0.004)

@@ -49,6 +49,7 @@ taken_over: {description: The run whose lock was taken over., returned: when it 
 """
 
 from dataclasses import asdict, replace
+from typing import Any, Optional
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.relevo.dr.plugins.module_utils import clock, host_files, letter
@@ -57,7 +58,10 @@ from ansible_collections.relevo.dr.plugins.module_utils.postgresql import Postgr
 
 def hold(module: AnsibleModule) -> dict[str, object]:
     parameters = module.params
-    before = host_files.read_lock()
+    left = of_a_dead_run(parameters)
+    if left is not None:
+        # First of all: a task of it that waits for a word of its own run would be waited for in vain.
+        letter.remove_boxes(left.run_id)
     wanted = host_files.Lock(
         run_id=parameters["run_id"],
         owner=parameters["owner"],
@@ -73,14 +77,12 @@ def hold(module: AnsibleModule) -> dict[str, object]:
     taken_over = None
     # The flock also waits for a task that a killed run left at work; what it does must be over before anything is observed.
     with host_files.acting(parameters["run_id"], parameters["orphan_wait_seconds"]):
-        before = host_files.read_lock()
-        if before is not None and before.run_id != parameters["run_id"]:
-            if before.run_id != parameters["dead_run_id"]:
-                refuse_living(before, parameters["living_run_id"], parameters["sign_of_life"])
-            taken_over = before.run_id
+        before, left = host_files.read_lock(), of_a_dead_run(parameters)
+        if left is not None:
+            taken_over = left.run_id
             # The outage that the dead run began is this run's to answer for.
-            wanted = replace(wanted, began_at=before.began_at or before.since)
-            host_files.remove_lock(before.run_id)
+            wanted = replace(wanted, began_at=left.began_at or left.since)
+            host_files.remove_lock(left.run_id)
         host_files.acquire_lock(wanted)
         if taken_over:
             host_files.write_journal(parameters["run_id"], "LOCK", "result", outcome="ok", taken_over=taken_over)
@@ -89,6 +91,16 @@ def hold(module: AnsibleModule) -> dict[str, object]:
         if parameters["checkpoint"]:
             checkpoint(parameters["bin_directory"], parameters["port"])
     return {"before": asdict(before) if before else None, "taken_over": taken_over}
+
+
+def of_a_dead_run(parameters: dict[str, Any]) -> Optional[host_files.Lock]:
+    """The lock that is to be taken over, if there is one. Raises LockError when its run may live."""
+    held = host_files.read_lock()
+    if held is None or held.run_id == parameters["run_id"]:
+        return None
+    if held.run_id != parameters["dead_run_id"]:
+        refuse_living(held, parameters["living_run_id"], parameters["sign_of_life"])
+    return held
 
 
 def refuse_living(held: host_files.Lock, living_run_id: str, sign_of_life: str) -> None:
