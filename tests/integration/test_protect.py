@@ -240,7 +240,7 @@ def other_stanza(pair: Pair, path: str) -> str:
 # -- the first run --
 
 
-@pytest.mark.smoke
+@pytest.mark.full
 def test_a_running_primary_is_restarted_only_when_that_is_allowed(fresh):
     fresh.sql(OURS, "alter system set archive_mode = off", "postgres")
     fresh.inside(OURS, "systemctl", "restart", UNIT)

@@ -32,20 +32,25 @@ def refused(bench: Bench, says: str, *options: str, **variables: str) -> dict:
     return run.record
 
 
-@pytest.mark.smoke
+def smoke(*values):
+    """One of each kind: every case costs a run of the whole command."""
+    return pytest.param(*values, marks=pytest.mark.smoke)
+
+
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("changed", "says"),
     [
         ({"dr_confirm": ""}, "dr_confirm"),
-        ({"dr_confirm": "failover minimarket to b"}, "drill production minimarket to b"),
+        smoke({"dr_confirm": "failover minimarket to b"}, "drill production minimarket to b"),
         ({"dr_confirm": None}, "no dr_confirm"),
-        ({"dr_mode": None}, "dr_mode is missing"),
+        smoke({"dr_mode": None}, "dr_mode is missing"),
         ({"dr_mode": "planned"}, "dr_mode"),
         ({"dr_scope": None}, "dr_scope is missing"),
         ({"dr_scope": "everything"}, "dr_scope"),
         ({"dr_target_site": "c", "dr_confirm": "drill production minimarket to c"}, "one of a, b"),
-        ({"dr_reason": "{{ lookup('pipe', 'touch /tmp/relevo-injected') }}"}, "holds a template"),
-        ({"ansible_host": "203.0.113.99"}, "-e ansible_host"),
+        smoke({"dr_reason": "{{ lookup('pipe', 'touch /tmp/relevo-injected') }}"}, "holds a template"),
+        smoke({"ansible_host": "203.0.113.99"}, "-e ansible_host"),
         ({"relevo_token": "{}"}, "-e relevo_token"),
         ({"__dr_standby_proof": "stopped"}, "-e __dr_standby_proof"),
     ],
@@ -56,13 +61,13 @@ def test_words_that_are_missing_wrong_or_not_the_operators_to_say(healthy, chang
     assert not Path("/tmp/relevo-injected").exists()
 
 
-@pytest.mark.smoke
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("options", "says"),
     [
         (("--limit", "site_b"), "--limit site_b"),
-        (("--limit", "b-db1"), "--limit b-db1"),
-        (("--tags", "promote"), "--tags promote"),
+        smoke(("--limit", "b-db1"), "--limit b-db1"),
+        smoke(("--tags", "promote"), "--tags promote"),
         (("--skip-tags", "fence"), "--skip-tags fence"),
         (("--forks", "2"), "forks 2"),
     ],
