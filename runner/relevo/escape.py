@@ -436,6 +436,12 @@ def described(label: Mapping[str, Any]) -> str:
     )
 
 
+def _say(sentence: str) -> None:
+    # At once: whoever keeps what is said in a file sees where it stands, too.
+    sys.stdout.write(f"{sentence}\n")
+    sys.stdout.flush()
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command line of a pack: 0, or 2 when it refuses."""
     parser = argparse.ArgumentParser(prog="sh PACK", description="An escape pack of Relevo.")
@@ -452,7 +458,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_args(arguments)
     try:
         if given.verb == "unpack":
-            target = unpack(given.pack, given.directory, given.identity, lambda sentence: sys.stdout.write(f"{sentence}\n"))
+            target = unpack(given.pack, given.directory, given.identity, _say)
             sys.stdout.write(f"Ready. Next: . {target}/{BESIDE}/environment; then read {target}/{BESIDE}/README.txt\n")
         elif given.verb == "extract":
             extract(given.pack, given.directory)
