@@ -16,8 +16,10 @@ _ENTER = """
 set -e
 mount -t overlay overlay -o "lowerdir=$TREE,upperdir=$TOP/upper,workdir=$TOP/work" "$TOP/root"
 mount -t proc proc "$TOP/root/proc"
-mkdir -p "$TOP/root/dev/shm" "$TOP/root/given"
+mkdir -p "$TOP/root/dev/shm" "$TOP/root/dev/pts" "$TOP/root/given"
 mount -t tmpfs tmpfs "$TOP/root/dev/shm"
+mount -t devpts -o newinstance,ptmxmode=0666 devpts "$TOP/root/dev/pts"
+ln -sf pts/ptmx "$TOP/root/dev/ptmx"
 mount --bind "$TOP/given" "$TOP/root/given"
 echo "$NAME" > /proc/sys/kernel/hostname
 exec env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LANG=C.UTF-8 chroot "$TOP/root" sh -c "$SCRIPT"
