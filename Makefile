@@ -1,6 +1,6 @@
 # The few commands of this project; each says what it does, `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help lint docs test test-full demo lab lab-down lab-purge
+.PHONY: help lint docs fast test test-full demo lab lab-down lab-purge
 
 # What runs on the laboratory is recorded in the checkout, never beside the records of real sites.
 export RELEVO_STORE := $(CURDIR)/.relevo
@@ -27,11 +27,15 @@ lint: .venv ## ruff, mypy, yamllint and ansible-lint
 docs: .venv ## the documentation as a site in build/site; a broken link, or a page without a place, is an error
 	PYTHONPATH=.:collections python -m docs.site.build
 
-test: lint ## every fast test, then the smoke scenarios on a new laboratory
+# Side by side: neither needs the other, and each keeps one core busy.
+test: .venv ## every fast test, then the smoke scenarios on a new laboratory
 	@bin/bootstrap browser
-	$(PYTEST) tests/unit tests/house tests/browser -m "not full"
+	$(MAKE) --no-print-directory --jobs=2 --output-sync=target lint fast
 	$(MAKE) --no-print-directory lab-down lab
 	$(PYTEST) tests/integration -m smoke
+
+fast:
+	$(PYTEST) tests/unit tests/house tests/browser -m "not full"
 
 test-full: test ## make test, then every other scenario and the Molecule one
 	$(PYTEST) tests/integration -m "not smoke"

@@ -40,6 +40,7 @@ def tables(record: Record) -> list[Table]:
         _verified(measured(measures.get("backup_verification"))),
         *_files(measured(measures.get("files"))),
         _promotion(measures),
+        _application(measures),
         *(_salvaged(host, kept) for host, kept in _each(measures.get("salvage"))),
         _rebuilt(measures),
         _hosts(measured(record.status.get("hosts"))),
@@ -271,6 +272,26 @@ def _promotion(measures: Mapping[str, Any]) -> Table:
             ("Shut down at", _sentence("{shutdown_lsn} on timeline {timeline}", handover)),
             ("Missing before the promotion", loss),
             ("Repositories left out", left_out),
+        ),
+    )
+
+
+def _application(measures: Mapping[str, Any]) -> Table:
+    """What users felt, from outside; the numbered writes are there on both sides of an outage that nobody saw coming."""
+    proof, writes = measured(measures.get("application")), measured(measures.get("writes"))
+    requests = f"{proof.get('requests')} in {wording.seconds(proof.get('window_seconds'))}, {proof.get('failed_requests')} failed"
+    return Table(
+        "The application as its users found it",
+        (),
+        _known(
+            ("Endpoints", _joined(proof.get("endpoints"))),
+            ("Login of a user", _text(proof.get("login"))),
+            ("Nonce written through it, on the new primary", _text(proof.get("nonce"))),
+            ("Requests", requests if proof.get("requests") is not None else None),
+            ("Answered, 95 of 100 within", wording.seconds(proof.get("p95_seconds"))),
+            ("The same, before", wording.seconds(proof.get("p95_before_seconds"))),
+            ("Numbered writes, 95 of 100 within, before the outage", wording.seconds(writes.get("p95_before_seconds"))),
+            ("The same, after it", wording.seconds(writes.get("p95_after_seconds"))),
         ),
     )
 

@@ -205,3 +205,34 @@ def test_a_writer_that_stopped_is_not_at_work():
     assert ledger.tried_within(entries, "2026-11-24T03:00:59.000000Z", 60)
     assert not ledger.tried_within(entries, "2026-11-24T03:01:01.000000Z", 60)
     assert not ledger.tried_within([], "2026-11-24T03:01:01.000000Z", 60)
+
+
+def writes(*sides: tuple[int, float]) -> list[dict[str, Any]]:
+    """The witness's log: for each side that many writes, one a second, that took so long; between the sides a minute."""
+    lines: list[dict[str, Any]] = [{"kind": "start", "boot_id": "one"}]
+    now, number = 0.0, 0
+    for count, took in sides:
+        now += 60
+        for _ in range(count):
+            now, number = now + 1, number + 1
+            lines.append({"kind": "intent", "n": number, "reference": f"x-{number}", "at": at(now), "mono": now})
+            lines.append({"kind": "outcome", "n": number, "outcome": "acknowledged", "at": at(now + took), "mono": now + took})
+    return lines
+
+
+def test_what_a_write_took_is_told_on_both_sides_of_the_outage() -> None:
+    entries = ledger.parse(writes((150, 0.25), (31, 0.125)))
+    said = ledger.measures(entries, [], None)["writes"]
+    assert said == {"p95_before_seconds": 0.25, "p95_after_seconds": 0.125, "before": 100, "after": 30}
+
+
+def test_of_a_handful_of_writes_nothing_is_said() -> None:
+    said = ledger.measures(ledger.parse(writes((19, 0.25), (20, 0.125))), [], None)["writes"]
+    assert (said["p95_before_seconds"], said["p95_after_seconds"]) == (None, None)
+    assert ledger.measures([], [], None)["writes"] is None
+
+
+def test_what_began_before_a_reboot_of_the_witness_took_nobody_knows_how_long() -> None:
+    lines = writes((1, 0.25))
+    lines.insert(2, {"kind": "start", "boot_id": "two"})
+    assert ledger.parse(lines)[0].seconds is None

@@ -132,6 +132,16 @@ def test_criteria_stand_in_the_report() -> None:
         assert "Criteria" not in render(RECORDS["drill"], form)
 
 
+def test_what_users_felt_is_told_on_both_sides_of_the_outage() -> None:
+    proof = {"p95_seconds": 0.007698, "p95_before_seconds": None, "login": "pass", "nonce": "pass", "requests": 20}
+    proof |= {"failed_requests": 0, "window_seconds": 1.0, "endpoints": ["http://b-app1:8080"]}
+    writes = {"p95_before_seconds": 0.0121, "p95_after_seconds": 0.25, "before": 100, "after": 30}
+    page = render(examples.of("failover", application=proof, writes=writes), Form.MARKDOWN)
+    for said in ("http://b-app1:8080", "20 in 1.0 s, 0 failed", "7.7 ms", "before the outage | 0.01 s", "The same, after it | 0.25 s"):
+        assert said in page, page
+    assert "The same, before |" not in page
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
@@ -148,6 +158,8 @@ TOLD = [
     "loss_before_promotion",
     "repositories",
     "archive_replayed",
+    "application",
+    "writes",
     "salvage",
     "rebuild",
     "reprotected_at",

@@ -4,23 +4,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
 from ansible_collections.relevo.dr.plugins.module_utils.gates import NOT_APPLICABLE, UNKNOWN, Gate, verdict
+from ansible_collections.relevo.dr.plugins.module_utils.percentile import LEAST_VALUES, percentile
 from ansible_collections.relevo.dr.plugins.module_utils.request_mix import Answer
 
-# Fewer say nothing about one in twenty.
-LEAST_REQUESTS = 20
 READ_ONLY = "25006"
-
-
-def percentile(values: Sequence[float], share: float) -> Optional[float]:
-    """The smallest value that at least that share of them does not exceed; None for too few."""
-    if len(values) < LEAST_REQUESTS:
-        return None
-    return sorted(values)[math.ceil(share * len(values)) - 1]
 
 
 def summed(answers: Sequence[Answer]) -> dict[str, Any]:

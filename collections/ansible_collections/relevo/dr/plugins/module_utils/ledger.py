@@ -9,14 +9,20 @@ from dataclasses import dataclass
 from typing import Any, Optional
 
 from ansible_collections.relevo.dr.plugins.module_utils.clock import parse_utc
+from ansible_collections.relevo.dr.plugins.module_utils.percentile import percentile
 
 ACKNOWLEDGED, FAILED, INDETERMINATE = "acknowledged", "failed", "indeterminate"
 LONGEST_ATTEMPT_SECONDS = 10.0
+# How many acknowledged writes on each side of an outage are compared.
+COMPARED_WRITES = 100
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One numbered write. at, mono: when it ended, or when it began if no end was logged. boot: which boot `mono` belongs to."""
+    """One numbered write. at, mono: when it ended, or when it began if no end was logged. boot: which boot `mono` belongs to.
+
+    seconds: from its beginning to its end.
+    """
 
     number: int
     reference: str
@@ -28,6 +34,7 @@ class Entry:
     server: Optional[str] = None
     error: Optional[str] = None
     ended: bool = True
+    seconds: Optional[float] = None
 
 
 @dataclass(frozen=True)
@@ -87,6 +94,7 @@ def parse(lines: Iterable[Mapping[str, Any]]) -> list[Entry]:
                 line.get("endpoint"),
                 line.get("server"),
                 line.get("error"),
+                seconds=max(0.0, float(line["mono"]) - intent.mono) if intent.boot == boot else None,
             )
     return [entries[number] for number in sorted(entries)]
 
@@ -189,6 +197,7 @@ def measures(
         "first_write_at": hole.after.at if hole and hole.after else None,
         "rpo_seconds": None,
         "ledger": None,
+        "writes": None if hole is None else _writes(entries, hole),
     }
     wanted = set(asked)
     judged = [entry for entry in entries if entry.number in wanted]
@@ -208,6 +217,19 @@ def measures(
             "last_number": result.last_number,
         }
     return book
+
+
+def _writes(entries: Sequence[Entry], hole: Outage) -> dict[str, Any]:
+    """How long the acknowledged writes next to the outage took, on either side: what a user feels, where nobody could measure before."""
+    chain = acknowledged(entries)
+    split = chain.index(hole.before) + 1
+    # The first one behind it waited for the service.
+    before, after = chain[:split][-COMPARED_WRITES:], chain[split + 1 :][:COMPARED_WRITES]
+
+    def p95(side: Sequence[Entry]) -> Optional[float]:
+        return _rounded(percentile([entry.seconds for entry in side if entry.seconds is not None], 0.95))
+
+    return {"p95_before_seconds": p95(before), "p95_after_seconds": p95(after), "before": len(before), "after": len(after)}
 
 
 def ranges(numbers: Iterable[int]) -> list[list[int]]:
