@@ -22,16 +22,20 @@ _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z")
 NAMES = {"rto_seconds": "Recovery time (RTO)", "rpo_seconds": "Data loss window (RPO)"}
 
 
+def _below_a_second(size: float) -> str:
+    if not size:
+        return "0 s"
+    return f"{size:.2f} s" if size >= _QUICK_SECONDS else f"{1000 * size:.1f} ms"
+
+
 def seconds(value: Any) -> str:
     """A duration for people: 7.5 ms, 0.35 s, 14.2 s, 3 min 05 s, 4 h 00 min."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return UNOBSERVED
     size = abs(float(value))
     sign = "-" if value < 0 else ""
-    if 0 < size < _QUICK_SECONDS:
-        return f"{sign}{1000 * size:.1f} ms"
     if size < 1:
-        return f"{sign}{size:.2f} s" if size else "0 s"
+        return f"{sign}{_below_a_second(size)}"
     if round(size, 1) < _MINUTE:
         return f"{sign}{size:.1f} s"
     whole = round(size)

@@ -137,8 +137,14 @@ def test_what_users_felt_is_told_on_both_sides_of_the_outage() -> None:
     proof |= {"failed_requests": 0, "window_seconds": 1.0, "endpoints": ["http://b-app1:8080"]}
     writes = {"p95_before_seconds": 0.0121, "p95_after_seconds": 0.25, "before": 100, "after": 30}
     page = render(examples.of("failover", application=proof, writes=writes), Form.MARKDOWN)
-    for said in ("http://b-app1:8080", "20 in 1.0 s, 0 failed", "7.7 ms", "before the outage | 0.01 s", "The same, after it | 0.25 s"):
-        assert said in page, page
+    for words in (
+        "http://b-app1:8080",
+        "20 in 1.0 s, 0 failed",
+        "7.7 ms",
+        "before the outage | 0.01 s",
+        "The same, after it | 0.25 s",
+    ):
+        assert words in page, page
     assert "The same, before |" not in page
 
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
 from ansible_collections.relevo.dr.plugins.module_utils.gates import NOT_APPLICABLE, UNKNOWN, Gate, verdict
-from ansible_collections.relevo.dr.plugins.module_utils.percentile import LEAST_VALUES, percentile
+from ansible_collections.relevo.dr.plugins.module_utils.percentile import percentile
 from ansible_collections.relevo.dr.plugins.module_utils.request_mix import Answer
 
 READ_ONLY = "25006"
