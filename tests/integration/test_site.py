@@ -133,6 +133,8 @@ def assert_accounted(moved: dict[str, Any], sent: int, opened_seconds: float) ->
     assert opened_seconds < measures["rto_seconds"] < 3600
     assert measures["rpo_seconds"] <= 60
     assert measures["writable_overlap_seconds"] == 0
+    # Nobody could measure the application before; its numbered writes were.
+    assert 0 < measures["writes"]["p95_before_seconds"] < 0.5 and 0 < measures["application"]["p95_seconds"] < 0.5
     assert ledger["acknowledged"] >= sent and ledger["present"] + ledger["lost"] == ledger["acknowledged"]
     assert moved["fence"]["class"] == "powered_off"
     lost = {
