@@ -30,7 +30,7 @@ docs: .venv ## the documentation as a site in build/site; a broken link, or a pa
 # Side by side: neither needs the other, and each keeps one core busy.
 test: .venv ## every fast test, then the smoke scenarios on a new laboratory
 	@bin/bootstrap browser
-	$(MAKE) --no-print-directory --jobs=2 --output-sync=target lint fast
+	$(MAKE) --no-print-directory --jobs=2 lint fast
 	$(MAKE) --no-print-directory lab-down lab
 	$(PYTEST) tests/integration -m smoke
 
