@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from relevo.record import Record
 
 UNOBSERVED = "not observed"
-_MINUTE, _HOUR, _DAY = 60, 3600, 86400
+_HUNDREDTH, _MINUTE, _HOUR, _DAY = 0.01, 60, 3600, 86400
 _MANY = 12
 # Also surrogates, which no file can hold.
 _UNSEEN = re.compile(r"[^\t\n\r\x20-\x7e\u00a0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]|[\u200e\u200f\u202a-\u202e\u2066-\u2069]")
@@ -21,13 +21,14 @@ NAMES = {"rto_seconds": "Recovery time (RTO)", "rpo_seconds": "Data loss window 
 
 
 def seconds(value: Any) -> str:
-    """A duration for people: 0.35 s, 14.2 s, 3 min 05 s, 4 h 00 min."""
+    """A duration for people: 3 ms, 0.35 s, 14.2 s, 3 min 05 s, 4 h 00 min."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return UNOBSERVED
     size = abs(float(value))
     sign = "-" if value < 0 else ""
     if size < 1:
-        return f"{sign}{size:.2f} s" if size else "0 s"
+        # Two digits of less than a hundredth would be a zero that nobody measured.
+        return "0 s" if not size else f"{sign}{size * 1000:.2g} ms" if size < _HUNDREDTH else f"{sign}{size:.2f} s"
     if round(size, 1) < _MINUTE:
         return f"{sign}{size:.1f} s"
     whole = round(size)

@@ -7,15 +7,17 @@ import sqlite3
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from html import unescape
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relevo import audit, bundle, chain, clock, keyring, signature
+from relevo import audit, bundle, chain, clock, keyring, report, signature
 from relevo.errors import UsageError
 from relevo.head import SignedHead
+from relevo.record import parse
 from relevo.store import Store, StoredEntry
 from tests.unit.runner.evidence import Forger, Past, add, as_store, head_of, make, make_with_statements, place_at, say, signed_head
 
@@ -310,6 +312,20 @@ def test_by_hand_as_the_readme_says(past: Past) -> None:
     done = subprocess.run(["sh", "-c", sums], cwd=past.directory, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count(": OK") == 4
+
+
+def test_by_hand_as_each_report_says(past: Past, tmp_path: Path) -> None:
+    """What stands at the end of a report is run where the bundle lies, as its first line makes it."""
+    document = (past.directory / "records" / "run1.json").read_bytes()
+    page = report.render(parse(document), report.Form.HTML)
+    export, *by_hand = unescape(page[page.index("<pre>") + 5 : page.index("</pre>")]).splitlines()
+    assert export == "relevo results export run1 --out bundle"
+    for name, edited in (("as_it_was", document), ("edited", document.replace(b'"ana"', b'"bob"'))):
+        shutil.copytree(past.directory, tmp_path / name / "bundle")
+        (tmp_path / name / "bundle" / "records" / "run1.json").write_bytes(edited)
+        words = ["sh", "-c", "\n".join(by_hand)]
+        done = subprocess.run(words, cwd=tmp_path / name, capture_output=True, text=True, check=False)
+        assert (done.returncode == 0) is (edited == document), done.stdout + done.stderr
 
 
 def stored(past: Past) -> list[StoredEntry]:
