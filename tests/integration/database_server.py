@@ -27,9 +27,7 @@ class Server:
 
     def control_with(self, connections: int, *words: str) -> None:
         """The same for a server that takes so many connections."""
-        options = (
-            f"-c listen_addresses='' -c unix_socket_directories='{self.directory}' -c fsync=off -c max_connections={connections}"
-        )
+        options = f"-c listen_addresses='' -c unix_socket_directories='{self.directory}' -c fsync=off -c autovacuum=off -c max_connections={connections}"
         command = [
             self.binaries / "pg_ctl",
             "-D",

@@ -190,6 +190,63 @@ def test_every_tampering_is_found_by_all_three(past: Past, tampered: tuple[Path,
         assert [name for name in named if name not in said] == [], said
 
 
+def remove_head(forger: Forger) -> None:
+    (forger.directory / "bundle.head").unlink()
+
+
+def edit_head(forger: Forger) -> None:
+    forger.edit(forger.directory / "bundle.head", b"\nrecords 4\n", b"\nrecords 3\n")
+
+
+def edit_form_of_head(forger: Forger) -> None:
+    forger.edit(forger.directory / "bundle.head", b"relevo-head/1", b"relevo-head/2")
+
+
+def remove_signature_of_record(forger: Forger) -> None:
+    forger.record("run2").with_name("run2.json.sig").unlink()
+
+
+def remove_signature_of_entry(forger: Forger) -> None:
+    forger.entry(4).with_name(f"{forger.entry(4).name}.sig").unlink()
+
+
+def number_entry_anew(forger: Forger) -> None:
+    for suffix in ("", ".sig"):
+        path = forger.entry(5).with_name(forger.entry(5).name + suffix)
+        path.rename(forger.entry(50).with_name(forger.entry(50).name + suffix))
+
+
+def put_entry_in_without_number(forger: Forger) -> None:
+    shutil.copy(forger.entry(4), forger.entry(4).with_name("later.entry"))
+
+
+# What can be done to the files of a bundle alone.
+OF_FILES = [
+    Tampering(remove_head, ("bundle.head: missing",)),
+    Tampering(edit_head, ("bundle.head: forged",)),
+    Tampering(edit_form_of_head, ("bundle.head: edited",)),
+    Tampering(remove_signature_of_record, ("run2: its signature does not hold",)),
+    Tampering(remove_signature_of_entry, ("entry 4: forged or edited",)),
+    Tampering(number_entry_anew, ("missing: removed from the chain", "entry 50: reordered: it was written as entry 5")),
+    Tampering(put_entry_in_without_number, ()),
+]
+
+
+@pytest.mark.parametrize("tampering", OF_FILES, ids=lambda tampering: tampering.what.__name__)
+def test_every_tampering_with_the_files_of_a_bundle_is_found_by_both(
+    past: Past, stranger: signature.SigningKey, tmp_path: Path, tampering: Tampering
+) -> None:
+    directory = tmp_path / "bundle"
+    shutil.copytree(past.directory, directory)
+    tampering.what(Forger(directory, stranger))
+    done = standard_tools(directory)
+    assert done.returncode == 1, done.stdout + done.stderr
+    judgement = audit.judge(bundle.read(directory), past.believed)
+    assert judgement.findings
+    for said in (done.stdout, words(judgement)):
+        assert [name for name in tampering.named if name not in said] == [], said
+
+
 def test_what_nobody_touched_is_as_it_was_written(past: Past, tmp_path: Path) -> None:
     done = standard_tools(past.directory)
     assert done.returncode == 0, done.stdout + done.stderr
