@@ -87,11 +87,17 @@ class Judgement:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A run seen as a test: passed, failed or unknown, with what stands against passed."""
+    """A run seen as a test: passed, failed or unknown. run_verdict: of the run itself."""
 
     verdict: str
     judgements: tuple[Judgement, ...]
-    reasons: tuple[str, ...]
+    run_verdict: str
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """What stands against passed, in words: of hundreds of runs that are judged people read a few."""
+        own = [] if self.run_verdict == PASSED else [f"the run itself ended as {self.run_verdict}"]
+        return (*own, *(one.sentence for one in self.judgements if one.verdict != PASS))
 
 
 def counts(test: Test, run: Summary) -> bool:
@@ -110,14 +116,13 @@ def judge_run(test: Test, document: Mapping[str, Any]) -> Outcome:
     """The verdict of a run as a test: all criteria pass, and the run itself passed."""
     judgements = tuple(judge(criterion, document) for criterion in (*test.criteria, _in_time(test.limit_seconds)))
     run_verdict = str(document.get("verdict"))
-    reasons = [one.sentence for one in judgements if one.verdict != PASS]
-    if run_verdict != PASSED:
-        reasons.insert(0, f"the run itself ended as {run_verdict}")
     if run_verdict == FAILED or any(one.verdict == FAIL for one in judgements):
         verdict = FAILED if run_verdict in {PASSED, FAILED, "partial"} else UNKNOWN
+    elif run_verdict != PASSED or any(one.verdict != PASS for one in judgements):
+        verdict = UNKNOWN
     else:
-        verdict = UNKNOWN if reasons else PASSED
-    return Outcome(verdict, judgements, tuple(reasons))
+        verdict = PASSED
+    return Outcome(verdict, judgements, run_verdict)
 
 
 def of_run(policy: Policy, run: Summary, document: Mapping[str, Any]) -> dict[str, Outcome]:

@@ -387,8 +387,8 @@ FAST = [
     Protection(
         "a test is passed by a run that did not pass",
         "runner/relevo/criteria.py",
-        "    if run_verdict != PASSED:",
-        "    if run_verdict == FAILED:",
+        "    elif run_verdict != PASSED or any(",
+        "    elif any(",
         "tests/unit/runner/test_criteria.py",
     ),
     Protection(
