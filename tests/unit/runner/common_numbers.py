@@ -702,6 +702,7 @@ ALONE: Mapping[str, tuple[str, ...]] = {
         r"backups\.newest_verification\.(?!closed_at|verdict).*",
         r"data_integrity\.(run_id|copies\..*)",
         r"objectives\.\*\.(measure|course\.(missed|before_seconds|since_seconds))",
+        r"losses\.\*\..*",
         r"predicted\.\*\.(line|late)",
         r"documentation\.pages",
         r"dates\.\*\.over",

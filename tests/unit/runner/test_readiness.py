@@ -78,6 +78,34 @@ def test_a_year_of_tests_is_ready() -> None:
     assert report(weeks=7).failovers.in_period == 1
 
 
+@pytest.mark.parametrize(
+    ("ages", "seconds"),
+    [
+        ({"a": {"1": 60.0, "2": 7200.0}, "b": {"1": 90000.0, "2": 100.0}}, 100.0),
+        ({"a": {"1": 90000.0, "2": None}}, 90000.0),
+        ({"a": {"1": 60.0}, "b": {"1": None, "2": None}}, None),
+        ({}, None),
+    ],
+)
+def test_files_may_be_as_old_as_where_they_are_worst_in_the_repository_where_they_are_best(
+    ages: dict[str, dict[str, float | None]], seconds: float | None
+) -> None:
+    files = {
+        host: {number: {"age_seconds": {"configuration": age, "application": 5.0}} for number, age in repositories.items()}
+        for host, repositories in ages.items()
+    }
+    found = {loss["kind"]: loss for loss in report(changed("verify_backup", measures={"files": files})).document()["losses"]}
+    assert found["configuration"]["measured_seconds"] == seconds
+    assert found["configuration"]["verdict"] == ("unknown" if seconds is None else "met" if seconds <= 86400 else "missed")
+    assert (found["configuration"]["run_id"] is None) is (seconds is None)
+    assert (found["keys"]["measured_seconds"], found["keys"]["verdict"]) == (None, "unknown")
+
+
+def test_a_loss_that_nobody_asks_is_no_line_and_no_doubt() -> None:
+    policy = policy_file.parse("rpo: {configuration: null, application: null, keys: null}", "policy.yml")
+    assert report(changed("verify_backup", measures={}), policy=policy).losses == ()
+
+
 def test_what_nobody_measured_is_null_and_never_zero() -> None:
     found = report(runs=())
     assert found.outcome is Outcome.NOT_READY
@@ -111,6 +139,21 @@ def test_what_nobody_measured_is_null_and_never_zero() -> None:
         (lambda: report(changed("restore_test", verdict="failed")), Outcome.NOT_READY, "does not prove the data whole"),
         (lambda: report(without_keys(), policy=EXAMPLE), Outcome.NOT_READY, "Encryption key recovery: NEVER PASSED"),
         (lambda: report(findings=[replace(FINDING, due="2026-11-27")]), Outcome.NOT_READY, "was due 2026-11-27"),
+        (
+            lambda: report(
+                changed(
+                    "verify_backup",
+                    measures={"files": {"a": {"1": {"age_seconds": {"configuration": 90000.0, "application": 1.0}}}}},
+                )
+            ),
+            Outcome.DOUBTS,
+            "Loss of configuration: missed, the newest copy was 1 d 1 h old when it was looked at, target 1 d 0 h.",
+        ),
+        (
+            lambda: report(changed("verify_backup", measures={})),
+            Outcome.DOUBTS,
+            "Loss of configuration and application: not measured",
+        ),
         (lambda: report(findings=[FINDING]), Outcome.DOUBTS, "due 2026-12-31"),
         (lambda: report(changed("check", versions={"postgresql": "18.0"})), Outcome.DOUBTS, "NEEDS VERIFIED: PostgreSQL"),
         (lambda: report(acknowledged_at=None), Outcome.DOUBTS, "Contact data not acknowledged: Ana Sosa"),
