@@ -133,11 +133,12 @@ class Past:
 
 def entries(policy: Policy, past: Past, clusters: Collection[str], now: Now) -> list[Entry]:
     """Every test of every cluster, of the policy, of what is seen now, and of these, which have run."""
-    return [
-        entry
-        for cluster in sorted({*policy.clusters, *now.observed, *clusters})
-        for entry in of_cluster(policy, past, cluster, now)
-    ]
+    return [entry for cluster in known(policy, clusters, now) for entry in of_cluster(policy, past, cluster, now)]
+
+
+def known(policy: Policy, clusters: Collection[str], now: Now) -> list[str]:
+    """Clusters of the policy, of what is seen now, and these, which have run."""
+    return sorted({*policy.clusters, *now.observed, *clusters})
 
 
 def of_cluster(policy: Policy, past: Past, cluster: str, now: Now) -> list[Entry]:

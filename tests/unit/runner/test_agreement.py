@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from relevo import contacts, due, entries, findings, overview, pages, policy_file, signature
+from relevo import assessment, contacts, due, entries, findings, overview, pages, policy_file, signature
 from relevo.beside import Beside
 from relevo.clock import parse_utc
 from relevo.entries import Speaker
@@ -103,6 +103,16 @@ def test_the_numbers_are_there_and_no_view_is_silent_of_all(autumn: Asked) -> No
     assert all(said.values()), said
     assert {"RTO", "failovers completed", "runs", "newest verification"} <= {*said["metrics"]} & {*said["readiness"]}
     assert list(differing(autumn, ("minimarket",))) == []
+
+
+def test_a_look_at_one_cluster_says_of_it_what_a_look_at_all_says(tmp_path: Path) -> None:
+    records = [one for one in year.records(UNTIL, CLUSTERS) if parse_utc(one.closed_at) > UNTIL - timedelta(days=3)]
+    here = asked(tmp_path, records, UNTIL)
+    whole, alone = here.look(), overview.gather(here.store, POLICY, here.now, "archive")
+    since = UNTIL - timedelta(days=7)
+    reports = [assessment.report(seen, here.beside, "archive", since).document() for seen in (whole, alone)]
+    assert reports[0] == reports[1]
+    assert (alone.clusters, alone.known, whole.clusters) == (["archive"], ["archive", "minimarket"], ["archive", "minimarket"])
 
 
 @pytest.mark.parametrize("view", VIEWS)
