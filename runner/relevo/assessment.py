@@ -12,7 +12,7 @@ from relevo.clock import parse_utc, utc
 from relevo.findings import Severity
 from relevo.findings import State as FindingState
 from relevo.prediction import Estimate
-from relevo.readiness import Backups, Copy, Coverage, Expected, Failovers, Integrity, Measured, Readiness, Rung
+from relevo.readiness import Backups, Copy, Coverage, Expected, Failovers, Integrity, Loss, Measured, Readiness, Rung
 from relevo.reasons import against, dates
 from relevo.trend import FAILOVERS
 from relevo.verdict import Verdict
@@ -51,6 +51,7 @@ def report(seen: Overview, beside: Beside, cluster: str, since: datetime) -> Rea
         (),
         tuple(seen.calendar_of(cluster)),
         tuple(look.measured()),
+        tuple(look.losses()),
         look.backups(),
         look.integrity(),
         look.failovers(),
@@ -82,6 +83,14 @@ class _Look:
             newest, newer = (runs[found.points[-1].run_id] if found.points else None for found in (moved, course))
             rehearsed = newer if newer and newer.runbook not in FAILOVERS else None
             yield Measured(course.measure, course.target_seconds or 0.0, newest, rehearsed, moved, course)
+
+    def losses(self) -> Iterator[Loss]:
+        newest = self.seen.newest(self.cluster, "verify_backup", _DECIDED)
+        document = self.seen.records([newest.run_id])[0] if newest else {}
+        hosts = (document.get("measures") or {}).get("files")
+        for kind, target in self.seen.policy.rpo.of_files().items():
+            seconds = _oldest(hosts if isinstance(hosts, dict) else {}, kind)
+            yield Loss(kind, target, seconds, None if seconds is None else newest)
 
     def backups(self) -> Backups:
         taken = [run for run in self.recent if run.runbook == "backup"]
@@ -173,6 +182,22 @@ def _coverage(documents: Sequence[Mapping[str, Any]]) -> Iterator[Coverage]:
     for repository, seen in sorted(found.items()):
         missing = sorted({period for _, _, periods in seen for period in periods})
         yield Coverage(repository, sum(one[1] for one in seen), sum(one[0] for one in seen), tuple(missing))
+
+
+def _oldest(hosts: Mapping[str, Any], kind: str) -> float | None:
+    """Of the host where it is worst, how old the newest copy is in the repository where that is best; None where a host has none at all."""
+    ages: list[float | None] = []
+    for repositories in hosts.values():
+        said = [
+            one["age_seconds"]
+            for one in repositories.values()
+            if isinstance(one, dict) and isinstance(one.get("age_seconds"), dict)
+        ]
+        kept = [known[kind] for known in said if kind in known]
+        if kept:
+            ages.append(min((age for age in kept if isinstance(age, (int, float))), default=None))
+    known = [age for age in ages if age is not None]
+    return max(known) if known and len(known) == len(ages) else None
 
 
 def _copy(test: Mapping[str, Any]) -> Copy:

@@ -73,8 +73,12 @@ def word_of_readiness(made: Readiness, about: About) -> Notice:
         "title": f"Readiness of {made.cluster}",
         "lead": _LEADS[made.outcome],
         "reasons": [(f"{'Blocks' if one.weight is Weight.BLOCKS else 'Doubt'}: {one.sentence}") for one in made.reasons],
-        "facts": [(card.title, f"{card.value}; {card.note}") for card in cards(made)]
-        + [("Checklist", made.checklist.status), *[(wording.moment(one.at), one.what) for one in made.dates[:3]]],
+        "facts": [
+            *((card.title, f"{card.value}, {card.note}") for card in cards(made)),
+            # What is open of it stands among the reasons already.
+            *([("Checklist", made.checklist.status)] if made.checklist.ready else []),
+            *((wording.moment(one.at), f"{one.what}{' (overdue)' if one.over else ''}") for one in made.dates[:3]),
+        ],
         "about": about,
         "command": f"relevo readiness --cluster {made.cluster}",
     }

@@ -12,7 +12,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from relevo import anchor, audit, bundle, chain, clock, head, identity, keyring, paths, schema, signature
+from relevo import anchor, audit, bundle, chain, clock, head, identity, keyring, paths, schema, signature, wording
 from relevo.console import AsJson, commands, explained, open_store, output, print_json, results
 from relevo.errors import ChainError, Exit, UsageError
 from relevo.head import Head, SignedHead
@@ -110,16 +110,16 @@ def _show(judgement: Judgement, *, anchored: bool) -> None:
     for count, what in ((links.taken_over, "Records"), (links.statements_taken_over, "Statements")):
         if count:
             output.print(f"{what} that are older than the chain: {count}. It vouches for them from then on only.", highlight=False)
-    if newest:
-        output.print(f"Nothing was cut off since {newest.at} if nothing is said above.", highlight=False)
-    elif not anchored:
+    if newest and not wrong:
+        output.print(f"Nothing was cut off since {wording.moment(newest.at)}.", highlight=False)
+    elif not newest and not anchored:
         output.print(
             "No anchor was asked: an end that was cut off, by somebody who has the store and a key, is not found.", highlight=False
         )
     said = (
-        f"{wrong} things are not as they were written."
+        f"{wording.count(wrong, 'thing')} {'is' if wrong == 1 else 'are'} not as written."
         if wrong
-        else f"{len(links.digests)} entries of the chain follow each other."
+        else f"{wording.count(len(links.digests), 'entry', 'entries')} of the chain follow each other."
     )
     output.print(said, highlight=False)
 
@@ -181,7 +181,10 @@ def export_results(
     if as_json:
         print_json({"directory": str(directory), "records": count, "entries": made.sequence, "at": made.at})
     else:
-        output.print(f"{count} records written to {directory}. Check them there: sh {directory / bundle.VERIFIER}", highlight=False)
+        output.print(
+            f"{wording.count(count, 'record')} written to {directory}. Check them there: sh {directory / bundle.VERIFIER}",
+            highlight=False,
+        )
     return Exit.PASSED
 
 

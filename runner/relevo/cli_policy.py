@@ -33,7 +33,7 @@ def show_policy(
     for name, tier in policy.tiers.items():
         output.print(Text(f"  RTO {name}: {wording.seconds(tier.rto_seconds)}"))
     for name, seconds in policy.rpo.model_dump().items():
-        output.print(Text(f"  RPO {name.removesuffix('_seconds')}: {wording.seconds(seconds)}"))
+        output.print(Text(f"  RPO {name.removesuffix('_seconds')}: {'not asked' if seconds is None else wording.seconds(seconds)}"))
     tests = Table(box=None, header_style="dim")
     for title in ("test", "every", "limit", "counts", "criteria"):
         tests.add_column(title, justify="right" if title == "criteria" else "left")

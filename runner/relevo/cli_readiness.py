@@ -96,7 +96,7 @@ def show_readiness(
     """Say whether a cluster could fail over now: tests, measured times, backups, findings, people, pages, what changed, and what is next."""
     asked = Form.JSON if as_json else form
     refuse_terminal(file, pdf=asked is Form.PDF)
-    with _looking(policy, sources, notify_file, verify=verify) as look:
+    with _looking(policy, sources, notify_file, cluster, verify=verify) as look:
         begin = _since(since, look.seen.at)
         reports = [assessment.report(look.seen, look.beside, one, begin) for one in _chosen(look.seen, cluster)]
     if asked is None:
@@ -134,7 +134,7 @@ def show_checklist(
     """Show each line of the checklist with the evidence that it rests on, its date, and how long that holds."""
     asked = Form.JSON if as_json else form
     refuse_terminal(file, pdf=asked is Form.PDF)
-    with _looking(policy, sources, notify_file, verify=verify) as look:
+    with _looking(policy, sources, notify_file, cluster, verify=verify) as look:
         lists = [checklist.judge(look.seen, look.beside, one) for one in _chosen(look.seen, cluster)]
     if asked is None:
         shown.checklists(output, lists)
@@ -162,7 +162,9 @@ class _Looked:
 
 
 @contextmanager
-def _looking(policy: Path | None, sources: list[str] | None, notify_file: Path | None, *, verify: bool) -> Iterator[_Looked]:
+def _looking(
+    policy: Path | None, sources: list[str] | None, notify_file: Path | None, cluster: str | None, *, verify: bool
+) -> Iterator[_Looked]:
     """Everything once, and as of one moment within. Whom to tell is judged first: a report that nobody can get is not made."""
     loaded = load_policy(policy)
     people = targets.read(_file(notify_file.expanduser(), loaded.policy.targets.reports)) if notify_file else []
@@ -171,7 +173,7 @@ def _looking(policy: Path | None, sources: list[str] | None, notify_file: Path |
         _verify(store)
     now = present.look(sources, datetime.now(UTC))
     with store.one_view():
-        seen = overview.gather(store, loaded.policy, now)
+        seen = overview.gather(store, loaded.policy, now, cluster)
         yield _Looked(seen, beside.look(store, seen), About(utc(seen.at), loaded.document(), identity.controller()), people)
 
 
@@ -196,7 +198,7 @@ def _chosen(seen: Overview, cluster: str | None) -> list[str]:
     if cluster is None:
         return seen.clusters
     if cluster not in seen.clusters:
-        message = f"Nothing is known of a cluster {cluster!r}. Clusters of the policy, the results and the inventory: {', '.join(seen.clusters) or 'none'}."
+        message = f"Nothing is known of a cluster {cluster!r}. Clusters of the policy, the results and the inventory: {', '.join(seen.known) or 'none'}."
         raise UsageError(message)
     return [cluster]
 

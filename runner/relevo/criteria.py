@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from relevo import wording
 from relevo.policy import Comparison, Criterion
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from relevo.history import Summary
     from relevo.policy import Policy, Run, Test
@@ -22,11 +23,24 @@ PASS, FAIL, UNKNOWN = "pass", "fail", "unknown"
 PASSED, FAILED = "passed", "failed"
 # Words of gates, rungs, phases and verdicts that neither prove nor disprove.
 _UNDECIDED = frozenset({"unknown", "accepted", "not_applicable", "partial", "skipped", "refused", "interrupted"})
+_COUNTED = ("acknowledged", "present", "lost", "indeterminate", "indeterminate_present", "failed")
 _ORDERED = {
     Comparison.BELOW: lambda value, limit: value < limit,
     Comparison.AT_MOST: lambda value, limit: value <= limit,
     Comparison.ABOVE: lambda value, limit: value > limit,
     Comparison.AT_LEAST: lambda value, limit: value >= limit,
+}
+
+
+def _transactions(value: float) -> str:
+    return wording.count(value, "transaction") if isinstance(value, int) else f"{value:g} transactions"
+
+
+# What is timed, weighed or counted, by the last words of its name: in words, and the unit of the plain number.
+_UNITS: Mapping[str, tuple[Callable[[Any], str], str]] = {
+    "_seconds": (wording.seconds, "s"),
+    "_bytes": (wording.size, "B"),
+    **{f".ledger.{name}": (_transactions, "transactions") for name in _COUNTED},
 }
 
 
@@ -49,22 +63,41 @@ class Judgement:
     @property
     def seen(self) -> str:
         """The different values, in words."""
-        return ", ".join(dict.fromkeys("not observed" if value is None else _shown(value) for value in self.observed))
+        return ", ".join(dict.fromkeys(self._shown(value) for value in self.observed))
 
     @property
     def wanted(self) -> str:
         """The threshold, in words."""
         how = "" if self.comparison == Comparison.EQUALS else f"{self.comparison.replace('_', ' ')} "
-        return how + _shown(self.threshold)
+        return how + self._shown(self.threshold)
+
+    def _shown(self, value: Any) -> str:
+        """A value with the unit that its name tells."""
+        if value is None:
+            return wording.UNOBSERVED
+        if isinstance(value, list):
+            return ", ".join(map(self._shown, value)) or "none"
+        words, unit = next((found for ending, found in _UNITS.items() if self.measurement.endswith(ending)), (None, ""))
+        if words is None or not _is_number(value):
+            return f"{value:g}" if isinstance(value, float) else str(value)
+        # Rounded they would be one, and nobody would see why it failed.
+        alike = value != self.threshold and words(value) == words(self.threshold)
+        return f"{value:.12g} {unit}" if alike else words(value)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """A run seen as a test: passed, failed or unknown, with what stands against passed."""
+    """A run seen as a test: passed, failed or unknown. run_verdict: of the run itself."""
 
     verdict: str
     judgements: tuple[Judgement, ...]
-    reasons: tuple[str, ...]
+    run_verdict: str
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """What stands against passed, in words: of hundreds of runs that are judged people read a few."""
+        own = [] if self.run_verdict == PASSED else [f"the run itself ended as {self.run_verdict}"]
+        return (*own, *(one.sentence for one in self.judgements if one.verdict != PASS))
 
 
 def counts(test: Test, run: Summary) -> bool:
@@ -83,14 +116,13 @@ def judge_run(test: Test, document: Mapping[str, Any]) -> Outcome:
     """The verdict of a run as a test: all criteria pass, and the run itself passed."""
     judgements = tuple(judge(criterion, document) for criterion in (*test.criteria, _in_time(test.limit_seconds)))
     run_verdict = str(document.get("verdict"))
-    reasons = [one.sentence for one in judgements if one.verdict != PASS]
-    if run_verdict != PASSED:
-        reasons.insert(0, f"the run itself ended as {run_verdict}")
     if run_verdict == FAILED or any(one.verdict == FAIL for one in judgements):
         verdict = FAILED if run_verdict in {PASSED, FAILED, "partial"} else UNKNOWN
+    elif run_verdict != PASSED or any(one.verdict != PASS for one in judgements):
+        verdict = UNKNOWN
     else:
-        verdict = UNKNOWN if reasons else PASSED
-    return Outcome(verdict, judgements, tuple(reasons))
+        verdict = PASSED
+    return Outcome(verdict, judgements, run_verdict)
 
 
 def of_run(policy: Policy, run: Summary, document: Mapping[str, Any]) -> dict[str, Outcome]:
@@ -135,12 +167,6 @@ def _compare(value: Any, comparison: Comparison, threshold: Any) -> str:
     if any(_same(value, one) for one in wanted):
         return PASS
     return UNKNOWN if isinstance(value, str) and value in _UNDECIDED else FAIL
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, list):
-        return ", ".join(map(_shown, value)) or "none"
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _same(value: Any, wanted: Any) -> bool:

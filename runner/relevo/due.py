@@ -133,11 +133,12 @@ class Past:
 
 def entries(policy: Policy, past: Past, clusters: Collection[str], now: Now) -> list[Entry]:
     """Every test of every cluster, of the policy, of what is seen now, and of these, which have run."""
-    return [
-        entry
-        for cluster in sorted({*policy.clusters, *now.observed, *clusters})
-        for entry in of_cluster(policy, past, cluster, now)
-    ]
+    return [entry for cluster in known(policy, clusters, now) for entry in of_cluster(policy, past, cluster, now)]
+
+
+def known(policy: Policy, clusters: Collection[str], now: Now) -> list[str]:
+    """Clusters of the policy, of what is seen now, and these, which have run."""
+    return sorted({*policy.clusters, *now.observed, *clusters})
 
 
 def of_cluster(policy: Policy, past: Past, cluster: str, now: Now) -> list[Entry]:
@@ -193,18 +194,22 @@ class _Look:
         return State.DUE if self.policy.remind_before.before(due) <= self.now.at else State.CURRENT
 
 
-def _sifted(attempts: Iterator[Attempt]) -> tuple[Attempt | None, Attempt | None, Attempt | None]:
+def _sifted(judged: Iterator[tuple[Summary, criteria.Outcome]]) -> tuple[Attempt | None, Attempt | None, Attempt | None]:
     """The newest attempt, the newest one that passed or failed, and the newest one that passed."""
     newest, decided = None, None
-    for one in attempts:
-        newest = newest or one
-        decided = decided or (one if one.verdict != criteria.UNKNOWN else None)
-        if one.verdict == criteria.PASSED:
-            return newest, decided, one
+    for run, outcome in judged:
+        newest = newest or _attempt(run, outcome)
+        decided = decided or (_attempt(run, outcome) if outcome.verdict != criteria.UNKNOWN else None)
+        if outcome.verdict == criteria.PASSED:
+            return newest, decided, _attempt(run, outcome)
     return newest, decided, None
 
 
-def _judged(test: Test, runs: Sequence[Summary], past: Past) -> Iterator[Attempt]:
+def _attempt(run: Summary, outcome: criteria.Outcome) -> Attempt:
+    return Attempt(run.run_id, run.closed_at, outcome.verdict, outcome.reasons)
+
+
+def _judged(test: Test, runs: Sequence[Summary], past: Past) -> Iterator[tuple[Summary, criteria.Outcome]]:
     for some in (runs[:_AT_FIRST], runs[_AT_FIRST:]):
         for run, document in zip(some, past.records([run.run_id for run in some]), strict=True):
             # The site that was asked for served already: such a run tried nothing.
@@ -212,7 +217,7 @@ def _judged(test: Test, runs: Sequence[Summary], past: Past) -> Iterator[Attempt
                 continue
             known = (test.title, run.run_id)
             outcome = past.judged[known] = past.judged.get(known) or criteria.judge_run(test, document)
-            yield Attempt(run.run_id, run.closed_at, outcome.verdict, outcome.reasons)
+            yield run, outcome
 
 
 def _tree(attempt: Attempt | None) -> dict[str, Any] | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from relevo import wording
-from relevo.prediction import STRETCH_LIMIT
+from relevo.prediction import FEWEST_FOR_P90, STRETCH_LIMIT
 from relevo.took import ONE_WAY
 
 if TYPE_CHECKING:
@@ -39,8 +39,14 @@ def rests_on(estimate: Estimate) -> str:
     if estimate.stretch is not None:
         parts.append(f"{estimate.stretch:.1f} times the longest that was measured")
     if estimate.p90_seconds is None:
-        few = estimate.stretch is None or estimate.stretch <= STRETCH_LIMIT
-        parts.append("too few for a P90" if few else "too far from them for a P90")
+        far = estimate.stretch is not None and estimate.stretch > STRETCH_LIMIT
+        parts.append(
+            "too far from them for a P90"
+            if far
+            else "too few for a P90"
+            if estimate.runs < FEWEST_FOR_P90
+            else "a sum of two medians, which has no P90"
+        )
     return ", ".join(parts)
 
 
@@ -52,6 +58,8 @@ def nine_in_ten(estimate: Estimate) -> str | None:
         return f"nine in ten within {wording.seconds(estimate.p90_seconds)} (P90 of {wording.count(estimate.runs, 'run')})"
     if estimate.stretch is not None and estimate.stretch > STRETCH_LIMIT:
         return "no P90, since today's size is far beyond what was measured"
+    if estimate.runs >= FEWEST_FOR_P90:
+        return "no P90, since it is a sum of two medians"
     return f"no P90 from {wording.count(estimate.runs, 'run')}"
 
 

@@ -35,6 +35,13 @@ class Summary:
     acknowledged: int | None
     lost: int | None
 
+    @classmethod
+    def of_row(cls, row: Sequence[Any]) -> Self:
+        """As `Summary(*row)`, in half the time: of a frozen class each field is set by a call, and a list may hold a hundred thousand."""
+        made = cls.__new__(cls)
+        made.__dict__.update(zip(cls.__dataclass_fields__, row, strict=True))
+        return made
+
 
 @dataclass(frozen=True)
 class Tally:

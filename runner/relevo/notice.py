@@ -13,7 +13,7 @@ from relevo import clock, report, story, wording
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from relevo.record import Record
+    from relevo.record import Objective, Record
 
 # More than a screen is read by nobody, and chat services cut it anywhere.
 _MOST_GATES = 12
@@ -52,14 +52,15 @@ class History:
 def compose(record: Record, history: History, footnote: str = "") -> Notice:
     """The message about a run. history.over: it is the first one that passed after others that did not; footnote: of the message itself."""
     gates = report.gates_in_order(record, {"fail", "unknown", "accepted"})
-    reasons = [reason for reason in record.verdict_reasons if not any(_tells(reason, gate) for gate in gates)]
+    reasons = [reason for reason in report.together(record) if not any(_tells(reason, gate) for gate in gates)]
     templates = environment()
     templates.filters.update(moment=wording.moment, seconds=wording.seconds, said=_said)
     view = {
         "record": record,
         "title": story.title(record),
         "mood": report.MOODS[record.verdict],
-        "lead": "It passes again." if history.over else story.VERDICTS[record.verdict],
+        "lead": " ".join([*(["It passes again."] if history.over else []), *story.sentences(record)]),
+        "objectives": [(wording.NAMES.get(one.name, one.name), wording.judged(one)) for one in _measured(record)],
         "reasons": [_said(reason) for reason in reasons],
         "gates": gates[:_MOST_GATES],
         "more": len(gates) - _MOST_GATES,
@@ -99,7 +100,8 @@ def _title(record: Record, gates: Sequence[dict[str, Any]], reasons: Sequence[st
     """Verdict first, then what and where, then the worst of it: all that a telephone shows."""
     verdict = "PASSED again" if history.over else record.verdict.upper()
     about = f"{verdict}: {record.runbook.replace('_', ' ')}{f' of {record.cluster}' if record.cluster else ''}"
-    if gates:
+    # What somebody accepted by name is not why a run failed.
+    if gates and (not reasons or gates[0]["verdict"] != "accepted"):
         worst = gates[0]
         rest = f" and {len(gates) - 1} more:" if len(gates) > 1 else ":"
         about += f" - {worst['title'] or worst['id']} on {worst['host']}{rest} {report.words(worst['observed'])}"
@@ -107,6 +109,11 @@ def _title(record: Record, gates: Sequence[dict[str, Any]], reasons: Sequence[st
         about += f" - {reasons[0]}"
     about = " ".join(wording.visible(about).split())
     return about if len(about) <= _LONGEST_TITLE else f"{about[: _LONGEST_TITLE - 1]}…"
+
+
+def _measured(record: Record) -> Sequence[Objective]:
+    """The objectives, where there was a recovery to measure."""
+    return record.objectives if story.owes_recovery(record) else ()
 
 
 def _last_passed(record: Record, history: History) -> str:

@@ -32,7 +32,8 @@ class Overview:
     """One look at a store, all of it.
 
     past: asked for whatever the rest does not say; totals: by cluster how many runs there are, "" for those that ended before anybody named one;
-    predictions: by cluster, of what it has run; same: whether two different values mean the same, see changes.Same.
+    predictions: by cluster, of what it has run; same: whether two different values mean the same, see changes.Same; known: every cluster, also where
+    only one was looked at.
     """
 
     at: datetime
@@ -47,10 +48,11 @@ class Overview:
     team: Team
     sign_offs: Sequence[SignOff]
     same: changes.Same
+    known: Sequence[str] = ()
 
     @property
     def clusters(self) -> list[str]:
-        """Those that the policy names, that have run, or are seen now."""
+        """Those that the policy names, that have run, or are seen now; of these the one that was asked for."""
         return sorted({entry.cluster for entry in self.calendar})
 
     @property
@@ -85,8 +87,11 @@ class Overview:
         return [self.history.trend(cluster, measure, targets[measure], runbooks) for measure in trend.MEASURES]
 
 
-def gather(store: Store, policy: Policy, now: due.Now) -> Overview:
-    """Look at the store. StoreError when it is away. What is asked of it later is of this moment within `store.one_view`, else of its own."""
+def gather(store: Store, policy: Policy, now: due.Now, only: str | None = None) -> Overview:
+    """Look at the store. StoreError when it is away.
+
+    only: tests and predictions of this cluster alone. What is asked of it later is of this moment within `store.one_view`, else of its own.
+    """
     history, records = StoredHistory(store), documents.of(store)
     tallies = history.tallies()
     totals: Counter[str] = Counter()
@@ -94,9 +99,11 @@ def gather(store: Store, policy: Policy, now: due.Now) -> Overview:
         totals[tally.newest.cluster or ""] += tally.runs
     ran = sorted(filter(None, totals))
     past, series = due.Past(history, records), trend.series(tallies, history.measured())
+    known = due.known(policy, ran, now)
+    asked = [name for name in known if only in {None, name}]
     planned: dict[str, list[str]] = {}
     for one in series:
-        if one.runbook in PLANNED and one.cluster != trend.NO_CLUSTER:
+        if one.runbook in PLANNED and one.cluster != trend.NO_CLUSTER and only in {None, one.cluster}:
             planned.setdefault(one.cluster, []).append(one.runbook)
     at = utc(now.at)
     return Overview(
@@ -104,7 +111,7 @@ def gather(store: Store, policy: Policy, now: due.Now) -> Overview:
         policy,
         past,
         totals,
-        due.entries(policy, past, ran, now),
+        [entry for name in asked for entry in due.of_cluster(policy, past, name, now)],
         series,
         {cluster: forecast.look(store, cluster, runbooks, at, records) for cluster, runbooks in planned.items()},
         findings.fold(heard(store, findings.KIND)),
@@ -112,4 +119,5 @@ def gather(store: Store, policy: Policy, now: due.Now) -> Overview:
         contacts.team(policy, history, ran, now.at),
         sign_offs.fold(heard(store, sign_offs.KIND)),
         now.same,
+        known,
     )

@@ -15,17 +15,37 @@ if TYPE_CHECKING:
 
     from relevo.record import Record
 
-WIDTH = 960.0
-LEFT, RIGHT, BOTTOM = 170.0, 96.0, 30.0
+BOTTOM = 30.0
 _TOP, _TOP_WITH_MARKS = 14.0, 52.0
 _LANE, _PADDING, _SLIMMEST = 12.0, 6.0, 2.0
 _STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 43200, 86400)
-_MOST_TICKS = 9
 # More of them are no picture any more; the table of phases holds all.
-_MOST_HEIGHT, _MOST_LANES, _LONGEST_LABEL = 1100.0, 24, 22
+_MOST_HEIGHT, _MOST_LANES = 1100.0, 24
 _TOOK_WIDTH = 60.0
 # When people took longer than this share of the whole, the picture begins with the command: the rest would be one line.
 _LONGEST_DECISION = 0.75
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """What a picture is drawn on. width, left, right: of it, and of what stands before and behind the bars; most_ticks, longest_label: what fits."""
+
+    width: float
+    left: float
+    right: float
+    most_ticks: int
+    longest_label: int
+    short: bool = False
+
+    @property
+    def bars(self) -> float:
+        """How much room there is for time."""
+        return self.width - self.left - self.right
+
+
+WIDE = Sheet(960.0, 170.0, 96.0, 9, 22)
+# Of a telephone: one unit is about a pixel.
+NARROW = Sheet(340.0, 118.0, 58.0, 3, 17, short=True)
 
 
 @dataclass(frozen=True)
@@ -66,8 +86,12 @@ class Mark:
 
 @dataclass(frozen=True)
 class Picture:
-    """A whole timeline. top: of the first row; band: left and width of the time without service; whole: whether every phase is drawn."""
+    """A whole timeline.
 
+    width, height: in its own units; top: of the first row; band: left and width of the time without service; whole: whether every phase is drawn.
+    """
+
+    width: float
     height: float
     top: float
     rows: tuple[Row, ...]
@@ -81,13 +105,14 @@ class Picture:
 class _Scale:
     begin: datetime
     end: datetime
+    sheet: Sheet
 
     def place(self, moment: datetime) -> float:
         share = (moment - self.begin) / (self.end - self.begin)
-        return round(LEFT + min(max(share, 0.0), 1.0) * (WIDTH - LEFT - RIGHT), 1)
+        return round(self.sheet.left + min(max(share, 0.0), 1.0) * self.sheet.bars, 1)
 
 
-def draw(record: Record) -> Picture | None:
+def draw(record: Record, sheet: Sheet = WIDE) -> Picture | None:
     """The timeline of a record; None when no phase has a time."""
     spans = timeline.spans(record.phases, record.opened_at)
     if not spans:
@@ -99,13 +124,14 @@ def draw(record: Record) -> Picture | None:
     end = max(moment for moment in (first_write, last, begin + timedelta(seconds=0.1)) if moment is not None)
     if t0 is not None and (command - t0) > _LONGEST_DECISION * (end - t0):
         begin = min(command, first)
-    scale = _Scale(begin, end)
+    scale = _Scale(begin, end, sheet)
     marks = _marks(scale, t0, first_write)
     top = _TOP_WITH_MARKS if marks else _TOP
     rows = _rows(spans, scale, top, t0 if t0 is not None and t0 >= begin else None, command)
     drawn = [_clear(row, marks) for row in rows if row.top + row.height <= _MOST_HEIGHT]
     height = drawn[-1].top + drawn[-1].height + BOTTOM
     return Picture(
+        width=sheet.width,
         height=height,
         top=top,
         rows=tuple(drawn),
@@ -139,7 +165,8 @@ def _rows(
             bars.append(Bar(left, top + _PADDING + number * _LANE, max(right - left, _SLIMMEST), _LANE - 2, outcome, title))
         whole = max(entry[2] for entry in entries) - min(entry[1] for entry in entries)
         end = max(bar.left + bar.width for bar in bars) + 8
-        shown = label if len(label) <= _LONGEST_LABEL else f"{label[: _LONGEST_LABEL - 1]}…"
+        longest = scale.sheet.longest_label
+        shown = label if len(label) <= longest else f"{label[: longest - 1]}…"
         rows.append(Row(shown, top + height / 2, top, height, end, wording.seconds(whole.total_seconds()), tuple(bars)))
         top += height
     return tuple(rows)
@@ -156,7 +183,7 @@ def _clear(row: Row, marks: Sequence[Mark]) -> Row:
 
 def _ticks(scale: _Scale, zero: datetime) -> tuple[tuple[float, str], ...]:
     whole = (scale.end - scale.begin).total_seconds()
-    step = next((step for step in _STEPS if whole / step <= _MOST_TICKS), _STEPS[-1])
+    step = next((step for step in _STEPS if whole / step <= scale.sheet.most_ticks), _STEPS[-1])
     first = (scale.begin - zero).total_seconds()
     ticks, number = [], int(first // step) if first < 0 else 0
     while number * step <= (scale.end - zero).total_seconds():
@@ -183,12 +210,14 @@ def _marks(scale: _Scale, t0: datetime | None, first_write: datetime | None) -> 
         before = (scale.begin - t0).total_seconds()
         label = "T0: last acknowledged write"
         if before > 0:
-            label = f"T0: last acknowledged write, {wording.seconds(before)} before the command"
+            ago = wording.seconds(before)
+            label = f"T0, {ago} earlier" if scale.sheet.short else f"{label}, {ago} before the command"
         marks.append(Mark(scale.place(t0), label, "lost", 16, "start"))
     if first_write is not None:
         left = scale.place(first_write)
-        anchor = "end" if left > WIDTH * 0.6 else "start"
-        marks.append(Mark(left, "first write on the new site", "back", 34, anchor))
+        anchor = "end" if left > scale.sheet.width * (0.5 if scale.sheet.short else 0.6) else "start"
+        label = "first write" if scale.sheet.short else "first write on the new site"
+        marks.append(Mark(left, label, "back", 34, anchor))
     return tuple(marks)
 
 

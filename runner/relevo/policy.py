@@ -188,12 +188,17 @@ class Tier(Part):
 
 
 class LossObjectives(Part):
-    """How much of each kind may be lost, in time."""
+    """How much of each kind may be lost, in time. null: nobody asks that of this kind."""
 
     database_seconds: Seconds = Field(alias="database")
-    keys_seconds: Seconds = Field(alias="keys")
-    configuration_seconds: Seconds = Field(alias="configuration")
-    application_seconds: Seconds = Field(alias="application")
+    keys_seconds: Seconds | None = Field(default=None, alias="keys")
+    configuration_seconds: Seconds | None = Field(default=None, alias="configuration")
+    application_seconds: Seconds | None = Field(default=None, alias="application")
+
+    def of_files(self) -> dict[str, float]:
+        """Of what is no database, by kind."""
+        kinds = {"keys": self.keys_seconds, "configuration": self.configuration_seconds, "application": self.application_seconds}
+        return {kind: seconds for kind, seconds in kinds.items() if seconds is not None}
 
 
 class Cluster(Part):

@@ -90,6 +90,32 @@ class Measured:
 
 
 @dataclass(frozen=True)
+class Loss:
+    """How much of what is no database may be lost, and how old its newest copy was when a verification looked; None where none said."""
+
+    kind: str
+    target_seconds: float
+    seconds: float | None
+    run: Summary | None
+
+    @property
+    def met(self) -> bool | None:
+        """Whether it is within the target; None where nobody measured it."""
+        return None if self.seconds is None else self.seconds <= self.target_seconds
+
+    def document(self) -> dict[str, Any]:
+        """As a JSON tree."""
+        return {
+            "kind": self.kind,
+            "target_seconds": self.target_seconds,
+            "measured_seconds": self.seconds,
+            "verdict": _met(met=self.met) or "unknown",
+            "run_id": self.run.run_id if self.run else None,
+            "at": self.run.closed_at if self.run else None,
+        }
+
+
+@dataclass(frozen=True)
 class Coverage:
     """Of one repository: how many periods (hours, unless the inventory says otherwise) verifications looked at, and those with a usable backup."""
 
@@ -209,6 +235,7 @@ class Readiness:
     reasons: tuple[Reason, ...]
     tests: tuple[due.Entry, ...]
     measured: tuple[Measured, ...]
+    losses: tuple[Loss, ...]
     backups: Backups
     integrity: Integrity | None
     failovers: Failovers
@@ -265,6 +292,7 @@ class Readiness:
             },
             "calendar": [entry.document() for entry in self.tests],
             "objectives": [_objective(one) for one in self.measured],
+            "losses": [one.document() for one in self.losses],
             "backups": _backups(self.backups),
             "data_integrity": None if self.integrity is None else {**asdict(self.integrity), "holds": self.integrity.holds},
             "predicted": [{**asdict(one), "late": one.late} for one in self.expected],

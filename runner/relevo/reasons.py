@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 _HEAVY = frozenset({Severity.CRITICAL, Severity.HIGH})
 _AHEAD = timedelta(days=90)
+# No run tells for how long a key that changed waits for its escrow; whether they come back is a test of its own.
+_PROVEN_OTHERWISE = frozenset({"keys"})
 
 
 def against(made: Readiness) -> list[Reason]:
@@ -50,6 +52,16 @@ def _of_objectives(made: Readiness) -> Iterator[tuple[Weight, str]]:
         elif one.met is False:
             said = f"{wording.seconds(one.seconds)} in run {one.newest.run_id}, target {wording.seconds(one.target_seconds)}"
             yield Weight.BLOCKS, f"{one.name}: missed, {said}."
+    for loss in made.losses:
+        if loss.met is False:
+            said = f"{wording.seconds(loss.seconds)} old when it was looked at, target {wording.seconds(loss.target_seconds)}"
+            yield Weight.DOUBT, f"Loss of {loss.kind}: missed, the newest copy was {said}."
+    unknown = [loss.kind for loss in made.losses if loss.met is None and loss.kind not in _PROVEN_OTHERWISE]
+    if unknown:
+        yield (
+            Weight.DOUBT,
+            f"Loss of {' and '.join(unknown)}: not measured, the newest verification of the backups says nothing of it.",
+        )
     for expected in made.expected:
         if expected.late:
             yield (

@@ -32,6 +32,10 @@ _MOST_ON_PAPER, _MOST_REASONS_ON_PAPER = 200, 20
 _LONGEST_ON_PAPER = 600
 # Longer than a digest, which is to be copied whole.
 _LONG_WORD, _PIECE = re.compile(r"\S{81,}"), re.compile(r"\S{20}")
+# What reads badly when a line ends within it: days and moments, durations, ids of runs.
+_WHOLE = re.compile(
+    r"\d{4}-\d\d-\d\d(?: \d\d:\d\d:\d\d)?(?: UTC)?|\b\d[\d.]* (?:ms|s|min|h|d)(?: \d+ (?:s|min|h))?\b|\b\d{8}T\d{6}Z-[a-z_]+-[0-9a-f]{4,8}\b"
+)
 _ESCAPED = {"<": "&lt;", "&": "&amp;"} | {character: f"\\{character}" for character in "\\|`*[]~"}
 _MARKDOWN = re.compile("[" + "".join(map(re.escape, _ESCAPED)) + "]")
 
@@ -122,13 +126,29 @@ def templates(finalize: Callable[[Any], Any]) -> Environment:
         numbers=wording.numbers,
         size=wording.size,
         number=wording.number,
+        whole=unbroken if finalize is as_shown else _as_it_is,
     )
     return environment
+
+
+def _as_it_is(value: Any) -> Any:
+    """Paper breaks lines where a reader would, and Markdown leaves it to others."""
+    return value
 
 
 def as_shown(value: Any) -> Any:
     """What a host says, without the characters that would turn, hide or end the text around it."""
     return value if isinstance(value, Markup) or not isinstance(value, str) else wording.visible(value)
+
+
+def unbroken(value: Any) -> Any:
+    """As :func:`as_shown`, for a screen: days, moments, durations and ids of runs stay on one line each."""
+    if isinstance(value, Markup) or not isinstance(value, str):
+        return value
+    text = wording.visible(value)
+    between, found = _WHOLE.split(text), _WHOLE.findall(text)
+    spans = (Markup('<span class="once">{}</span>{}').format(*pair) for pair in zip(found, between[1:], strict=True))
+    return Markup("").join([between[0], *spans])
 
 
 def as_printed(value: Any) -> Any:
@@ -157,7 +177,7 @@ def _view(record: Record, found: Sequence[Criterion], *, paged: bool) -> dict[st
         "reasons": _reasons(record),
         "sentences": story.sentences(record),
         "cards": story.cards(record),
-        "picture": picture.draw(record),
+        "pictures": _pictures(record, paged=paged),
         "paged": paged,
         "most": most,
         "most_reasons": _MOST_REASONS_ON_PAPER if paged else None,
@@ -187,6 +207,13 @@ def _view(record: Record, found: Sequence[Criterion], *, paged: bool) -> dict[st
     }
 
 
+def _pictures(record: Record, *, paged: bool) -> list[tuple[str, picture.Picture]]:
+    """The timeline for a wide screen and a narrow one; paper is wide."""
+    sheets = {"wide": picture.WIDE} if paged else {"wide": picture.WIDE, "narrow": picture.NARROW}
+    drawn = {name: picture.draw(record, sheet) for name, sheet in sheets.items()}
+    return [(name, found) for name, found in drawn.items() if found is not None]
+
+
 def gates_in_order(record: Record, wanted: Collection[str] = ()) -> list[dict[str, Any]]:
     """The gates, or those of the wanted verdicts, with an empty place for what nobody said; what needs an eye comes first.
 
@@ -204,11 +231,24 @@ def _is_reason(message: str, record: Record) -> bool:
 def _reasons(record: Record) -> list[str]:
     """The reasons of the verdict; that a phase failed of what its task has said already is not said again."""
     kept: list[str] = []
-    for reason in record.verdict_reasons:
+    for reason in together(record):
         _, failed, why = reason.partition(" ended as failed: ")
         if not (failed and any(why.rstrip(".") in earlier for earlier in kept)):
             kept.append(reason)
     return kept
+
+
+def together(record: Record) -> list[str]:
+    """The reasons of the verdict; what the same task said of several hosts is said once, with all their names."""
+    by_words: dict[str, list[str]] = {}
+    failed = {failure.get("host") for failure in record.failures}
+    for reason in record.verdict_reasons:
+        host, said, why = reason.partition(": ")
+        if said and host in failed:
+            by_words.setdefault(f": {why}", []).append(host)
+        else:
+            by_words.setdefault(reason, [""])
+    return [f"{', '.join(hosts)}{words}" for words, hosts in by_words.items()]
 
 
 def _rank(verdict: str) -> int:

@@ -40,6 +40,12 @@ def readiness(console: Console, reports: Sequence[Readiness]) -> None:
             facts.add_row(Text(f"  {card.title}", "dim"), Text(card.value, STYLES.get(card.mood, "")), Text(card.note))
         for measured in one.measured:
             facts.add_row(Text(f"  {measured.name}: trend", "dim"), Text(""), Text(measured.tendency))
+        for loss in one.losses:
+            known = "not measured" if loss.seconds is None else wording.seconds(loss.seconds)
+            said = "unknown" if loss.met is None else "met" if loss.met else "missed"
+            facts.add_row(
+                Text(f"  Loss of {loss.kind}", "dim"), Text(known), Text(f"target {wording.seconds(loss.target_seconds)}: {said}")
+            )
         console.print(facts)
         console.print(_tests(one))
         for change in one.changes:

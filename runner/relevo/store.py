@@ -177,7 +177,7 @@ class Store:
             query = query.where(column.runbook == runbook)
         if since:
             query = query.where(column.opened_at >= since)
-        return [Summary(*row) for row in self.rows(query if limit is None else query.limit(limit))]
+        return [Summary.of_row(row) for row in self.rows(query if limit is None else query.limit(limit))]
 
     def count(self, *, cluster: str | None = None, runbook: str | None = None) -> int:
         """How many runs the summaries hold."""

@@ -12,30 +12,23 @@ if TYPE_CHECKING:
     from relevo.record import Record
 
 UNOBSERVED = "not observed"
-_MINUTE, _HOUR, _DAY = 60, 3600, 86400
+_HUNDREDTH, _MINUTE, _HOUR, _DAY = 0.01, 60, 3600, 86400
 _MANY = 12
-# Below it a hundredth of a second says too little.
-_QUICK_SECONDS = 0.01
 # Also surrogates, which no file can hold.
 _UNSEEN = re.compile(r"[^\t\n\r\x20-\x7e\u00a0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]|[\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?Z")
 NAMES = {"rto_seconds": "Recovery time (RTO)", "rpo_seconds": "Data loss window (RPO)"}
 
 
-def _below_a_second(size: float) -> str:
-    if not size:
-        return "0 s"
-    return f"{size:.2f} s" if size >= _QUICK_SECONDS else f"{1000 * size:.1f} ms"
-
-
 def seconds(value: Any) -> str:
-    """A duration for people: 7.5 ms, 0.35 s, 14.2 s, 3 min 05 s, 4 h 00 min."""
+    """A duration for people: 3 ms, 0.35 s, 14.2 s, 3 min 05 s, 4 h 00 min."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return UNOBSERVED
     size = abs(float(value))
     sign = "-" if value < 0 else ""
     if size < 1:
-        return f"{sign}{_below_a_second(size)}"
+        # Two digits of less than a hundredth would be a zero that nobody measured.
+        return "0 s" if not size else f"{sign}{size * 1000:.2g} ms" if size < _HUNDREDTH else f"{sign}{size:.2f} s"
     if round(size, 1) < _MINUTE:
         return f"{sign}{size:.1f} s"
     whole = round(size)

@@ -27,9 +27,7 @@ class Server:
 
     def control_with(self, connections: int, *words: str) -> None:
         """The same for a server that takes so many connections."""
-        options = (
-            f"-c listen_addresses='' -c unix_socket_directories='{self.directory}' -c fsync=off -c max_connections={connections}"
-        )
+        options = f"-c listen_addresses='' -c unix_socket_directories='{self.directory}' -c fsync=off -c autovacuum=off -c max_connections={connections}"
         command = [
             self.binaries / "pg_ctl",
             "-D",
@@ -42,6 +40,21 @@ class Server:
             *words,
         ]
         subprocess.run([*_somebody(), *command], check=True, stdout=subprocess.DEVNULL, timeout=120, cwd="/")
+
+    def cpu_seconds(self) -> float:
+        """What the server has used of CPU so far, with all its processes, those that have ended among them."""
+        postmaster = int((self.directory / "data" / "postmaster.pid").read_text().splitlines()[0])
+        ticks = 0
+        for path in Path("/proc").glob("[0-9]*/stat"):
+            try:
+                fields = path.read_text().rpartition(")")[2].split()
+            except OSError:
+                continue  # it has ended meanwhile, and is counted with its parent
+            if int(path.parent.name) == postmaster:
+                ticks += sum(map(int, fields[11:15]))
+            elif int(fields[1]) == postmaster:
+                ticks += sum(map(int, fields[11:13]))
+        return ticks / os.sysconf("SC_CLK_TCK")
 
     def database(self, name: str) -> str:
         """The URL of a new, empty database."""

@@ -13,7 +13,7 @@ from relevo.record import Record
 from tests.unit.runner.plain_history import PlainHistory
 from tests.unit.runner.streams import record_of
 
-# All that the customer's tests ask for and no runbook measures yet.
+# What the customer's tests ask of the application; a run measures it where the inventory says what users do.
 MEASURED = {"application": {"login": "pass", "p95_seconds": 0.2}}
 
 

@@ -7,15 +7,17 @@ import sqlite3
 import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from html import unescape
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from relevo import audit, bundle, chain, clock, keyring, signature
+from relevo import audit, bundle, chain, clock, keyring, report, signature
 from relevo.errors import UsageError
 from relevo.head import SignedHead
+from relevo.record import parse
 from relevo.store import Store, StoredEntry
 from tests.unit.runner.evidence import Forger, Past, add, as_store, head_of, make, make_with_statements, place_at, say, signed_head
 
@@ -188,6 +190,63 @@ def test_every_tampering_is_found_by_all_three(past: Past, tampered: tuple[Path,
         assert [name for name in named if name not in said] == [], said
 
 
+def remove_head(forger: Forger) -> None:
+    (forger.directory / "bundle.head").unlink()
+
+
+def edit_head(forger: Forger) -> None:
+    forger.edit(forger.directory / "bundle.head", b"\nrecords 4\n", b"\nrecords 3\n")
+
+
+def edit_form_of_head(forger: Forger) -> None:
+    forger.edit(forger.directory / "bundle.head", b"relevo-head/1", b"relevo-head/2")
+
+
+def remove_signature_of_record(forger: Forger) -> None:
+    forger.record("run2").with_name("run2.json.sig").unlink()
+
+
+def remove_signature_of_entry(forger: Forger) -> None:
+    forger.entry(4).with_name(f"{forger.entry(4).name}.sig").unlink()
+
+
+def number_entry_anew(forger: Forger) -> None:
+    for suffix in ("", ".sig"):
+        path = forger.entry(5).with_name(forger.entry(5).name + suffix)
+        path.rename(forger.entry(50).with_name(forger.entry(50).name + suffix))
+
+
+def put_entry_in_without_number(forger: Forger) -> None:
+    shutil.copy(forger.entry(4), forger.entry(4).with_name("later.entry"))
+
+
+# What can be done to the files of a bundle alone.
+OF_FILES = [
+    Tampering(remove_head, ("bundle.head: missing",)),
+    Tampering(edit_head, ("bundle.head: forged",)),
+    Tampering(edit_form_of_head, ("bundle.head: edited",)),
+    Tampering(remove_signature_of_record, ("run2: its signature does not hold",)),
+    Tampering(remove_signature_of_entry, ("entry 4: forged or edited",)),
+    Tampering(number_entry_anew, ("missing: removed from the chain", "entry 50: reordered: it was written as entry 5")),
+    Tampering(put_entry_in_without_number, ()),
+]
+
+
+@pytest.mark.parametrize("tampering", OF_FILES, ids=lambda tampering: tampering.what.__name__)
+def test_every_tampering_with_the_files_of_a_bundle_is_found_by_both(
+    past: Past, stranger: signature.SigningKey, tmp_path: Path, tampering: Tampering
+) -> None:
+    directory = tmp_path / "bundle"
+    shutil.copytree(past.directory, directory)
+    tampering.what(Forger(directory, stranger))
+    done = standard_tools(directory)
+    assert done.returncode == 1, done.stdout + done.stderr
+    judgement = audit.judge(bundle.read(directory), past.believed)
+    assert judgement.findings
+    for said in (done.stdout, words(judgement)):
+        assert [name for name in tampering.named if name not in said] == [], said
+
+
 def test_what_nobody_touched_is_as_it_was_written(past: Past, tmp_path: Path) -> None:
     done = standard_tools(past.directory)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -310,6 +369,20 @@ def test_by_hand_as_the_readme_says(past: Past) -> None:
     done = subprocess.run(["sh", "-c", sums], cwd=past.directory, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count(": OK") == 4
+
+
+def test_by_hand_as_each_report_says(past: Past, tmp_path: Path) -> None:
+    """What stands at the end of a report is run where the bundle lies, as its first line makes it."""
+    document = (past.directory / "records" / "run1.json").read_bytes()
+    page = report.render(parse(document), report.Form.HTML)
+    export, *by_hand = unescape(page[page.index("<pre>") + 5 : page.index("</pre>")]).splitlines()
+    assert export == "relevo results export run1 --out bundle"
+    for name, edited in (("as_it_was", document), ("edited", document.replace(b'"ana"', b'"bob"'))):
+        shutil.copytree(past.directory, tmp_path / name / "bundle")
+        (tmp_path / name / "bundle" / "records" / "run1.json").write_bytes(edited)
+        words = ["sh", "-c", "\n".join(by_hand)]
+        done = subprocess.run(words, cwd=tmp_path / name, capture_output=True, text=True, check=False)
+        assert (done.returncode == 0) is (edited == document), done.stdout + done.stderr
 
 
 def stored(past: Past) -> list[StoredEntry]:

@@ -109,7 +109,7 @@ def test_with_that_measured_it_is_passed() -> None:
 def test_a_disaster_that_lost_three_transactions_is_no_passed_site_test() -> None:
     outcome = criteria.judge_run(POLICY.tests["full_site"], record_of("failover_disaster").document())
     assert outcome.verdict == FAILED
-    assert "No data loss detected: fail; measures.ledger.lost is 3, expected 0" in outcome.reasons
+    assert "No data loss detected: fail; measures.ledger.lost is 3 transactions, expected 0 transactions" in outcome.reasons
 
 
 def test_a_restore_test_is_passed_when_each_copy_holds() -> None:
@@ -133,7 +133,30 @@ def test_the_verdict_of_the_run_is_a_part_of_it(verdict: str, as_test: str) -> N
 def test_a_run_that_took_longer_than_its_limit_failed() -> None:
     outcome = criteria.judge_run(POLICY.tests["backup_restoration"], restore_test(duration_seconds=7200.5))
     assert outcome.verdict == FAILED
-    assert outcome.reasons == ("Within its time: fail; duration_seconds is 7200.5, expected at most 7200",)
+    assert outcome.reasons == ("Within its time: fail; duration_seconds is 7200.5 s, expected at most 2 h 00 min",)
+
+
+@pytest.mark.parametrize(
+    ("measurement", "observed", "threshold", "seen", "wanted"),
+    [
+        ("measures.rto_seconds", 15000.0, 14400, "4 h 10 min", "at most 4 h 00 min"),
+        ("measures.rto_seconds", 14400.4, 14400, "14400.4 s", "at most 4 h 00 min"),
+        ("measures.application.p95_seconds", 0.21, 0.5, "0.21 s", "at most 0.50 s"),
+        ("measures.writable_overlap_seconds", None, 0, "not observed", "at most 0 s"),
+        ("measures.loss_bytes", 1 << 24, 0, "16.0 MiB", "at most 0 B"),
+        ("measures.ledger.lost", 1, 2.5, "1 transaction", "at most 2.5 transactions"),
+        ("measures.count", 3, 4, "3", "at most 4"),
+    ],
+)
+def test_what_was_seen_and_wanted_is_said_with_its_unit(
+    measurement: str, observed: Any, threshold: float, seen: str, wanted: str
+) -> None:
+    document: Any = observed
+    for step in reversed(measurement.split(".")):
+        document = {step: document}
+    tree = {"name": "x", "measurement": measurement, "is": "at_most", "threshold": threshold}
+    judged = criteria.judge(Criterion.model_validate(tree), document)
+    assert (judged.seen, judged.wanted) == (seen, wanted)
 
 
 def test_runs_count_by_runbook_mode_and_scope_and_never_in_check_mode() -> None:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import socketserver
 import threading
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from relevo.errors import UsageError
 from relevo.notice import History, Notice, compose
 from relevo.paths import Place
 from relevo.record import Record, canonical
-from tests.unit.runner.streams import build, failed, read, said, stats
+from tests.unit.runner.streams import build, failed, read, record_of, said, stats
 
 SECRET = "s3cr3t-t0ken-of-the-chat"
 NOTICE = Notice("title", "<p>page</p>", "text\n", "bad")
@@ -118,6 +119,22 @@ def test_says_why_a_run_without_gates_failed() -> None:
     assert "no disk left; free some" in notice.title + notice.text
     assert "No failover has ever passed" in notice.text
     assert "When it last passed is not known" in compose(run, History(known=False)).text
+
+
+def test_what_was_accepted_by_name_is_not_said_to_be_why_a_run_failed() -> None:
+    opening, _ = read("failover_drill")
+    gates = [{**GATES[0], "verdict": "accepted"}]
+    run = build(opening, [said(run={}, gates=gates), failed("no disk left"), stats(failures=("b-db1",))])
+    assert compose(run, History()).title == "FAILED: failover - b-db1: Do: no disk left"
+
+
+def test_says_how_long_it_took_and_what_was_lost_where_there_was_a_recovery() -> None:
+    notice = compose(record_of("failover_disaster"), History())
+    for form in (notice.text, re.sub(r"<[^>]+>", "", notice.page)):
+        assert "Recovery time (RTO): 53.3 s, target 4 h 00 min: met" in form
+        assert "Data loss window (RPO): 0.41 s, target 1 h 00 min: met" in form
+        assert "3 of 1 284 acknowledged transactions were lost" in form
+    assert "RTO" not in compose(record_of("check_passed"), History()).text
 
 
 @pytest.mark.parametrize(

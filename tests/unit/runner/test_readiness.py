@@ -27,9 +27,8 @@ SIGNED = SignOff("runbooks", "Mira Paz", "read, and they are right", "c" * 40, Y
 FINDING = Finding(
     "F-1", "minimarket", "DNS is slow", Severity.HIGH, "mira", "2026-12-31", None, "2026-11-25T12:00:00.000000Z", "ana"
 )
-# The keys: no runbook recovers them yet, so no year of real runs proves it.
 PROVABLE = policy_file.parse(
-    "clusters: {minimarket: {tests: [backup_restoration, partial_failover, full_site]}}\n"
+    "clusters: {minimarket: {tier: critical}}\n"
     "contacts: {ana: {name: Ana Sosa, role: SRE}}\n"
     "escalation: [{after: 0 min, contacts: [ana], then: decide}]\n",
     "policy.yml",
@@ -45,6 +44,11 @@ def records() -> tuple[Record, ...]:
 def report(runs: Any = None, weeks: int = 1, besides: Any = None, policy: Any = PROVABLE, **said: Any) -> Readiness:
     seen = look(NOW, records() if runs is None else runs, policy, **{"acknowledged_at": YESTERDAY, "signed": [SIGNED], **said})
     return assessment.report(seen, besides or beside(), "minimarket", NOW - timedelta(weeks=weeks))
+
+
+def without_keys() -> list[Record]:
+    """A year in which nobody recovered them."""
+    return [record for record in records() if record.runbook != "recover_keys"]
 
 
 def changed(runbook: str, **changes: Any) -> list[Record]:
@@ -72,6 +76,34 @@ def test_a_year_of_tests_is_ready() -> None:
     }
     assert (tree["week"], tree["verdict"]) == ("2026-W48", "ready")
     assert report(weeks=7).failovers.in_period == 1
+
+
+@pytest.mark.parametrize(
+    ("ages", "seconds"),
+    [
+        ({"a": {"1": 60.0, "2": 7200.0}, "b": {"1": 90000.0, "2": 100.0}}, 100.0),
+        ({"a": {"1": 90000.0, "2": None}}, 90000.0),
+        ({"a": {"1": 60.0}, "b": {"1": None, "2": None}}, None),
+        ({}, None),
+    ],
+)
+def test_files_may_be_as_old_as_where_they_are_worst_in_the_repository_where_they_are_best(
+    ages: dict[str, dict[str, float | None]], seconds: float | None
+) -> None:
+    files = {
+        host: {number: {"age_seconds": {"configuration": age, "application": 5.0}} for number, age in repositories.items()}
+        for host, repositories in ages.items()
+    }
+    found = {loss["kind"]: loss for loss in report(changed("verify_backup", measures={"files": files})).document()["losses"]}
+    assert found["configuration"]["measured_seconds"] == seconds
+    assert found["configuration"]["verdict"] == ("unknown" if seconds is None else "met" if seconds <= 86400 else "missed")
+    assert (found["configuration"]["run_id"] is None) is (seconds is None)
+    assert (found["keys"]["measured_seconds"], found["keys"]["verdict"]) == (None, "unknown")
+
+
+def test_a_loss_that_nobody_asks_is_no_line_and_no_doubt() -> None:
+    policy = policy_file.parse("rpo: {configuration: null, application: null, keys: null}", "policy.yml")
+    assert report(changed("verify_backup", measures={}), policy=policy).losses == ()
 
 
 def test_what_nobody_measured_is_null_and_never_zero() -> None:
@@ -105,8 +137,23 @@ def test_what_nobody_measured_is_null_and_never_zero() -> None:
             "newest verification of the backups is failed",
         ),
         (lambda: report(changed("restore_test", verdict="failed")), Outcome.NOT_READY, "does not prove the data whole"),
-        (lambda: report(policy=EXAMPLE), Outcome.NOT_READY, "Encryption key recovery: NEVER PASSED"),
+        (lambda: report(without_keys(), policy=EXAMPLE), Outcome.NOT_READY, "Encryption key recovery: NEVER PASSED"),
         (lambda: report(findings=[replace(FINDING, due="2026-11-27")]), Outcome.NOT_READY, "was due 2026-11-27"),
+        (
+            lambda: report(
+                changed(
+                    "verify_backup",
+                    measures={"files": {"a": {"1": {"age_seconds": {"configuration": 90000.0, "application": 1.0}}}}},
+                )
+            ),
+            Outcome.DOUBTS,
+            "Loss of configuration: missed, the newest copy was 1 d 1 h old when it was looked at, target 1 d 0 h.",
+        ),
+        (
+            lambda: report(changed("verify_backup", measures={})),
+            Outcome.DOUBTS,
+            "Loss of configuration and application: not measured",
+        ),
         (lambda: report(findings=[FINDING]), Outcome.DOUBTS, "due 2026-12-31"),
         (lambda: report(changed("check", versions={"postgresql": "18.0"})), Outcome.DOUBTS, "NEEDS VERIFIED: PostgreSQL"),
         (lambda: report(acknowledged_at=None), Outcome.DOUBTS, "Contact data not acknowledged: Ana Sosa"),
@@ -238,7 +285,7 @@ def test_the_sheets_hold_everything_within_their_margins() -> None:
 
 
 def test_the_mail_says_the_verdict_first() -> None:
-    word = briefing.word_of_readiness(report(policy=EXAMPLE, acknowledged_at=None), ABOUT)
+    word = briefing.word_of_readiness(report(without_keys(), policy=EXAMPLE, acknowledged_at=None), ABOUT)
     assert word.title == "NOT READY: minimarket - Encryption key recovery: NEVER PASSED: no run of this test yet"
     assert word.mood == "bad"
     for part in (word.text, word.page):

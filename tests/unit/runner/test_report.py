@@ -9,7 +9,7 @@ import pytest
 
 from relevo import picture, story, wording
 from relevo.record import Record
-from relevo.report import Form, render
+from relevo.report import Form, render, unbroken
 from relevo.verdict import Ending
 from tests.unit.runner.streams import build, failed, read, record_of, said, stats
 
@@ -89,7 +89,7 @@ def test_ten_seconds_are_enough() -> None:
         "0.41 s",
         "3 of 1 284 acknowledged",
     ):
-        assert fact in re.sub(r"\s+", " ", head), fact
+        assert fact in re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", head)), fact
     assert "At no time were two primaries writable." in head
 
 
@@ -99,14 +99,49 @@ def test_unobserved_is_never_shown_as_good() -> None:
     assert cards["Two writable primaries"].value == "not observed"
 
 
-def test_the_picture_puts_times_in_their_order() -> None:
-    drawn = picture.draw(record_of("failover_disaster"))
+@pytest.mark.parametrize("sheet", [picture.WIDE, picture.NARROW])
+def test_the_picture_puts_times_in_their_order(sheet: picture.Sheet) -> None:
+    drawn = picture.draw(record_of("failover_disaster"), sheet)
     assert drawn is not None
     assert [row.label for row in drawn.rows][:3] == ["Detect and decide", "Preflight", "Lock"]
     lost, back = drawn.marks
     assert drawn.rows[0].bars[0].left == lost.left < back.left
-    assert all(picture.LEFT <= bar.left <= picture.WIDTH - picture.RIGHT for row in drawn.rows for bar in row.bars)
-    assert [label for _, label in drawn.ticks][:2] == ["0", "10 s"]
+    assert all(sheet.left <= bar.left <= sheet.width - sheet.right for row in drawn.rows for bar in row.bars)
+    assert [label for _, label in drawn.ticks][:2] == ["0", "10 s" if sheet is picture.WIDE else "30 s"]
+    assert len(drawn.ticks) <= sheet.most_ticks + 1
+
+
+@pytest.mark.parametrize("seconds", range(3, 120, 9))
+def test_no_label_leaves_a_narrow_picture(seconds: int) -> None:
+    """A bold letter of its size is hardly ever wider than eight units, another one than seven."""
+    opening, events = read("failover_disaster")
+    t0 = "2026-11-24T12:15:30.000000Z" if seconds % 2 else "2026-11-24T09:00:00.000000Z"
+    written = f"2026-11-24T12:{15 + (30 + seconds) // 60:02d}:{(30 + seconds) % 60:02d}.000000Z"
+    drawn = picture.draw(
+        build(opening, [*events, said(measures={"t0_at": t0, "first_write_at": written}), stats()]), picture.NARROW
+    )
+    assert drawn is not None
+    for mark in drawn.marks:
+        wide = 8 * len(mark.label) + 6
+        assert (mark.left - wide if mark.anchor == "end" else mark.left) >= 0, mark
+        assert (mark.left if mark.anchor == "end" else mark.left + wide) <= drawn.width, mark
+    for row in drawn.rows:
+        assert row.end + 7 * len(row.took) <= drawn.width, row
+
+
+def test_dates_and_ids_of_runs_stay_on_one_line_and_nothing_becomes_markup() -> None:
+    text = "<b> 2026-10-17 10:12:44 UTC in 4 h 00 min: run 20261017T101218Z-restore_test-0039"
+    shown = str(unbroken(text))
+    assert shown.count('<span class="once">') == 3
+    assert "&lt;b&gt;" in shown
+    assert re.sub(r"<[^>]+>", "", shown) == text.replace("<b>", "&lt;b&gt;")
+
+
+def test_what_a_task_said_of_several_hosts_is_said_once() -> None:
+    opening, events = read("failover_disaster")
+    tasks = [failed("no room", host=host) for host in ("b-db1", "a-app1")]
+    page = render(build(opening, [*events, *tasks, stats(failures=("b-db1", "a-app1"))]), Form.HTML)
+    assert "<li>b-db1, a-app1: Do: no room" in page
 
 
 def test_a_long_decision_does_not_squeeze_the_machine_into_a_line() -> None:

@@ -44,6 +44,8 @@ _RUNGS = (
 )
 _VERIFIED = ("INFO", "ENCRYPTION", "COVERAGE", "G05", "PAGES", "OBJECTS", "CONTENT", "G04", "WAL", "G03", "G02", "SAME", "WINDOW")
 _PEOPLE = ("ana", "bruno", "mira")
+# A quarter apart; the newest is of the last quarter.
+_KEYS_DAYS = (60, 151, 242, 333)
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ class Planned:
 
 
 def fill(store: Store, until: datetime, clusters: Sequence[str] = ("minimarket",), *, measured: bool = True) -> None:
-    """The year that ends at a moment, into a store. measured: also what the customer's tests ask for and no runbook measures yet."""
+    """The year that ends at a moment, into a store. measured: also what tests ask of the application."""
     key = _old_key(store)
     for made in records(until, tuple(clusters), key.fingerprint, measured=measured):
         document = canonical(made.document())
@@ -92,7 +94,7 @@ def _old_key(store: Store) -> signature.SigningKey:
 
 
 def plan(cluster: str, until: datetime) -> Iterator[Planned]:
-    """Each night a backup and its verification, each week a look, each month a restore, each quarter a failover and the way home."""
+    """Each night a backup and its verification, each week a look, each month a restore, each quarter a failover, the way home, and the keys."""
     chance = Random(cluster)  # noqa: S311 - a test wants the same chance again
     first = (until - timedelta(days=365)).replace(hour=0, minute=0, second=0, microsecond=0)
     for day in range(366):
@@ -101,6 +103,10 @@ def plan(cluster: str, until: datetime) -> Iterator[Planned]:
                 yield replace(
                     one, pace=round(one.pace * chance.uniform(0.8, 1.3), 3), growth=round(1 + day / 500, 4), basis=_basis(day)
                 )
+    for number, day in enumerate(_KEYS_DAYS):
+        at = first + timedelta(days=day, hours=11, minutes=5 * number)
+        if at + timedelta(hours=3) <= until:
+            yield Planned(at, cluster, "recover_keys", operator=_PEOPLE[number % 3], pace=1 + number / 10, basis=_basis(day))
 
 
 def _of_a_day(cluster: str, day: datetime, number: int, chance: Random) -> Iterator[Planned]:
@@ -272,7 +278,10 @@ def _verify(how: str) -> tuple[list[dict[str, Any]], dict[str, Any], float]:
     observed = f"{23 if missing else 24}/24 periods of 3600 s{f'; without a backup: {missing[0]}' if missing else ''}"
     gates = [_gate(name) for name in _VERIFIED if name != "COVERAGE"]
     gates.append(_gate("COVERAGE", good=not missing, observed=observed, title="A backup in each period"))
-    return gates, {"backup_verification": {"1": seen, "2": {**seen, "missing_periods": [], "coverage": "24/24"}}}, 48.0
+    verified = {"1": seen, "2": {**seen, "missing_periods": [], "coverage": "24/24"}}
+    ages = {"configuration": 2412.6, "application": 2410.2, "system": None}
+    read = {"age_seconds": ages, "snapshots": 14, "read": "share 3 of 14", "seconds": 2.5}
+    return gates, {"backup_verification": verified, "files": {host: {"1": read, "2": read} for host in ("a-db1", "b-db1")}}, 48.0
 
 
 def _restored(how: str) -> list[dict[str, Any]]:
@@ -300,10 +309,16 @@ def _failback(_how: str) -> tuple[list[dict[str, Any]], dict[str, Any], float]:
     return [_gate("G20", title="Protected again")], measures, 310.0
 
 
+def _recover_keys(_how: str) -> tuple[list[dict[str, Any]], dict[str, Any], float]:
+    keys = {"recovered": "pass", "intact": "pass", "decrypted": "pass"}
+    return [_gate("KEYSTEST", observed="pass, by 2 of 2 ways", title="Keys are recovered")], {"keys": keys}, 41.0
+
+
 _MODULES = {
     "backup": _backup,
     "verify_backup": _verify,
     "restore_test": _restore_test,
     "rehearse": _rehearse,
     "failback": _failback,
+    "recover_keys": _recover_keys,
 }
