@@ -126,7 +126,9 @@ def _objective(one: Measured) -> Card:
 def _backups(made: Readiness) -> Card:
     rate = made.backups.success_rate
     if rate is None:
-        return Card("Backup success rate", "not observed", "no verification in this period", "doubt")
+        # Soon after the first protection there is one, and no whole period yet.
+        why = "no whole period between backups yet" if made.backups.verifications else "no verification in this period"
+        return Card("Backup success rate", "not observed", why, "doubt")
     worst = min(made.backups.coverage, key=lambda one: 1.0 if one.share is None else one.share)
     return Card(
         "Backup success rate",

@@ -189,6 +189,15 @@ def test_the_success_rate_is_of_the_hours_that_verifications_looked_at() -> None
     assert Coverage("1", 0, 0, ()).share is None
 
 
+def test_a_verification_before_the_first_whole_period_is_not_called_none() -> None:
+    def note(verifications: int) -> str:
+        found = report(weeks=52)
+        early = replace(found, backups=replace(found.backups, coverage=(), verifications=verifications))
+        return next(card.note for card in briefing.cards(early) if card.title == "Backup success rate")
+
+    assert (note(1), note(0)) == ("no whole period between backups yet", "no verification in this period")
+
+
 def test_what_changed_is_said() -> None:
     found = report(findings=[FINDING])
     assert "Finding F-1 was opened: DNS is slow." in found.changes
