@@ -74,7 +74,7 @@ def word_of_readiness(made: Readiness, about: About) -> Notice:
         "lead": _LEADS[made.outcome],
         "reasons": [(f"{'Blocks' if one.weight is Weight.BLOCKS else 'Doubt'}: {one.sentence}") for one in made.reasons],
         "facts": [
-            *((card.title, f"{card.value}, {card.note}") for card in cards(made)),
+            *((card.title, f"{card.value} ({card.note})") for card in cards(made)),
             # What is open of it stands among the reasons already.
             *([("Checklist", made.checklist.status)] if made.checklist.ready else []),
             *((wording.moment(one.at), f"{one.what}{' (overdue)' if one.over else ''}") for one in made.dates[:3]),

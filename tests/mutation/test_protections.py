@@ -315,6 +315,13 @@ FAST = [
         "tests/unit/runner/test_readiness.py",
     ),
     Protection(
+        "a host without any copy of its files is left out of what may be lost",
+        "runner/relevo/assessment.py",
+        "return max(known) if known and len(known) == len(ages) else None",
+        "return max(known, default=None)",
+        "tests/unit/runner/test_readiness.py::test_files_may_be_as_old_as_where_they_are_worst_in_the_repository_where_they_are_best",
+    ),
+    Protection(
         "a key that is another one counts as recovered",
         f"{DR}/module_utils/escrow_fingerprint.py",
         'return hmac.compare_digest(fingerprint(content, str(entry["salt"]), str(entry["id"])), str(entry["fingerprint"]))',
