@@ -1,0 +1,119 @@
+"""Each scenario's verify fails where its runbook does nothing, for a reason that is the runbook's: on the laboratory that `make molecule` leaves."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SCENARIOS = ROOT / "tests/molecule"
+# What is missed first where the runbook did nothing, and then where it opened its record and did nothing more.
+# None: it leaves no record.
+MISSED: dict[str, tuple[str, str | None]] = {
+    "backup": (r"Incremental backups are in these repositories: \[\]",) * 2,
+    "beat": ("wit1 has heard of no check", None),
+    "check": ("No run of check is on record", "no pass for .*G08"),
+    "escrow_keys": ("store1 holds 0 packs",) * 2,
+    "failback": ("Nobody streams from b-db1",) * 2,
+    "failover": ("b-db1 takes no write: .*read-only",) * 2,
+    "lab": ("Off are: .*a-app1", None),
+    "nightly": ("The dead-man's switch is inactive",) * 2,
+    "protect": ("its timer is inactive",) * 2,
+    "recover_keys": ("No run of recover_keys is on record", r"passed: .*\{\}|; \{\}"),
+    "rehearse": ("No run of rehearse is on record", "no rung of R1"),
+    "restore_files": ("/var/restored does not hold the file",) * 2,
+    "restore_test": ("No run of restore_test is on record", "no rung of R1"),
+    "switchover": ("b-db1 takes no write: .*read-only",) * 2,
+    "verify_backup": ("No run of verify_backup is on record", "no pass for .*WAL"),
+    "refuses_cut_off_standby": ("No run of failover is on record", "does not say that the run was refused for G08"),
+    "refuses_limit": ("No run of failover is on record", "does not say that the run was refused for"),
+    "refuses_primary_in_sight": ("No run of failover is on record", "does not say that the run was refused for G07"),
+    "refuses_silent_witness": ("No run of failover is on record", "does not say that the run was refused for LOSS"),
+    "refuses_stale_backup": ("No run of failover is on record", "does not say that the run was refused for G05"),
+    "refuses_unfenced_primary": ("No run of failover is on record", "does not say that the run was refused for G07"),
+    "refuses_wrong_confirmation": ("No run of failover is on record", "does not say that the run was refused for"),
+}
+NOTHING = """---
+- name: Do nothing
+  hosts: all
+  gather_facts: false
+  tasks: []
+"""
+OPENED = """---
+- name: Open the record and do nothing more
+  hosts: all
+  gather_facts: false
+  tasks:
+    - name: Open
+      ansible.builtin.include_role: {name: dr_run, tasks_from: open}
+      run_once: true
+      vars: {dr_run_runbook: RUNBOOK}
+"""
+CONFIG = """---
+ansible: {playbooks: {converge: PLAYBOOK}}
+scenario: {converge_sequence: [SEQUENCE]}
+"""
+pytestmark = pytest.mark.full
+
+
+class Scenario:
+    """One scenario whose converge is another playbook."""
+
+    def __init__(self, name: str, place: Path) -> None:
+        self.name, self.place = name, place
+
+    def molecule(self, command: str, playbook: str, *sequence: str) -> subprocess.CompletedProcess[str]:
+        converge, config = self.place / "converge.yml", self.place / "config.yml"
+        converge.write_text(playbook)
+        config.write_text(CONFIG.replace("PLAYBOOK", str(converge)).replace("SEQUENCE", ", ".join(sequence)))
+        bases = [word for base in (SCENARIOS / "config.yml", config) for word in ("--base-config", str(base))]
+        return subprocess.run(
+            [Path(sys.executable).parent / "molecule", *bases, command, "--scenario-name", self.name],
+            cwd=ROOT,
+            env={
+                **os.environ,
+                "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+                "MOLECULE_GLOB": "tests/molecule/*/molecule.yml",
+                "RELEVO_STORE": os.environ.get("RELEVO_STORE") or str(ROOT / ".relevo"),
+                "NO_COLOR": "1",
+            },
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=900,
+            stdin=subprocess.DEVNULL,
+        )
+
+    def converges(self, playbook: str, *sequence: str) -> None:
+        done = self.molecule("converge", playbook, *sequence)
+        assert done.returncode == 0, f"the fault itself failed, not the verification:\n{(done.stdout + done.stderr)[-4000:]}"
+
+    def misses(self, what: str, playbook: str) -> None:
+        """An assertion of the verification does not hold, and says what is missed; nothing else is wrong."""
+        done = self.molecule("verify", playbook, "converge")
+        said = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout + done.stderr)
+        assert done.returncode != 0, f"verify passes without its runbook:\n{said[-4000:]}"
+        assert re.search(r"evaluated_to: false", said), f"no assertion failed:\n{said[-4000:]}"
+        assert "UNREACHABLE!" not in said, said[-4000:]
+        assert re.search(what, " ".join(said.split())), f"{what!r} is not why:\n{said[-4000:]}"
+
+
+@pytest.mark.parametrize("name", sorted(path.parent.name for path in SCENARIOS.glob("*/molecule.yml") if path.parent.name != "default"))
+def test_verify_fails_where_the_runbook_does_nothing(name: str, tmp_path: Path, record_property: pytest.RecordProperty) -> None:
+    began = time.monotonic()
+    without, opened = MISSED[name]
+    scenario = Scenario(name, tmp_path)
+    scenario.converges(NOTHING, "cleanup", *(["side_effect"] if (SCENARIOS / name / "side_effect.yml").exists() else []), "converge")
+    scenario.misses(without, NOTHING)
+    if opened:
+        playbook = OPENED.replace("RUNBOOK", "failover" if name.startswith("refuses_") else name)
+        # What was not said is refused, as it should be; a refusal for another reason is no proof either.
+        scenario.molecule("converge", playbook, "converge")
+        scenario.misses(opened, playbook)
+    record_property("seconds", round(time.monotonic() - began))
