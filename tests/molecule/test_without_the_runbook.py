@@ -24,6 +24,7 @@ MISSED: dict[str, tuple[str, str | None]] = {
     "failover": ("b-db1 takes no write: .*read-only",) * 2,
     "lab": ("Off are: .*a-app1", None),
     "nightly": ("The dead-man's switch is inactive",) * 2,
+    "own_application": ("b-db1 takes no write: .*read-only",) * 2,
     "protect": ("its timer is inactive",) * 2,
     "recover_keys": ("No run of recover_keys is on record", r"passed: .*\{\}|; \{\}"),
     "rehearse": ("No run of rehearse is on record", "no rung of R1"),
@@ -104,15 +105,19 @@ class Scenario:
         assert re.search(what, " ".join(said.split())), f"{what!r} is not why:\n{said[-4000:]}"
 
 
-@pytest.mark.parametrize("name", sorted(path.parent.name for path in SCENARIOS.glob("*/molecule.yml") if path.parent.name != "default"))
+@pytest.mark.parametrize(
+    "name", sorted(path.parent.name for path in SCENARIOS.glob("*/molecule.yml") if path.parent.name != "default")
+)
 def test_verify_fails_where_the_runbook_does_nothing(name: str, tmp_path: Path, record_property: pytest.RecordProperty) -> None:
     began = time.monotonic()
     without, opened = MISSED[name]
     scenario = Scenario(name, tmp_path)
-    scenario.converges(NOTHING, "cleanup", *(["side_effect"] if (SCENARIOS / name / "side_effect.yml").exists() else []), "converge")
+    scenario.converges(
+        NOTHING, "cleanup", *(["side_effect"] if (SCENARIOS / name / "side_effect.yml").exists() else []), "converge"
+    )
     scenario.misses(without, NOTHING)
     if opened:
-        playbook = OPENED.replace("RUNBOOK", "failover" if name.startswith("refuses_") else name)
+        playbook = OPENED.replace("RUNBOOK", name if (ROOT / f"playbooks/{name}.yml").exists() else "failover")
         # What was not said is refused, as it should be; a refusal for another reason is no proof either.
         scenario.molecule("converge", playbook, "converge")
         scenario.misses(opened, playbook)
