@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -26,10 +27,10 @@ MISSED: dict[str, tuple[str, str | None]] = {
     "nightly": ("The dead-man's switch is inactive",) * 2,
     "own_application": ("b-db1 takes no write: .*read-only",) * 2,
     "protect": ("its timer is inactive",) * 2,
-    "recover_keys": ("No run of recover_keys is on record", r"passed: .*\{\}|; \{\}"),
-    "rehearse": ("No run of rehearse is on record", "no rung of R1"),
+    "recover_keys": ("No run of recover_keys is on record", r"; \{\}"),
+    "rehearse": ("No run of rehearse is on record", r"no rung of \['R1'"),
     "restore_files": ("/var/restored does not hold the file",) * 2,
-    "restore_test": ("No run of restore_test is on record", "no rung of R1"),
+    "restore_test": ("No run of restore_test is on record", r"no rung of \['R1'"),
     "switchover": ("b-db1 takes no write: .*read-only",) * 2,
     "verify_backup": ("No run of verify_backup is on record", "no pass for .*WAL"),
     "refuses_cut_off_standby": ("No run of failover is on record", "does not say that the run was refused for G08"),
@@ -46,33 +47,35 @@ NOTHING = """---
   gather_facts: false
   tasks: []
 """
-# What was not said is refused, as it should be; such a record proves nothing either.
 OPENED = """---
 - name: Open the record and do nothing more
   hosts: all
   gather_facts: false
   tasks:
     - name: Open
+      ansible.builtin.include_role: {name: dr_run, tasks_from: open}
       run_once: true
-      block:
-        - name: Open the record
-          ansible.builtin.include_role: {name: dr_run, tasks_from: open}
-          vars: {dr_run_runbook: RUNBOOK}
-      rescue:
-        - name: Go on
-          ansible.builtin.debug: {msg: refused}
+      vars: {dr_run_runbook: RUNBOOK}
 """
 CONFIG = """---
 ansible: {playbooks: {converge: PLAYBOOK}}
 scenario: {converge_sequence: [SEQUENCE]}
+provisioner: {options: {extra-vars: WORDS}}
 """
+# One that is to be refused types what is refused in its converge; here it goes on as if it were allowed.
+WORDS = "dr_mode=drill dr_scope=site dr_target_site=b dr_confirm='drill production minimarket to b'"
 pytestmark = pytest.mark.full
 
 
 def misses(what: str, name: str, playbook: Path, *before: str) -> None:
     """With this playbook for its runbook the scenario goes wrong in its verification alone: an assertion does not hold, and says what is missed."""
     config = playbook.with_name("config.yml")
-    config.write_text(CONFIG.replace("PLAYBOOK", str(playbook)).replace("SEQUENCE", ", ".join([*before, "converge", "verify"])))
+    filled = {
+        "PLAYBOOK": str(playbook),
+        "SEQUENCE": ", ".join([*before, "converge", "verify"]),
+        "WORDS": json.dumps(name.startswith("refuses_") and WORDS),
+    }
+    config.write_text(re.sub("|".join(filled), lambda word: filled[word[0]], CONFIG))
     bases = [word for base in (SCENARIOS / "config.yml", config) for word in ("--base-config", str(base))]
     done = subprocess.run(
         [Path(sys.executable).parent / "molecule", *bases, "converge", "--no-command-borders", "--scenario-name", name],
@@ -83,19 +86,20 @@ def misses(what: str, name: str, playbook: Path, *before: str) -> None:
             "MOLECULE_GLOB": "tests/molecule/*/molecule.yml",
             "RELEVO_STORE": os.environ.get("RELEVO_STORE") or str(ROOT / ".relevo"),
         },
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
         check=False,
         timeout=900,
         stdin=subprocess.DEVNULL,
     )
-    said = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout + done.stderr)
+    said = re.sub(r"\x1b\[[0-9;]*m", "", done.stdout)
     assert f"{name} ➜ converge: Executed: Successful" in said, f"it went wrong before the verification:\n{said[-4000:]}"
     assert f"{name} ➜ verify: Executed: Failed" in said, f"it is verified without its runbook:\n{said[-4000:]}"
-    verified = said.partition(f"{name} ➜ verify: Executing")[2]
-    assert "evaluated_to: false" in verified, f"no assertion failed:\n{verified[-4000:]}"
-    assert "UNREACHABLE!" not in verified, verified[-4000:]
-    assert re.search(what, " ".join(verified.split())), f"{what!r} is not why:\n{verified[-4000:]}"
+    # What Molecule says and what Ansible says are not always in one order.
+    assert "evaluated_to: false" in said, f"no assertion failed:\n{said[-4000:]}"
+    assert "UNREACHABLE!" not in said, said[-4000:]
+    assert re.search(what, " ".join(said.split())), f"{what!r} is not why:\n{said[-4000:]}"
 
 
 @pytest.mark.parametrize("name", sorted(MISSED))
