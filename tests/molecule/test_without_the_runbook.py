@@ -36,7 +36,7 @@ MISSED: dict[str, tuple[str, str | None]] = {
     "refuses_cut_off_standby": ("No run of failover is on record", "does not say that the run was refused for G08"),
     "refuses_limit": ("No run of failover is on record", "does not say that the run was refused for"),
     "refuses_primary_in_sight": ("No run of failover is on record", "does not say that the run was refused for G07"),
-    "refuses_silent_witness": ("No run of failover is on record", "does not say that the run was refused for LOSS"),
+    "refuses_silent_witness": ("No run of failover is on record", "does not say that the run was refused for REACH"),
     "refuses_stale_backup": ("No run of failover is on record", "does not say that the run was refused for G05"),
     "refuses_unfenced_primary": ("No run of failover is on record", "does not say that the run was refused for G07"),
     "refuses_wrong_confirmation": ("No run of failover is on record", "does not say that the run was refused for"),
