@@ -1,12 +1,12 @@
 # The few commands of this project; each says what it does, `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help lint docs fast test test-full demo lab lab-down lab-purge
+.PHONY: help lint docs fast test test-full molecule demo lab lab-down lab-purge
 
 # What runs on the laboratory is recorded in the checkout, never beside the records of real sites.
 export RELEVO_STORE := $(CURDIR)/.relevo
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 PYTEST = .venv/bin/pytest
-MOLECULE = MOLECULE_GLOB='tests/molecule/*/molecule.yml' molecule
+MOLECULE = MOLECULE_GLOB='tests/molecule/*/molecule.yml' molecule --base-config tests/molecule/config.yml
 LAB = .venv/bin/ansible-playbook -i inventories/lab playbooks/lab.yml
 LAB_RELEASE_OPTION = $(if $(LAB_RELEASE),-e lab_release=$(LAB_RELEASE))
 
@@ -37,13 +37,17 @@ test: .venv ## every fast test, then the smoke scenarios on a new laboratory
 fast:
 	$(PYTEST) tests/unit tests/house tests/browser -m "not full"
 
-test-full: test ## make test, then every other scenario and the Molecule one
+test-full: test ## make test, then every other scenario, and those of Molecule
 	$(PYTEST) tests/integration -m "not smoke"
 	$(PYTEST) tests/browser -m full
 	$(PYTEST) tests/mutation
-	$(MAKE) --no-print-directory lab-down lab
-	$(MOLECULE) reset --scenario-name failover
-	$(MOLECULE) test --scenario-name failover
+	$(MAKE) --no-print-directory lab-down molecule
+	$(PYTEST) tests/molecule
+	$(MAKE) --no-print-directory lab-down
+
+molecule: .venv ## every scenario of Molecule, one after the other on one laboratory, which stays up (SCENARIO=failover: only that one)
+	$(MOLECULE) reset --scenario-name default
+	$(MOLECULE) test $(if $(SCENARIO),--scenario-name $(SCENARIO),--all) --destroy=never
 
 demo: .venv ## a site fails over in front of you: laboratory, protection, load, a killed primary, the record
 	python bin/demo

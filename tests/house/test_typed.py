@@ -32,6 +32,7 @@ WALKED = {
     "docs/tutorial.md": "tests/integration/test_tutorial.py",
     "docs/adopting.md": "tests/integration/test_tutorial.py",
     "docs/by_hand.md": "tests/integration/test_guard.py",
+    "docs/molecule.md": "tests/molecule/test_own_application.py",
 }
 # Programs of others, outside what can be run here: by which test of ours the same is shown.
 OF_OTHERS = {
