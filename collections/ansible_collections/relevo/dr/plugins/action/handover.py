@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, Optional
@@ -23,6 +23,7 @@ from ansible_collections.relevo.dr.plugins.module_utils.plan import read_plan
 from ansible_collections.relevo.dr.plugins.module_utils.probe import probe
 from ansible_collections.relevo.dr.plugins.module_utils.server_stop import replay_target
 from ansible_collections.relevo.dr.plugins.module_utils.way_out import RESTORE
+from ansible_collections.relevo.dr.plugins.plugin_utils import armed_files
 from ansible_collections.relevo.dr.plugins.plugin_utils.application_parts import MODULE, ApplicationParts
 from ansible_collections.relevo.dr.plugins.plugin_utils.control import Aborted, ElsewhereFailed
 from ansible_collections.relevo.dr.plugins.plugin_utils.fencing import Fencing, LockLost, NotFenced, fence
@@ -61,7 +62,13 @@ class ActionModule(RunAction):
     secrets_directory: of what the controller does by itself.
     """
 
+    # Modules that an armed run has started before it was told to go, by name.
+    waiting: Mapping[str, StagedModule] = {}
+
     def act(self) -> dict[str, Any]:
+        if armed_files.acted(self.control, self.host):
+            return {"msg": "done, when the word was said"}
+        armed_files.require_word(self.control)
         self._plan = plan = read_plan(self.control.read("plan"))
         self._parts_of_application = ApplicationParts(self.control, plan, self.host)
         self._changed = False
@@ -116,6 +123,9 @@ class ActionModule(RunAction):
         self._prepared = self._later()
         for name, (module, arguments) in self._prepared.items():
             kind = name.partition("-")[0]
+            if name in self.waiting and self.waiting[name].fits(module, arguments):
+                self._staged[name] = self.waiting[name]
+                continue
             if kind not in late and (not dead or kind in _STAGED_ON_THE_CLOCK):
                 self._staged[name] = StagedModule(self, self.control.run_id, name, module, arguments, self._limit() + 120)
         if dead:
@@ -125,6 +135,12 @@ class ActionModule(RunAction):
         self.control.write("handover/staged/%s" % self.host, {})
         if self.host in self._plan.quiesce:
             self.control.came(["handover/staged/%s" % host for host in self._plan.hosts()], 2 * _STAGING_SECONDS)
+
+    def ahead(self) -> dict[str, tuple[str, dict[str, Any]]]:
+        """What this host would run by the present plan, for who starts it long before."""
+        self._plan = read_plan(self.control.read("plan"))
+        self._parts_of_application = ApplicationParts(self.control, self._plan, self.host)
+        return {} if self._plan.done else self._later()
 
     def _later(self) -> dict[str, tuple[str, dict[str, Any]]]:
         """Module and the arguments that are known before the clock, of each part of this host that answers, by name."""
@@ -254,7 +270,8 @@ class ActionModule(RunAction):
             self.control.wait(["handover/restored"], self._limit())
             proof = self._proven(replace(fencing, server_fence=self._fence_again), database, "FENCE 2")
             self.control.write("handover/proven_again/%s" % self.host, proof)
-        self._material["fence"] = shown_fence([proof], [])
+        # Beside the standby's drain: a silent host costs a probe its whole time-out, and the token needs one that is newer anyway.
+        self._material["fence"] = shown_fence([proof], [probe("controller", self.host, database["address"], int(database["port"]))])
         self._count_what_is_missing(proof, database)
 
     def _fence_again(self) -> dict[str, Any]:
@@ -262,7 +279,7 @@ class ActionModule(RunAction):
         return self.ask(module, arguments)
 
     def _proven(self, fencing: Fencing, database: dict[str, Any], phase: str = "FENCE") -> dict[str, Any]:
-        """The proof that this host is out of action, with this controller's own probe. Raises PartFailed."""
+        """The proof that this host is out of action. Raises PartFailed."""
         try:
             proof = fence(fencing)
         except LockLost as error:
@@ -277,7 +294,6 @@ class ActionModule(RunAction):
                 error,
             )
             raise PartFailed(said, phases=[Milestone(phase, self.host).ended("failed", said)]) from None
-        proof["probes"].append(probe("controller", self.host, database["address"], int(database["port"])))
         proof.update(address=database["address"], port=int(database["port"]))
         self._changed = self._changed or proof["changed"]
         self._told({**proof["phase"], "name": phase})
@@ -354,7 +370,8 @@ class ActionModule(RunAction):
         again = ThreadPoolExecutor().map(
             lambda old: probe("controller", old["host"], old["address"], old["port"]), self._old_hosts()
         )
-        drained = self._execute("drain", "DRAIN", {"replay_target_lsn": replay_target(proofs) or ""})
+        left_out = self.control.read("repositories")["leave_out"]
+        drained = self._execute("drain", "DRAIN", {"replay_target_lsn": replay_target(proofs) or "", "leave_out": left_out})
         self.control.write("handover/drained", drained["position"])
         handover = self._handed_over(proofs, drained) if self._plan.planned and drained["in_recovery"] else None
         if drained["in_recovery"] and not self._plan.planned:
@@ -422,8 +439,7 @@ class ActionModule(RunAction):
 
     def _drain_arguments(self) -> dict[str, Any]:
         stanza = self.control.read("database/%s" % self.host)["settings"]["stanza"]
-        leave_out = self.control.read("repositories")["leave_out"]
-        arguments = {**self._standby_arguments("drain"), "stanza": stanza, "leave_out": leave_out}
+        arguments = {**self._standby_arguments("drain"), "stanza": stanza}
         if self._plan.planned:
             arguments["timeout_seconds"] = min(arguments["timeout_seconds"], PLANNED_DRAIN_SECONDS)
         return arguments

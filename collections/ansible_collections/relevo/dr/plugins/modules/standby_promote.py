@@ -50,6 +50,7 @@ options:
   allowed_signers: {description: Controllers that this host believes., type: path, default: /etc/relevo/allowed_signers}
   letter: {description: "Wait for a letter of this name before anything is done; see C(module_utils/letter.py).", type: str, default: ''}
   letter_seconds: {description: How long to wait for it., type: float, default: 300}
+  letter_silence_seconds: {description: How long the beat of the run may be missing meanwhile; 0 when there is none., type: float, default: 0}
 attributes:
   check_mode: {support: none, description: Preflight and C(playbooks/check.yml) are the safe way to ask.}
 author: The Relevo maintainers (@relevo)
@@ -105,8 +106,8 @@ select pg_is_in_recovery() as in_recovery, (select system_identifier::text from 
 """
 
 
-# What is only known when the old primary is fenced, and so may come by letter.
-LATE = {"drain": ("replay_target_lsn",), "promote": ("token", "signature", "ledger_tail"), "withdraw": ()}
+# What is only known when the old primary is fenced, or when it is lost, and so may come by letter.
+LATE = {"drain": ("replay_target_lsn", "leave_out"), "promote": ("token", "signature", "ledger_tail"), "withdraw": ()}
 
 
 class Stop(Exception):

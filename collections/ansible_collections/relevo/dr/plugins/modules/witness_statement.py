@@ -19,6 +19,7 @@ options:
   targets: {description: "The fenced hosts: host, address, port.", type: list, elements: dict, required: true}
   letter: {description: "Wait for a letter of this name before anything is done; see C(module_utils/letter.py).", type: str, default: ''}
   letter_seconds: {description: How long to wait for it., type: float, default: 300}
+  letter_silence_seconds: {description: How long the beat of the run may be missing meanwhile; 0 when there is none., type: float, default: 0}
 attributes:
   check_mode: {support: full, description: Only reads.}
 author: The Relevo maintainers (@relevo)
