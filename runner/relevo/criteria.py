@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 PASS, FAIL, UNKNOWN = "pass", "fail", "unknown"
 PASSED, FAILED = "passed", "failed"
 # Words of gates, rungs, phases and verdicts that neither prove nor disprove.
-_UNDECIDED = frozenset({"unknown", "accepted", "not_applicable", "partial", "skipped", "refused", "interrupted"})
+_UNDECIDED = frozenset({"unknown", "accepted", "not_applicable", "partial", "skipped", "refused", "interrupted", "cancelled"})
 _ORDERED = {
     Comparison.BELOW: lambda value, limit: value < limit,
     Comparison.AT_MOST: lambda value, limit: value <= limit,

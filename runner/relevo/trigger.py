@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from relevo import clock, journal
+from relevo import armed, clock, journal
 from relevo.clerk import write_durably
 from relevo.closing import RECORD
 from relevo.errors import JournalError, RelevoError
@@ -124,6 +124,11 @@ def at_work(place: Place, cluster: str, closed: set[str]) -> str | None:
         # Without a journal it is no run, or not yet.
         with suppress(JournalError):
             opening, _ = journal.read(directory)
-            if opening.runbook in _MOVING and opening.cluster in {None, cluster} and opening.owner_is_alive():
+            if (
+                opening.runbook in _MOVING
+                and not armed.waits(directory)
+                and opening.cluster in {None, cluster}
+                and opening.owner_is_alive()
+            ):
                 return opening.run_id
     return None

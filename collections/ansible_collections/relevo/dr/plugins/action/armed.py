@@ -54,6 +54,17 @@ class Again(preflight.ActionModule):
         return super()._names(components, plan)
 
 
+class Taking(lock.ActionModule):
+    """This host's part of the lock, taken by a module that was started before the word."""
+
+    staged: Optional[StagedModule] = None
+
+    def ask(self, module: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        if self.staged is None or not self.staged.fits(module, arguments):
+            return super().ask(module, arguments)
+        return self.staged.go({})
+
+
 class ActionModule(RunAction):
     """Arguments: armed_seconds, unheard_seconds, evidence_seconds (see armed.Limits), look_seconds, and those of the actions lock and handover by these names."""
 
@@ -70,9 +81,11 @@ class ActionModule(RunAction):
             return {"failed": True, "msg": said, **told(refused=True)} if keeps else {"msg": said}
         names = ("armed_seconds", "unheard_seconds", "evidence_seconds")
         self._limits = armed.Limits(*(float(self._task.args[name]) for name in names))
-        self._hosts, self._staged, self._looking, self._number = hosts, {}, None, 0
+        self._hosts, self._number, self._count = hosts, 0, 0
+        self._staged: dict[str, StagedModule] = {}
+        self._looking: Optional[Aside] = None
         self._asides: list[Aside] = []
-        self._beaten, self._kept_plan, self._ready = float("-inf"), "", False
+        self._beaten, self._ready = float("-inf"), False
         try:
             gatekeeper = self._gatekeeper() if keeps else None
             ended = self._wait(gatekeeper)
@@ -128,7 +141,6 @@ class ActionModule(RunAction):
         now = time.monotonic()
         if now - self._beaten > _BEAT_SECONDS:
             self._beaten = now
-            plan = armed_files.dump(self.control.read("plan"))
             wanted = self._ahead()
             for name, staged in list(self._staged.items()):
                 fits = name in wanted and staged.fits(*wanted[name])
@@ -138,7 +150,6 @@ class ActionModule(RunAction):
             for name, (module, arguments) in wanted.items():
                 if name not in self._staged:
                     self._staged[name] = self._start(name, module, arguments)
-            self._kept_plan = plan
             self._aside(lambda: {"said": self._say("[ ! -d {0} ] || touch {0}/%s" % letter.BEAT)})
         if not self._ready:
             self._ready = True
@@ -160,7 +171,7 @@ class ActionModule(RunAction):
 
     def _start(self, name: str, module: str, arguments: dict[str, Any]) -> StagedModule:
         """Under a name of its own: one that is sent away, and the one after it, never wait for the same letter."""
-        self._count = getattr(self, "_count", 0) + 1
+        self._count += 1
         named = "%s.%d" % (name, self._count)
         seconds = self._limits.armed_seconds + _RESTART_SECONDS
         return StagedModule(self, self.control.run_id, named, module, arguments, seconds, _SILENCE_SECONDS)
@@ -195,7 +206,7 @@ class ActionModule(RunAction):
 
     def _ended(self, ended: dict[str, Any], *, keeps: bool) -> dict[str, Any]:
         how, said = ended["how"], ended["said"]
-        about = {"run": {"armed": ended["armed"]}} if keeps else {}
+        about: dict[str, Any] = {"run": {"armed": ended["armed"]}} if keeps else {}
         if how != armed.GONE:
             self._clear()
             return {"failed": True, "msg": said, **told(cancelled=True, **about)} if keeps else {"msg": said}
@@ -226,19 +237,14 @@ class ActionModule(RunAction):
     def _act(self, plan: Plan) -> dict[str, Any]:
         """The part of this host in the lock, and, when every host has given its part, in the hand-over."""
         holders = [host for host in plan.hosts() if host not in plan.witness and lock.entry_of(self.control, host).get("reachable")]
-        taking = self.played(lock.ActionModule, {**self._task.args["lock"], "state": "held"}, self.control)
-        staged = self._staged.pop(_LOCK, None)
-
-        def ask(module: str, arguments: dict[str, Any]) -> dict[str, Any]:
-            if staged is None or not staged.fits(module, arguments):
-                return self.ask(module, arguments)
-            return staged.go({})
-
-        taking.ask = ask  # type: ignore[method-assign]
+        taking = self.played(Taking, {**self._task.args["lock"], "state": "held"}, self.control)
+        taking.staged = self._staged.get(_LOCK)
         taken = taking.act()
         if taken.get("failed"):
-            return taken
-        given = self.control.wait(["lock/%s" % host for host in holders], float(self._task.args["lock"]["orphan_wait_seconds"]) + 60)
+            return dict(taken)
+        given = self.control.wait(
+            ["lock/%s" % host for host in holders], float(self._task.args["lock"]["orphan_wait_seconds"]) + 60
+        )
         if not all(one["held"] for one in given):
             return {"msg": "another host did not give its part of the lock"}
         handing = self.played(handover.ActionModule, self._task.args["handover"], self.control)
@@ -251,7 +257,7 @@ class ActionModule(RunAction):
     def _with(self, about: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
         """A result that says what was to be said before it, too."""
         said = _said(result)
-        lists = {name: [*about.get(name, []), *said.get(name, [])] for name in ("phases", "gates") if name in about or name in said}
+        lists = {name: [*about.get(name, []), *said.get(name, [])] for name in ("phases", "gates")}
         return {**result, **told(**{**about, **said, **lists})}
 
     def _clear(self) -> None:
@@ -279,7 +285,9 @@ class ActionModule(RunAction):
         judging.limits, judging.hosts = self._limits, self._hosts
         answer = _said(judging.act())
         sentences = seen.read("judgement")["sentences"]
-        blocking = [gate for gate in answer["gates"] if gate.get("required", True) and gate["verdict"] in (gates.FAIL, gates.UNKNOWN)]
+        blocking = [
+            gate for gate in answer["gates"] if gate.get("required", True) and gate["verdict"] in (gates.FAIL, gates.UNKNOWN)
+        ]
         names = ["%s on %s: %s" % (gate["id"], gate["host"], gate.get("title", "")) for gate in blocking]
         return Judged(answer.get("plan"), dict(zip(names, sentences)), answer["gates"], seen.read("judgement")["summary"])
 

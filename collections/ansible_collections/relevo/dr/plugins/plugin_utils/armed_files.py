@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 from collections.abc import Mapping
@@ -140,11 +139,6 @@ def parts(control: Control, host: str) -> dict[str, dict[str, Any]]:
     """How each look at this host was asked for in the beginning, by what it looked at; the newest way to fence last."""
     known = control.read_all("asked/%s" % host)
     return {name: known[name]["args"] for name in sorted(known, key=lambda name: (name in ("fence", "dependencies"), name))}
-
-
-def dump(value: Any) -> str:
-    """For a digest or a comparison."""
-    return json.dumps(value, sort_keys=True, default=str)
 
 
 def _kind(name: str) -> str:

@@ -12,7 +12,6 @@ from ansible.plugins.action import ActionBase
 from ansible_collections.relevo.dr.plugins.module_utils import inputs
 from ansible_collections.relevo.dr.plugins.plugin_utils.control import Aborted, Control, ControlError
 
-
 Played = TypeVar("Played", bound="RunAction")
 
 
