@@ -66,7 +66,7 @@ class Taking(lock.ActionModule):
 
 
 class ActionModule(RunAction):
-    """Arguments: armed_seconds, unheard_seconds, evidence_seconds (see armed.Limits), look_seconds, and those of the actions lock and handover by these names."""
+    """Arguments: armed_seconds, unheard_seconds, evidence_seconds (see armed.Limits), look_seconds; lock, handover: those of the actions of that name."""
 
     def act(self) -> dict[str, Any]:
         known = self.control.read("landscape")
