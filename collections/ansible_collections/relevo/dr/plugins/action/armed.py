@@ -162,12 +162,12 @@ class ActionModule(RunAction):
         plan, known = read_plan(self.control.read("plan")), lock.entry_of(self.control, self.host)
         if known.get("reachable") and self.host in plan.hosts() and self.host not in plan.witness and not plan.done:
             wanted[_LOCK] = ("relevo.dr.run_lock", lock.held_by(self.control, known, limits["lock"]))
-        reachable = [
-            self.control.read("%s/%s" % (kind, self.host))["reachable"]
-            for kind in ("database", "application", "witness")
-            if self.control.exists("%s/%s" % (kind, self.host))
-        ]
-        return wanted if all(reachable) else {}
+        return wanted if self._reachable() else {}
+
+    def _reachable(self) -> bool:
+        """By the newest look."""
+        kinds = [kind for kind in ("database", "application", "witness") if self.control.exists("%s/%s" % (kind, self.host))]
+        return bool(kinds) and all(self.control.read("%s/%s" % (kind, self.host))["reachable"] for kind in kinds)
 
     def _start(self, name: str, module: str, arguments: dict[str, Any]) -> StagedModule:
         """Under a name of its own: one that is sent away, and the one after it, never wait for the same letter."""
@@ -250,6 +250,7 @@ class ActionModule(RunAction):
         handing = self.played(handover.ActionModule, self._task.args["handover"], self.control)
         handing.waiting = self._staged
         result = self._with(_said(taken), handing.act())
+        self._clear()
         if not result.get("failed"):
             self.control.write("armed/acted/%s" % self.host, {})
         return result
@@ -265,7 +266,7 @@ class ActionModule(RunAction):
         for staged in self._staged.values():
             staged.drop()
         self._staged = {}
-        if any(self.control.exists("%s/%s" % (kind, self.host)) for kind in ("database", "application", "witness")):
+        if self._reachable():
             clearing = Aside(lambda: {"said": self._say("rm -rf {0}")})
             if clearing.came(10.0):
                 clearing.answer()
