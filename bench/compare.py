@@ -19,9 +19,9 @@ import time
 from collections.abc import Callable
 
 import pexpect
+
 from relevo import armed
 from relevo.paths import Place
-
 from tests.integration.conftest import DRILL, ROOT, Bench, protect
 
 # Runs on the witness until its input ends; prints the longest hole between two successes, in seconds. A client that has no success at the end has no hole.

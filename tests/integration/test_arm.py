@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from relevo import armed
 from relevo.paths import Place
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, Optional
@@ -62,8 +62,9 @@ class ActionModule(RunAction):
     secrets_directory: of what the controller does by itself.
     """
 
-    # Modules that an armed run has started before it was told to go, by name.
+    # Of an armed run that was told to go: modules that were started before, by name; and hosts whose part of the lock is being taken meanwhile.
     waiting: Mapping[str, StagedModule] = {}
+    holders: Sequence[str] = ()
 
     def act(self) -> dict[str, Any]:
         if armed_files.acted(self.control, self.host):
@@ -123,8 +124,7 @@ class ActionModule(RunAction):
         self._prepared = self._later()
         for name, (module, arguments) in self._prepared.items():
             kind = name.partition("-")[0]
-            if name in self.waiting and self.waiting[name].fits(module, arguments):
-                self._staged[name] = self.waiting[name]
+            if self._waits(name, module, arguments):
                 continue
             if kind not in late and (not dead or kind in _STAGED_ON_THE_CLOCK):
                 self._staged[name] = StagedModule(self, self.control.run_id, name, module, arguments, self._limit() + 120)
@@ -136,11 +136,27 @@ class ActionModule(RunAction):
         if self.host in self._plan.quiesce:
             self.control.came(["handover/staged/%s" % host for host in self._plan.hosts()], 2 * _STAGING_SECONDS)
 
+    def _waits(self, name: str, module: str, arguments: dict[str, Any]) -> bool:
+        """Whether this very module was started before the word."""
+        if name not in self.waiting or not self.waiting[name].fits(module, arguments):
+            return False
+        self._staged[name] = self.waiting[name]
+        return True
+
+    def _all_hold(self) -> None:
+        """Before anything is stopped, switched off or promoted: every host has given its part of the lock. Raises PartFailed."""
+        for host, part in zip(self.holders, self.control.wait(["lock/%s" % host for host in self.holders], self._limit())):
+            if not part["held"]:
+                raise PartFailed("%s did not give its part of the lock, so %s does nothing" % (host, self.host))
+
     def ahead(self) -> dict[str, tuple[str, dict[str, Any]]]:
         """What this host would run by the present plan, for who starts it long before."""
         self._plan = read_plan(self.control.read("plan"))
         self._parts_of_application = ApplicationParts(self.control, self._plan, self.host)
-        return {} if self._plan.done else self._later()
+        if self._plan.done:
+            return {}
+        stops = {self._name_of_stop(number): self._stop_of(group) for number, group in self._groups_to_stop()}
+        return {**self._later(), **stops}
 
     def _later(self) -> dict[str, tuple[str, dict[str, Any]]]:
         """Module and the arguments that are known before the clock, of each part of this host that answers, by name."""
@@ -228,14 +244,26 @@ class ActionModule(RunAction):
         for position, (number, group) in enumerate(reversed(parts.groups)):
             if entry["reachable"]:
                 parts.stopped(number, wait_seconds=self._seconds("quiesce_wait_seconds", 20))
-                self._told({**self._stop(group), "name": parts.phase("QUIESCE", position)})
+                self._told({**self._stop(number, group), "name": parts.phase("QUIESCE", position)})
             parts.has_stopped(number)
         self.control.write("handover/quiesced/%s" % self.host, {})
 
-    def _stop(self, group: list[Component]) -> dict[str, Any]:
+    def _groups_to_stop(self) -> list[tuple[int, list[Component]]]:
+        stops = self.host in self._plan.quiesce and self.control.read("application/%s" % self.host)["reachable"]
+        return [(number, list(group)) for number, group in self._parts_of_application.groups] if stops else []
+
+    def _name_of_stop(self, number: int) -> str:
+        return self._parts_of_application.name("quiesce", number)
+
+    def _stop_of(self, group: list[Component]) -> tuple[str, dict[str, Any]]:
+        leaves = self.host not in self._plan.cutover
+        return MODULE, self._parts_of_application.arguments(group, "quiesce", leaves=leaves)
+
+    def _stop(self, number: int, group: list[Component]) -> dict[str, Any]:
         """The phase of one group's stop. Raises PartFailed in a planned run."""
-        started, leaves = Milestone("QUIESCE", self.host), self.host not in self._plan.cutover
-        answer = self.ask(MODULE, self._parts_of_application.arguments(group, "quiesce", leaves=leaves))
+        started, (module, arguments), name = Milestone("QUIESCE", self.host), self._stop_of(group), self._name_of_stop(number)
+        self._all_hold()
+        answer = self._staged[name].go({}) if self._waits(name, module, arguments) else self.ask(module, arguments)
         wrong = went_wrong(answer)
         if wrong and self._plan.planned:
             raise PartFailed(wrong, phases=[started.ended("failed", wrong)])
@@ -258,7 +286,7 @@ class ActionModule(RunAction):
             run_id=self.control.run_id,
             host=self.host,
             settings=settings,
-            server_fence=lambda: self._go("fence", {}),
+            server_fence=self._stop_server,
             reachable=entry["reachable"],
             attested_by=inputs["attested_by"] if self.host in inputs["attest_dead"] else "",
             lease_left_seconds=self._lease_left_seconds,
@@ -273,6 +301,10 @@ class ActionModule(RunAction):
         # Beside the standby's drain: a silent host costs a probe its whole time-out, and the token needs one that is newer anyway.
         self._material["fence"] = shown_fence([proof], [probe("controller", self.host, database["address"], int(database["port"]))])
         self._count_what_is_missing(proof, database)
+
+    def _stop_server(self) -> dict[str, Any]:
+        self._all_hold()
+        return self._go("fence", {})
 
     def _fence_again(self) -> dict[str, Any]:
         module, arguments = self._prepared["fence"]
@@ -331,6 +363,7 @@ class ActionModule(RunAction):
 
     def _lease_left_seconds(self) -> float:
         """By the boot clock, which goes on while this controller sleeps, and by the wall clock, which goes on while it is a stopped machine."""
+        self._all_hold()
         taken = self.control.read("lock/%s" % self._plan.promote)
         passed = max(
             clock.boottime_seconds() - float(taken["began"]["boottime"]),
@@ -371,6 +404,9 @@ class ActionModule(RunAction):
             lambda old: probe("controller", old["host"], old["address"], old["port"]), self._old_hosts()
         )
         left_out = self.control.read("repositories")["leave_out"]
+        if left_out:
+            # That changes a file; the rest of a drain is of this host alone.
+            self._all_hold()
         drained = self._execute("drain", "DRAIN", {"replay_target_lsn": replay_target(proofs) or "", "leave_out": left_out})
         self.control.write("handover/drained", drained["position"])
         handover = self._handed_over(proofs, drained) if self._plan.planned and drained["in_recovery"] else None
@@ -385,6 +421,7 @@ class ActionModule(RunAction):
         statements = self.control.wait(
             ["handover/witness/%s" % host for host in self._plan.witness], self._seconds("fence_seconds", 60)
         )
+        self._all_hold()
         token, signature = (
             self._authorise(
                 proofs, [*again, *(found for statement in statements for found in statement["probes"])], drained, handover

@@ -259,10 +259,13 @@ def promote(p: dict[str, Any], session: Psql) -> dict[str, Any]:
     began_at = None
     probes: list[dict[str, Any]] = []
     if not already:
-        token = check_token(p, server["system_identifier"])
-        if p.get("planned"):
-            check_handover(p, session, token.handover or {})
-        probes = probe_old_hosts(p)
+        with ThreadPoolExecutor(max_workers=1) as pool:
+            # A silent host costs a probe its whole time-out.
+            probing = pool.submit(probe_old_hosts, p)
+            token = check_token(p, server["system_identifier"])
+            if p.get("planned"):
+                check_handover(p, session, token.handover or {})
+            probes = probing.result()
         answering = [found["address"] for found in probes if found["result"] == "answers"]
         if answering:
             raise Stop(

@@ -77,11 +77,11 @@ def main() -> None:
         p = letter.complete(module.params, module.params["run_id"])
     except letter.NoLetter as error:
         module.fail_json(msg="%s: %s" % (module.params["witness"], error))
-    tail = stated(p["ledger_log"], p["tail_entries"], p["not_before"], p["attempt_seconds"])
     with ThreadPoolExecutor(max_workers=max(1, len(p["targets"]))) as pool:
-        probes = list(
-            pool.map(lambda target: probe(p["witness"], target["host"], target["address"], int(target["port"])), p["targets"])
-        )
+        # A silent host costs a probe its whole time-out.
+        asked = pool.map(lambda target: probe(p["witness"], target["host"], target["address"], int(target["port"])), p["targets"])
+        tail = stated(p["ledger_log"], p["tail_entries"], p["not_before"], p["attempt_seconds"])
+        probes = list(asked)
     module.exit_json(changed=False, ledger_tail=tail, probes=probes)
 
 

@@ -93,6 +93,11 @@ class Gatekeeper:
             % (self._control.run_id, self._control.run_id, self._control.run_id)
         )
 
+    def close(self) -> None:
+        """Nobody waits for a judgement any more."""
+        if self._judging is not None:
+            self._judging.drop()
+
     # Rounds of looks, and what is made of them.
 
     def _rounds(self) -> None:
