@@ -19,6 +19,7 @@ from ansible_collections.relevo.dr.plugins.module_utils.plan import Plan, read_p
 from ansible_collections.relevo.dr.plugins.plugin_utils import armed_files, controller
 from ansible_collections.relevo.dr.plugins.plugin_utils.armed_files import Observed
 from ansible_collections.relevo.dr.plugins.plugin_utils.aside import Aside
+from ansible_collections.relevo.dr.plugins.plugin_utils.carrier import Carrier, command_to
 from ansible_collections.relevo.dr.plugins.plugin_utils.control import Control
 from ansible_collections.relevo.dr.plugins.plugin_utils.gatekeeper import Gatekeeper, Judged
 from ansible_collections.relevo.dr.plugins.plugin_utils.run_action import RunAction
@@ -85,6 +86,7 @@ class ActionModule(RunAction):
         self._staged: dict[str, StagedModule] = {}
         self._looking: Optional[Aside] = None
         self._asides: list[Aside] = []
+        self._carrier = Carrier(None)
         self._beaten, self._ready = float("-inf"), False
         try:
             gatekeeper = self._gatekeeper() if keeps else None
@@ -96,6 +98,7 @@ class ActionModule(RunAction):
             self._drop_asides()
             for staged in self._staged.values():
                 staged.drop()
+            self._carrier.close()
 
     def _wait(self, gatekeeper: Optional[Gatekeeper]) -> dict[str, Any]:
         """Until the waiting is over; how it ended."""
@@ -151,7 +154,11 @@ class ActionModule(RunAction):
             for name, (module, arguments) in wanted.items():
                 if name not in self._staged:
                     self._staged[name] = self._start(name, module, arguments)
-            self._aside(lambda: {"said": self._say("[ ! -d {0} ] || touch {0}/%s" % letter.BEAT)})
+            if not self._carrier.works() and self._reachable():
+                python = str(self.variables.get("ansible_python_interpreter") or "/usr/bin/python3")
+                self._carrier = Carrier(command_to(self._connection, python if python.startswith("/") else "/usr/bin/python3"))
+            if not self._carrier.beat(self.control.run_id):
+                self._aside(lambda: {"said": self._say("[ ! -d {0} ] || touch {0}/%s" % letter.BEAT)})
         if not self._ready:
             self._ready = True
             waiting = list(self._staged.values())
@@ -175,11 +182,15 @@ class ActionModule(RunAction):
         self._count += 1
         named = "%s.%d" % (name, self._count)
         seconds = self._limits.armed_seconds + _RESTART_SECONDS
-        return StagedModule(self, self.control.run_id, named, module, arguments, seconds, _SILENCE_SECONDS)
+        return StagedModule(self, self.control.run_id, named, module, arguments, seconds, _SILENCE_SECONDS, self._put)
+
+    def _put(self, place: str, content: dict[str, Any]) -> bool:
+        return self._carrier.put(place, content)
 
     def _leave(self, staged: StagedModule) -> None:
         staged.drop()
-        self._aside(lambda: {"said": self._say("rm -f %s" % shlex.quote(staged.waits_at))})
+        if not self._carrier.leave(staged.waits_at):
+            self._aside(lambda: {"said": self._say("rm -f %s" % shlex.quote(staged.waits_at))})
 
     def _all_wait(self, waiting: list[StagedModule]) -> dict[str, Any]:
         """In a process aside: until all of them wait."""
@@ -277,7 +288,7 @@ class ActionModule(RunAction):
         for staged in self._staged.values():
             staged.drop()
         self._staged = {}
-        if self._reachable():
+        if self._reachable() and not self._carrier.clear(self.control.run_id):
             clearing = Aside(lambda: {"said": self._say("rm -rf {0}")})
             if clearing.came(10.0):
                 clearing.answer()
