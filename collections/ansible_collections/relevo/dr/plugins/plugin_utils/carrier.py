@@ -24,7 +24,7 @@ _WORD_SECONDS = 2.0
 _SILENCE_SECONDS = 30
 _READY = "relevo-carrier"
 # Its whole vocabulary: a letter to who waits for it, the beat of the run, who is to go away, and the end of all of it.
-_PROGRAM = """
+_PROGRAM = r"""
 import json, os, select, shutil
 os.umask(0o77)
 print(%(ready)r, flush=True)
