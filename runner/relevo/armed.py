@@ -20,6 +20,7 @@ from relevo.closing import RECORD
 from relevo.errors import JournalError, RelevoError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
     from types import FrameType
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 GO, CANCEL = "go", "cancel"
 _POLL_SECONDS = 0.01
+# What is said of an occasion, and of who says it.
+_OF_THE_MOMENT = frozenset({"dr_confirm", "dr_reason", "dr_failed_at"})
 # Longer than a word may wait for a gate to turn green.
 _ANSWER_SECONDS = 40.0
 # How long a run that was interrupted may take to end by its word.
@@ -38,7 +41,7 @@ class Waiting:
     """A run that waits for its word.
 
     ready: everything is started on the hosts; summary: what it would do; red: what stands in the way of go, a sentence per gate;
-    confirm: the words that go needs.
+    confirm: the words that go needs; wish: what it is to do, and what was accepted for it, by input.
     """
 
     directory: Path
@@ -53,6 +56,7 @@ class Waiting:
     summary: str
     red: tuple[str, ...]
     confirm: str
+    wish: dict[str, str]
 
     def document(self) -> dict[str, Any]:
         """As a JSON tree, for programs."""
@@ -79,6 +83,12 @@ def waiting(place: Place) -> list[Waiting]:
         return []
     found = [_read(directory) for directory in sorted(place.runs.iterdir()) if waits(directory)]
     return [one for one in found if one is not None]
+
+
+def fitting(place: Place, cluster: str, variables: Mapping[str, str]) -> Waiting | None:
+    """A run that is ready and would do exactly what these inputs ask for, with nothing more accepted; None where there is none."""
+    asked = {name: value for name, value in variables.items() if name not in _OF_THE_MOMENT}
+    return next((one for one in waiting(place) if one.ready and one.cluster == cluster and one.wish == asked), None)
 
 
 def choose(place: Place, run_id: str) -> Waiting:
@@ -177,5 +187,6 @@ def _read(directory: Path) -> Waiting | None:
             summary=state["summary"],
             red=tuple(state["red"]),
             confirm=state["confirm"],
+            wish=dict(state["wish"]),
         )
     return None

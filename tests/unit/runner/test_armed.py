@@ -28,6 +28,7 @@ STATE = {
     "summary": "all 31 gates pass",
     "red": [],
     "confirm": "failover shop to b",
+    "wish": {"dr_mode": "disaster", "dr_scope": "site", "dr_target_site": "b", "dr_accept_loss_seconds": "5"},
 }
 
 
@@ -152,3 +153,44 @@ def test_one_that_changed_something_is_not_called_cancelled():
     phases = {("PROMOTE", "b-db1"): {"name": "PROMOTE", "host": "b-db1", "outcome": "failed"}}
     evidence = Evidence(opened=True, finished=True, failures=[replace(CANCELLED)], failed_hosts=("a-db1",), phases=phases)
     assert decide(evidence, Ending()).verdict is Verdict.FAILED
+
+
+ASKED = {
+    **STATE["wish"],
+    "dr_reason": "automatic: a-db1 is lost",
+    "dr_confirm": "failover shop to b",
+    "dr_failed_at": "2026-11-28T08:00:00Z",
+}
+
+
+@pytest.mark.usefixtures("run")
+@pytest.mark.parametrize(
+    ("changed", "fits"),
+    [
+        ({}, True),
+        ({"dr_accept_loss_seconds": "60"}, False),
+        ({"dr_scope": "database"}, False),
+        ({"dr_accept_unknown": "LOSS"}, False),
+        ({"dr_accept_loss_seconds": None}, False),
+    ],
+)
+def test_a_watcher_tells_only_a_run_that_would_do_the_very_same(place, changed, fits):
+    asked = {name: value for name, value in {**ASKED, **changed}.items() if value is not None}
+    assert bool(armed.fitting(place, "shop", asked)) == fits
+    assert armed.fitting(place, "another", asked) is None
+
+
+@pytest.mark.parametrize("granted", [True, False])
+def test_the_one_automatic_run_is_the_armed_one_where_that_goes_and_another_where_it_does_not(
+    place, run, tmp_path, monkeypatch, granted
+):
+    started = []
+    monkeypatch.setattr(trigger.Trigger, "_launch", lambda _self, command: started.append(command))
+    one = trigger.Trigger(tmp_path, tmp_path)
+    thread, heard = answering(run, granted=granted)
+    one.fire(["relevo", "run"], armed.fitting(place, "shop", ASKED))
+    thread.join()
+    one._telling.join()
+    assert heard[0]["by"].startswith("relevo watch")
+    assert started == ([] if granted else [["relevo", "run"]])
+    assert one.running == granted

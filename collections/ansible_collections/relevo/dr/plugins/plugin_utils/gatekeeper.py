@@ -26,6 +26,8 @@ from ansible_collections.relevo.dr.plugins.plugin_utils.fencing import NotFenced
 _ROUND_SECONDS = 30.0
 # How long a word may wait for a gate to turn green, since a look may be older than what happened.
 _WORD_SECONDS = 15.0
+# What a run is to do, and what it may take over: another's words must be the same before they count for it.
+_WISH, _ACCEPTS = ("dr_mode", "dr_scope", "dr_target_site", "dr_path", "dr_attested_by"), ("dr_accept_", "dr_attest_")
 _PROBE_SECONDS, _POWER_SECONDS = 0.3, 2.0
 
 
@@ -160,6 +162,7 @@ class Gatekeeper:
                 "summary": newest.summary if newest else "",
                 "red": list(newest.red.values()) if newest else [],
                 "confirm": self._words_of_confirmation(),
+                "wish": {name: value for name, value in self._known["given"].items() if name in _WISH or name.startswith(_ACCEPTS)},
             },
         )
 
