@@ -145,8 +145,8 @@ def test_cancelled_it_leaves_nothing(bench, arm, how):
 @pytest.mark.parametrize(
     ("more", "says"),
     [
-        ({"dr_armed_limit_seconds": 12}, "armed for"),
-        ({"dr_standby_armed_unheard_seconds": 8}, "its evidence is too old"),
+        ({"dr_armed_limit_seconds": 45}, "armed for"),
+        ({"dr_standby_armed_unheard_seconds": 40}, "its evidence is too old"),
     ],
     ids=["armed for too long", "hosts that cannot be asked"],
 )
@@ -154,7 +154,7 @@ def test_it_ends_when_its_evidence_is_old(bench, arm, more, says):
     run = arm(**more)
     if "unheard" in str(more):
         bench.verb("cut", "controller", "b-db1")
-    record = run.finish(120)
+    record = run.finish(180)
     bench.verb("heal-all")
     assert record["verdict"] == "cancelled"
     assert record["run"]["armed"]["ended"] == "expired"

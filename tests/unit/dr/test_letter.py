@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 import time
 from pathlib import Path
@@ -95,16 +96,6 @@ def test_a_module_that_went_on_can_be_told_to_stop():
     assert letter.withdrawn({"letter": ""}, "run") is None
 
 
-def beating(seconds, stop):
-    """Somebody leads the run until stop is set."""
-    path = Path(letter.beat("run"))
-    limit = time.monotonic() + seconds
-    while not stop.is_set() and time.monotonic() < limit:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.touch()
-        time.sleep(0.02)
-
-
 def test_who_waits_for_long_leaves_with_everything_when_nobody_leads_the_run(box):
     with pytest.raises(letter.NoLetter, match=r"nobody has led the run for 0\.1 s"):
         letter.complete(waiting(letter_silence_seconds=0.1), "run")
@@ -119,16 +110,18 @@ def test_who_leaves_takes_nothing_from_another_who_waits(box):
     assert [path.name for path in (box / "run").iterdir()] == ["drain.json.ready"]
 
 
-def test_as_long_as_somebody_leads_the_run_its_modules_wait():
-    stop = threading.Event()
-    leader = threading.Thread(target=beating, args=(5, stop))
-    leader.start()
-    try:
-        with pytest.raises(letter.NoLetter, match=r"within 0\.6 s"):
-            letter.complete(waiting(0.6, letter_silence_seconds=0.3), "run")
-    finally:
-        stop.set()
-        leader.join()
+def test_as_long_as_somebody_leads_the_run_its_modules_wait(box, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(letter.time, "monotonic", lambda: now[0])
+    box.mkdir()
+    leader = letter._Leader(str(box), 30.0)
+    for beat in range(1, 6):
+        now[0] += 29.0
+        (box / letter.BEAT).touch()
+        os.utime(box / letter.BEAT, (beat, beat))
+        assert not leader.silent()
+    now[0] += 31.0
+    assert leader.silent()
 
 
 def test_a_run_that_takes_the_lock_leaves_its_own_modules_waiting(box):

@@ -39,7 +39,6 @@ class Again(preflight.ActionModule):
     """The judgement of an armed run: every gate, by what was observed in one round, and how old that is."""
 
     limits: armed.Limits
-    hosts: list[str]
 
     def blocking(self, found: list[gates.Gate]) -> list[gates.Gate]:
         return gates.blocking(found)
@@ -94,6 +93,12 @@ class ActionModule(RunAction):
             if gatekeeper is not None:
                 gatekeeper.close()
             return self._ended(ended, keeps=keeps)
+        except Exception as error:
+            if keeps and not self.control.exists(armed_files.END):
+                # Whoever else waits must not wait for a word that nobody hears.
+                said = "the run is armed no longer: %s: %s" % (type(error).__name__, error)
+                self.control.write(armed_files.END, {"how": armed.EXPIRED, "said": said, "gates": [], "armed": {}})
+            raise
         finally:
             self._drop_asides()
             for staged in self._staged.values():
@@ -305,7 +310,7 @@ class ActionModule(RunAction):
     def _judge(self, seen: Observed) -> Judged:
         arguments = self.control.read("asked/judge")["args"]
         judging = self.played(Again, arguments, seen)
-        judging.limits, judging.hosts = self._limits, self._hosts
+        judging.limits = self._limits
         answer = _said(judging.act())
         sentences = seen.read("judgement")["sentences"]
         blocking = [
