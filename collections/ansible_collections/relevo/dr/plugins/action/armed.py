@@ -31,6 +31,7 @@ _BEAT_SECONDS, _SILENCE_SECONDS = 5.0, 30.0
 # A module that has waited for that long is started anew: what it looked up at its start is old.
 _RESTART_SECONDS = 900.0
 _READY_SECONDS = 15.0
+_LONGEST_PROMOTION_SECONDS = 30.0
 _LOOKS: dict[str, type[RunAction]] = {"fence": fence_check.ActionModule, "dependencies": dependencies.ActionModule}
 _LOCK = "lock"
 
@@ -269,6 +270,7 @@ class ActionModule(RunAction):
         handing = self.played(handover.ActionModule, self._task.args["handover"], self.control)
         handing.waiting, handing.holders = self._staged, holders
         result = handing.act()
+        self._let_promote(plan)
         self._clear()
         if self.host not in holders and not self._all_gave(holders):
             # What was only looked at, such as the power of a lost host, is no phase of a run that did not begin.
@@ -277,6 +279,16 @@ class ActionModule(RunAction):
         if not result.get("failed"):
             self.control.write("armed/acted/%s" % self.host, {})
         return result
+
+    def _let_promote(self, plan: Plan) -> None:
+        """Who is done early leaves the processors to the host that is promoted: what becomes of a result costs more than the part itself."""
+        limit = time.monotonic() + _LONGEST_PROMOTION_SECONDS
+        while self.host != plan.promote and time.monotonic() < limit:
+            parts = self.control.read_all("lock")
+            if self.control.exists("handover/promoted") or self.control.failed() or not all(one["held"] for one in parts.values()):
+                return
+            self.control.check_alive()
+            time.sleep(0.05)
 
     def _all_gave(self, holders: list[str]) -> bool:
         seconds = float(self._task.args["lock"]["orphan_wait_seconds"]) + 60
