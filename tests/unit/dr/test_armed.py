@@ -338,3 +338,32 @@ def test_a_word_is_read_as_it_was_written(control):
         json.dump({"word": "maybe"}, target)
     assert armed_files.take_word(control) is None
     assert not control.exists(armed_files.WORD)
+
+
+@pytest.mark.parametrize(
+    ("parts", "whole"),
+    [
+        ({}, None),
+        ({"b-db1": True}, None),
+        ({"b-db1": True, "b-app1": True}, True),
+        # The promoting host decides: the others do not try then, and nobody waits for them.
+        ({"b-db1": False}, False),
+        ({"b-db1": True, "b-app1": False}, False),
+    ],
+)
+def test_one_host_that_does_not_give_the_lock_decides_it_for_all(control, parts, whole):
+    for host, held in parts.items():
+        control.write(f"lock/{host}", {"held": held})
+    assert armed_files.all_hold(control, ["b-db1", "b-app1"]) is whole
+
+
+@pytest.mark.parametrize("part", ["_stop_server", "_lease_left_seconds"])
+def test_nothing_is_stopped_or_switched_off_before_every_host_has_given_the_lock(control, part):
+    control.write("lock/b-db1", {"held": True, "lease_seconds": 60, "began": {"at": clock.utc_now(), "boottime": 1.0}})
+    control.write("lock/b-app1", {"held": False})
+    action = handover.ActionModule.__new__(handover.ActionModule)
+    action.host, action.control, action.holders = "a-db1", control, ["b-db1", "b-app1"]
+    action._task = SimpleNamespace(args={"fence_seconds": 1.0})
+    action._plan = SimpleNamespace(restore=None, promote="b-db1")
+    with pytest.raises(handover.PartFailed, match="not every host gave its part of the lock"):
+        getattr(action, part)()

@@ -265,14 +265,14 @@ class ActionModule(RunAction):
         taking = self.played(Taking, {**self._task.args["lock"], "state": "held"}, self.control)
         taking.staged = self._staged.get(_LOCK)
         taken = taking.act()
-        if taken.get("failed"):
+        if taken.get("failed") or armed_files.all_hold(self.control, holders) is False:
             return dict(taken)
         handing = self.played(handover.ActionModule, self._task.args["handover"], self.control)
         handing.waiting, handing.holders = self._staged, holders
         result = handing.act()
         self._let_promote(plan)
         self._clear()
-        if self.host not in holders and not self._all_gave(holders):
+        if self.host not in holders and not self._all_hold(holders):
             # What was only looked at, such as the power of a lost host, is no phase of a run that did not begin.
             return {"msg": "not every host gave its part of the lock"}
         result = self._with(_said(taken), result)
@@ -284,15 +284,19 @@ class ActionModule(RunAction):
         """Who is done early leaves the processors to the host that is promoted: what becomes of a result costs more than the part itself."""
         limit = time.monotonic() + _LONGEST_PROMOTION_SECONDS
         while self.host != plan.promote and time.monotonic() < limit:
-            parts = self.control.read_all("lock")
-            if self.control.exists("handover/promoted") or self.control.failed() or not all(one["held"] for one in parts.values()):
+            refused = armed_files.all_hold(self.control, list(self.control.read_all("lock"))) is False
+            if refused or self.control.exists("handover/promoted") or self.control.failed():
                 return
             self.control.check_alive()
             time.sleep(0.05)
 
-    def _all_gave(self, holders: list[str]) -> bool:
-        seconds = float(self._task.args["lock"]["orphan_wait_seconds"]) + 60
-        return all(one["held"] for one in self.control.wait(["lock/%s" % host for host in holders], seconds, regardless=True))
+    def _all_hold(self, holders: list[str]) -> bool:
+        """The same, when it is decided."""
+        limit = time.monotonic() + float(self._task.args["lock"]["orphan_wait_seconds"]) + 60
+        while armed_files.all_hold(self.control, holders) is None and time.monotonic() < limit:
+            self.control.check_alive()
+            time.sleep(0.01)
+        return armed_files.all_hold(self.control, holders) is True
 
     def _with(self, about: dict[str, Any], result: dict[str, Any]) -> dict[str, Any]:
         """A result that says what was to be said before it, too."""

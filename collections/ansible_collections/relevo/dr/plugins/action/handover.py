@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
+import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -145,9 +146,12 @@ class ActionModule(RunAction):
 
     def _all_hold(self) -> None:
         """Before anything is stopped, switched off or promoted: every host has given its part of the lock. Raises PartFailed."""
-        for host, part in zip(self.holders, self.control.wait(["lock/%s" % host for host in self.holders], self._limit())):
-            if not part["held"]:
-                raise PartFailed("%s did not give its part of the lock, so %s does nothing" % (host, self.host))
+        deadline = clock.boottime_seconds() + self._limit()
+        while armed_files.all_hold(self.control, self.holders) is None and clock.boottime_seconds() < deadline:
+            self.control.check_alive()
+            time.sleep(0.003)
+        if not armed_files.all_hold(self.control, self.holders):
+            raise PartFailed("not every host gave its part of the lock, so %s does nothing" % self.host)
 
     def ahead(self) -> dict[str, tuple[str, dict[str, Any]]]:
         """What this host would run by the present plan, for who starts it long before."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
 from ansible_collections.relevo.dr.plugins.module_utils import clock, inputs
@@ -32,6 +32,14 @@ def require_word(control: Control) -> None:
         return
     if not control.exists(END) or control.read(END)["how"] != GONE:
         raise ControlError("this run is armed, and nobody has said go")
+
+
+def all_hold(control: Control, holders: Sequence[str]) -> Optional[bool]:
+    """Whether each of these hosts has given its part of the lock; None as long as that is open. One that has not decides it: the rest do not try then."""
+    parts = control.read_all("lock")
+    if any(host in parts and not parts[host]["held"] for host in holders):
+        return False
+    return True if all(host in parts for host in holders) else None
 
 
 def take_word(control: Control) -> Optional[Word]:
