@@ -1,9 +1,10 @@
 """Measure the failover beside bench/failover.sh, an operator's own script, on the same laboratory in one run.
 
-  PYTHONPATH=.:collections .venv/bin/python bench/compare.py [--rounds 5] [--cases planned crash]
+  PYTHONPATH=.:collections .venv/bin/python bench/compare.py [--rounds 5] [--cases planned crash armed-crash]
 
-The laboratory must be up and protected. Each round starts from the same snapshot. Two clients watch from the witness: one commits every 5 ms
-on whichever database takes it, one asks the application for /health every 5 ms. Prints medians in seconds and their ratios as Markdown.
+The laboratory must be up and protected. Each round starts from the same snapshot. Clients watch from the witness: two commit every 5 ms
+on whichever database takes it, one asks the application for /health every 5 ms.
+Armed: the run waits, and the last key of relevo go is pressed. Prints medians in seconds and their ratios as Markdown.
 """
 
 from __future__ import annotations
@@ -15,18 +16,23 @@ import shlex
 import statistics
 import subprocess
 import time
+from collections.abc import Callable
 
+import pexpect
+
+from relevo import armed
+from relevo.paths import Place
 from tests.integration.conftest import DRILL, ROOT, Bench, protect
 
 # Runs on the witness until its input ends; prints the longest hole between two successes, in seconds. A client that has no success at the end has no hole.
+# Each database host has a client of its own with an open connection: one that tries a dead host first would measure its own time-out.
 WATCH = """
 import json, sys, threading, time, urllib.request
 import psycopg
 passfile = sys.argv[1]
-told = threading.Event()
-holes = {}
+told, lock = threading.Event(), threading.Lock()
+last, holes = {}, {}
 def longest(name, attempt):
-    last, hole = None, 0.0
     while not told.is_set():
         try:
             attempt()
@@ -34,30 +40,35 @@ def longest(name, attempt):
             time.sleep(0.005)
             continue
         now = time.monotonic()
-        hole = max(hole, now - last) if last is not None else 0.0
-        last = now
+        with lock:
+            holes[name] = max(holes.get(name, 0.0), now - last.get(name, now))
+            last[name] = now
         time.sleep(0.005)
-    if last and time.monotonic() - last < 1:
-        holes[name] = hole
-state = {}
-def database():
-    if "connection" not in state:
-        state["connection"] = psycopg.connect(
-            "host=a-db1,b-db1 user=relevo_observer dbname=minimarket target_session_attrs=read-write connect_timeout=1"
-            " sslmode=require keepalives_idle=1 tcp_user_timeout=300 passfile=" + passfile, autocommit=True)
-    try:
-        state["connection"].execute("update relevo.observation set count = count + 1 where observer = 'wit1'")
-    except Exception:
-        state.pop("connection").close()
-        raise
+class Database:
+    def __init__(self, host):
+        self.host, self.connection = host, None
+    def __call__(self):
+        if self.connection is None:
+            self.connection = psycopg.connect(
+                "host=" + self.host + " user=relevo_observer dbname=minimarket connect_timeout=2 sslmode=require"
+                " keepalives_idle=1 tcp_user_timeout=300 passfile=" + passfile, autocommit=True)
+        try:
+            self.connection.execute("update relevo.observation set count = count + 1 where observer = 'wit1'")
+        except psycopg.errors.ReadOnlySqlTransaction:
+            raise
+        except Exception:
+            connection, self.connection = self.connection, None
+            connection.close()
+            raise
 def application():
     urllib.request.urlopen("http://a-app1:8080/health", timeout=0.5).read()
-threads = [threading.Thread(target=longest, args=pair) for pair in (("db", database), ("app", application))]
+clients = (("db", Database("a-db1")), ("db", Database("b-db1")), ("app", application))
+threads = [threading.Thread(target=longest, args=pair) for pair in clients]
 [thread.start() for thread in threads]
 sys.stdin.read()
 told.set()
 [thread.join() for thread in threads]
-print(json.dumps(holes))
+print(json.dumps({name: hole for name, hole in holes.items() if time.monotonic() - last[name] < 3}))
 """
 
 
@@ -95,34 +106,77 @@ def baseline(bench: Bench, mode: str) -> list[str]:
     return [str(ROOT / "bench/failover.sh"), mode, *(lab.host(host).address for host in ("a-db1", "b-db1", "a-app1"))]
 
 
-def ours(bench: Bench) -> list[str]:
-    extra = {**DRILL, "dr_scope": "database", "dr_accept_loss_seconds": "5"}
+WISH = {**DRILL, "dr_scope": "database", "dr_accept_loss_seconds": "5"}
+
+
+def started(bench: Bench, command: list[str]) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=bench.environment | os.environ,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+# Each gets everything ready that may be ready before the clock, and returns what is done when it begins.
+Go = Callable[[], subprocess.Popen[str]]
+
+
+def bash(bench: Bench, mode: str) -> Go:
+    command = baseline(bench, mode)
+    return lambda: started(bench, command)
+
+
+def ours(bench: Bench, mode: str) -> Go:
+    baseline(bench, mode)
     words = [str(ROOT / ".venv/bin/ansible-playbook"), "-i", str(bench.inventory), str(ROOT / "playbooks/failover.yml")]
-    return [*words, *(word for name, value in extra.items() for word in ("-e", json.dumps({name: value})))]
+    words += [word for name, value in WISH.items() for word in ("-e", json.dumps({name: value}))]
+    return lambda: started(bench, words)
+
+
+def ours_armed(bench: Bench, mode: str) -> Go:
+    """Armed, and the words of `relevo go` typed but for the last key."""
+    baseline(bench, mode)
+    words = [word for name, value in WISH.items() for word in ("-e", f"{name}={value}")]
+    run = started(bench, [str(ROOT / ".venv/bin/relevo"), "arm", "failover", "-i", str(bench.inventory), *words])
+    place = Place(bench.store, "")
+    bench.wait("a run is armed", lambda: any(one.ready for one in armed.waiting(place)), 120)
+    [waiting] = armed.waiting(place)
+    typing = pexpect.spawn(
+        str(ROOT / ".venv/bin/relevo"), ["go", waiting.run_id], env=bench.environment | os.environ, encoding="utf-8", timeout=60
+    )
+    typing.expect_exact("> ")
+    typing.send(waiting.confirm)
+
+    def go() -> subprocess.Popen[str]:
+        typing.send("\r")
+        return run
+
+    return go
+
+
+WAYS = {"bash": bash, "relevo": ours, "armed": ours_armed}
+# The script, and what stands beside it.
+CASES = {"planned": ("planned", "relevo"), "crash": ("crash", "relevo"), "armed-crash": ("crash", "armed")}
 
 
 def one_round(bench: Bench, mode: str, who: str) -> dict[str, float]:
     bench.verb("reset", "protected")
     bench.wait_until_serving()
-    command = baseline(bench, mode) if who == "bash" else ours(bench)
+    go = WAYS[who](bench, mode)
     watcher = watch(bench)
     time.sleep(3)
     if mode == "crash":
         bench.verb("power-off", "a-db1")
     began = time.monotonic()
-    done = subprocess.run(
-        command,
-        cwd=ROOT,
-        env=bench.environment | os.environ,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
+    process = go()
+    output, _ = process.communicate(timeout=300)
     seconds = time.monotonic() - began
-    if done.returncode != 0:
-        raise SystemExit(f"{who} {mode}: {done.stdout[-2000:]}{done.stderr[-2000:]}")
+    if process.returncode != 0:
+        raise SystemExit(f"{who} {mode}: {output[-4000:]}")
     # The clients still see the new side serve: a hole ends with a success.
     time.sleep(3)
     output, _ = watcher.communicate(timeout=30)
@@ -132,19 +186,20 @@ def one_round(bench: Bench, mode: str, who: str) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--cases", nargs="+", choices=("planned", "crash"), default=("planned", "crash"))
+    parser.add_argument("--cases", nargs="+", choices=tuple(CASES), default=tuple(CASES))
     given = parser.parse_args()
     bench = protect()
     print("| case | measure | bash, s | Relevo, s | ratio |\n|---|---|---|---|---|")
-    for mode in given.cases:
-        found: dict[str, list[dict[str, float]]] = {"bash": [], "relevo": []}
+    for case in given.cases:
+        mode, way = CASES[case]
+        found: dict[str, list[dict[str, float]]] = {"bash": [], way: []}
         # In turn: the machine's own pace changes from minute to minute.
         for _ in range(given.rounds):
             for who, rounds in found.items():
                 rounds.append(one_round(bench, mode, who))
         for measure in ("db", "app", "command"):
-            bash, relevo = (statistics.median(each[measure] for each in found[who]) for who in ("bash", "relevo"))
-            print(f"| {mode} | {measure} | {bash:.2f} | {relevo:.2f} | {relevo / bash:.1f} |", flush=True)
+            script, relevo = (statistics.median(each[measure] for each in found[who]) for who in ("bash", way))
+            print(f"| {case} | {measure} | {script:.2f} | {relevo:.2f} | {relevo / script:.2f} |", flush=True)
 
 
 if __name__ == "__main__":

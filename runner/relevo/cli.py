@@ -227,6 +227,6 @@ def show_status(
 # Behind the commands above, which stand first in the help: each of these files registers its own.
 for part in (
     *("drill", "verdict", "calendar", "evidence", "findings", "contacts", "sign_off", "policy", "predict", "metrics", "readiness"),
-    *("dashboard", "pack", "runbook", "watch", "maintenance"),
+    *("dashboard", "pack", "runbook", "watch", "maintenance", "armed"),
 ):
     import_module(f"relevo.cli_{part}")

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 PASS, FAIL, UNKNOWN = "pass", "fail", "unknown"
 PASSED, FAILED = "passed", "failed"
 # Words of gates, rungs, phases and verdicts that neither prove nor disprove.
-_UNDECIDED = frozenset({"unknown", "accepted", "not_applicable", "partial", "skipped", "refused", "interrupted"})
+_UNDECIDED = frozenset({"unknown", "accepted", "not_applicable", "partial", "skipped", "refused", "interrupted", "cancelled"})
 _COUNTED = ("acknowledged", "present", "lost", "indeterminate", "indeterminate_present", "failed")
 _ORDERED = {
     Comparison.BELOW: lambda value, limit: value < limit,

@@ -14,6 +14,7 @@ class Exit(IntEnum):
     INTERRUPTED = 3
     USAGE = 4
     PARTIAL = 5
+    CANCELLED = 6
 
 
 class RelevoError(Exception):

@@ -17,7 +17,10 @@ _PART = re.compile(r"[^:]* (\d+)/(\d+): ")
 
 @dataclass(frozen=True)
 class Failure:
-    """A task that failed or a host that could not be reached. at: UTC; tolerated: by Ansible's own closing statistics."""
+    """A task that failed or a host that could not be reached. at: UTC.
+
+    cancelled: of an armed run that never went; tolerated: by Ansible's own closing statistics.
+    """
 
     host: str | None
     play: str | None
@@ -26,6 +29,7 @@ class Failure:
     at: str
     unreachable: bool = False
     refused: bool = False
+    cancelled: bool = False
     tolerated: bool = False
 
 
@@ -64,14 +68,15 @@ def collect(events: Iterable[Event]) -> Evidence:
 
 
 def _add_event(evidence: Evidence, event: Event) -> None:
-    refused = False
+    refused = cancelled = False
     for said in event.said:
         refused = refused or bool(said.get("refused"))
+        cancelled = cancelled or bool(said.get("cancelled"))
         _add_said(evidence, said)
     if event.event in {"runner_on_failed", "runner_on_unreachable"} and not event.ignored:
         unreachable = event.event == "runner_on_unreachable"
         message = event.message or "no message"
-        evidence.failures.append(Failure(event.host, event.play, event.task, message, event.at, unreachable, refused))
+        evidence.failures.append(Failure(event.host, event.play, event.task, message, event.at, unreachable, refused, cancelled))
     if event.event == "playbook_on_play_start":
         title = _PART.match(event.play or "")
         evidence.part = (int(title[1]), int(title[2])) if title else evidence.part

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ansible_runner.interface import init_runner
 
+from relevo.armed import Interrupts
 from relevo.closing import OUTPUT
 from relevo.recording import ARTIFACTS
 
@@ -28,7 +29,7 @@ _POLL_SECONDS = 1
 
 @dataclass(frozen=True)
 class Job:
-    """One playbook run. playbook: path; inventory: sources, absolute where they are files; directory: the run's own."""
+    """One playbook run. playbook: path; inventory: sources, absolute where they are files; directory: the run's own; armed: it may wait."""
 
     playbook: Path
     project: Path
@@ -37,6 +38,7 @@ class Job:
     directory: Path
     environment: Mapping[str, str]
     check_mode: bool = False
+    armed: bool = False
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,7 @@ def run_playbook(job: Job, on_event: Callable[[Mapping[str, Any]], None], redact
             settings={"pexpect_timeout": _POLL_SECONDS, "suppress_output_file": True},
             fact_cache_type="memory",
             event_handler=handle,
+            cancel_callback=Interrupts(job.directory) if job.armed else None,
             quiet=True,
         )
         runner.config.command = [sys.executable, "-m", "relevo.leash", *runner.config.command]

@@ -28,6 +28,7 @@ _RUNS = {
     Verdict.FAILED: _FAILURE,
     Verdict.REFUSED: _FAILURE,
     Verdict.INTERRUPTED: _ERROR,
+    Verdict.CANCELLED: _SKIPPED,
 }
 _MEASURES = ("rto_seconds", "rpo_seconds", "outage_seconds", "writable_overlap_seconds", "loss_bytes")
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from relevo.policy import Policy
     from relevo.record import Record
 
-MOODS = {"passed": "good", "partial": "doubt", "failed": "bad", "refused": "doubt", "interrupted": "bad"}
+MOODS = {"passed": "good", "partial": "doubt", "failed": "bad", "refused": "doubt", "interrupted": "bad", "cancelled": "doubt"}
 GATE_MOODS = {"pass": "good", "fail": "bad", "unknown": "doubt", "accepted": "doubt", "not_applicable": "soft"}
 # What needs a reader's eye comes first.
 _GATE_ORDER = ("fail", "unknown", "accepted", "pass", "not_applicable")

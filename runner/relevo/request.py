@@ -54,6 +54,7 @@ FORMS: dict[str, tuple[re.Pattern[str], str]] = {
     "dr_reason": _PROSE,
     "dr_approver": _PROSE,
     "dr_allow_restart": _FLAG,
+    "dr_armed": _FLAG,
     "dr_path": (re.compile("auto|promote|restore"), "auto, promote (a standby) or restore (a backup)"),
     "dr_backup_full": _FLAG,
     "dr_backup_type": (re.compile("full|diff|incr"), "full, diff or incr"),
@@ -162,6 +163,11 @@ def salvage(pairs: Iterable[str]) -> Inputs:
         except InputRefusedError:
             continue
     return Inputs(fit)
+
+
+def is_armed(inputs: Inputs) -> bool:
+    """Whether the run waits for a word, which brings the confirmation."""
+    return inputs.values.get("dr_armed", "").lower() in {"true", "yes"}
 
 
 def require(runbook: str, inputs: Inputs) -> None:

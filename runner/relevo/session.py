@@ -134,7 +134,7 @@ def _cluster(session: Session) -> str | None:
 def _confirm(session: Session, inputs: request.Inputs, cluster: str | None, expected: _Expected) -> request.Inputs:
     if cluster is not None:
         expected.forecast.begin(cluster)
-    if "dr_confirm" in inputs.values:
+    if "dr_confirm" in inputs.values or request.is_armed(inputs):
         return inputs
     words = request.confirmation(inputs, cluster or "CLUSTER", session.runbook)
     if session.ask is None or cluster is None:
@@ -158,6 +158,7 @@ def _run(session: Session, recorder: recording.Recorder, inputs: request.Inputs,
         directory=recorder.directory,
         environment=recorder.environment,
         check_mode=session.check_mode,
+        armed=request.is_armed(inputs),
     )
 
     # The operator's own file, or the contacts of the inventory.

@@ -30,6 +30,7 @@ VERDICTS = {
     "failed": "It did not reach its end, or a required check does not hold.",
     "refused": "It was refused before any change.",
     "interrupted": "It was cut off before its end. Look at the hosts: relevo status.",
+    "cancelled": "It was armed, and was not told to go: nothing was changed.",
 }
 FENCES = {
     "stopped": "The old primary was seen shut down and cannot start writable.",

@@ -24,6 +24,7 @@ VERDICT_STYLES = {
     "failed": "bold red",
     "refused": "bold yellow",
     "interrupted": "bold red",
+    "cancelled": "yellow",
 }
 
 

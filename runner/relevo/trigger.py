@@ -6,15 +6,17 @@ import json
 import os
 import subprocess
 import sys
+import threading
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from relevo import clock, journal
+from relevo import armed, clock, identity, journal
 from relevo.clerk import write_durably
 from relevo.closing import RECORD
 from relevo.errors import JournalError, RelevoError
+from relevo.record import parse
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,14 +38,13 @@ class Ended:
 
 
 class Trigger:
-    """Starts one run, and none before a person has armed it again. project: where the runbooks are.
-
-    A run that waits at its gates already would be told to go here, in the place of `_start`.
-    """
+    """Starts one run, or tells one that waits at its gates to go, and none before a person has armed it again. project: where the runbooks are."""
 
     def __init__(self, directory: Path, project: Path) -> None:
         self._directory, self._project = directory, project
         self._process: subprocess.Popen[bytes] | None = None
+        self._telling: threading.Thread | None = None
+        self._told: armed.Waiting | None = None
 
     def spent(self) -> str | None:
         """Why no run may be started any more, a sentence; None when one may."""
@@ -65,8 +66,31 @@ class Trigger:
             message = f"The mark {self._directory / ACTED} cannot be written: {error.strerror}. Nothing was started."
             raise RelevoError(message) from error
 
-    def fire(self, command: Sequence[str]) -> None:
-        """Start the run, as a process that outlives the watcher. RelevoError when there is no process for it."""
+    def fire(self, command: Sequence[str], waiting: armed.Waiting | None = None) -> None:
+        """Start the run, as a process that outlives the watcher. RelevoError when there is no process for it.
+
+        waiting: a run that would do the same, and is told to go instead; where it does not go the other one is started after all.
+        """
+        if waiting is None:
+            self._launch(command)
+            return
+        self._telling = threading.Thread(target=self._tell, args=(waiting, command))
+        self._telling.start()
+
+    def _tell(self, waiting: armed.Waiting, command: Sequence[str]) -> None:
+        granted = False
+        with suppress(RelevoError):
+            granted = armed.say(
+                waiting, armed.GO, f"relevo watch, as {identity.operator(os.environ)}", confirm=waiting.confirm
+            ).granted
+        if granted:
+            self._told = waiting
+            return
+        # Of two runs one gets the lock.
+        with suppress(RelevoError):
+            self._launch(command)
+
+    def _launch(self, command: Sequence[str]) -> None:
         log = self._directory / LOG
         try:
             with os.fdopen(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as output:
@@ -89,10 +113,16 @@ class Trigger:
     @property
     def running(self) -> bool:
         """Whether the run that was started here is at work."""
-        return self._process is not None and self._process.poll() is None
+        telling = self._telling is not None and self._telling.is_alive()
+        told = self._told is not None and not (self._told.directory / RECORD).exists()
+        return telling or told or (self._process is not None and self._process.poll() is None)
 
     def ended(self) -> Ended | None:
         """Once, when the run that was started here has ended."""
+        if self._told is not None and not self.running:
+            record = parse((self._told.directory / RECORD).read_bytes())
+            self._told = None
+            return Ended(record.verdict.exit, record.run_id, record.verdict)
         if self._process is None or self._process.poll() is None:
             return None
         code, self._process = self._process.returncode, None
@@ -124,6 +154,11 @@ def at_work(place: Place, cluster: str, closed: set[str]) -> str | None:
         # Without a journal it is no run, or not yet.
         with suppress(JournalError):
             opening, _ = journal.read(directory)
-            if opening.runbook in _MOVING and opening.cluster in {None, cluster} and opening.owner_is_alive():
+            if (
+                opening.runbook in _MOVING
+                and not armed.waits(directory)
+                and opening.cluster in {None, cluster}
+                and opening.owner_is_alive()
+            ):
                 return opening.run_id
     return None

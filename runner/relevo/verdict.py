@@ -25,6 +25,7 @@ class Verdict(StrEnum):
     FAILED = "failed"
     REFUSED = "refused"
     INTERRUPTED = "interrupted"
+    CANCELLED = "cancelled"
 
     @property
     def exit(self) -> Exit:
@@ -61,6 +62,9 @@ def decide(evidence: Evidence, ending: Ending) -> Decision:
         return Decision(Verdict.REFUSED, (ending.refusal,))
     if not evidence.finished:
         return _without_statistics(evidence, ending)
+    cancelled = [failure.message for failure in evidence.failures if failure.cancelled]
+    if cancelled and not _changed(evidence):
+        return Decision(Verdict.CANCELLED, _unique(cancelled))
     refusals = _refusals(evidence)
     if refusals:
         return Decision(Verdict.REFUSED, _unique(refusals))
@@ -73,8 +77,7 @@ def decide(evidence: Evidence, ending: Ending) -> Decision:
 def _refusals(evidence: Evidence) -> list[str]:
     """Why nothing was changed; empty when something was, or when the run went on."""
     refusals = [failure.message for failure in evidence.failures if failure.refused and not failure.tolerated]
-    changed = any(name in CHANGING and phase.get("outcome") != "skipped" for (name, _), phase in evidence.phases.items())
-    if refusals and not changed:
+    if refusals and not _changed(evidence):
         return refusals
     if not evidence.opened:
         return [
@@ -82,6 +85,10 @@ def _refusals(evidence: Evidence) -> list[str]:
             *(failure.message for failure in evidence.failures),
         ]
     return []
+
+
+def _changed(evidence: Evidence) -> bool:
+    return any(name in CHANGING and phase.get("outcome") != "skipped" for (name, _), phase in evidence.phases.items())
 
 
 def _without_statistics(evidence: Evidence, ending: Ending) -> Decision:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from relevo import attention, clock, lookout, targets, trigger, wording
+from relevo import armed, attention, clock, lookout, targets, trigger, wording
 from relevo.clerk import Clerk
 from relevo.clock import parse_utc, utc
 from relevo.decision import Action, Decision, Event, Past, Sight, decide
@@ -155,7 +155,7 @@ class Watcher:
             try:
                 self._trigger.spend(said.because)
                 if not self._watch.hand_over:
-                    self._trigger.fire(command)
+                    self._trigger.fire(command, armed.fitting(self._watch.place, self._watch.cluster.name, variables))
             except RelevoError as error:
                 said = Decision(said.event, Action.PROPOSE, f"{said.because} {error}", said.evidence)
         unheard = {stream.host.name: stream.said for stream in self._streams if self._feeds[stream.host.name].doubt(now)}

@@ -61,7 +61,7 @@ def host(tmp_path, monkeypatch):
     found = Host(tmp_path)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     answer = {"ok": True, "error": None, "in_recovery": False, "system_identifier": "77", "tls": True}
-    monkeypatch.setattr(app_login, "ask", lambda *_: answer)
+    monkeypatch.setattr(app_login, "ask", lambda *_, **__: answer)
     found.runs("shop.service", "mail.service", "report.timer")
     return found
 
@@ -120,10 +120,10 @@ def test_the_wrong_cluster_and_a_standby_are_never_pointed_at(host, monkeypatch)
         ({"ok": True, "error": None, "in_recovery": True, "system_identifier": "77"}, "still a standby"),
         ({"ok": False, "error": "refused"}, "refused"),
     ):
-        monkeypatch.setattr(app_login, "ask", lambda *_, answer=answer: answer)
+        monkeypatch.setattr(app_login, "ask", lambda *_, answer=answer, **__: answer)
         with pytest.raises(ApplicationError, match=words):
             host.part().cutover(TARGET, Deadline(0.05))
-    monkeypatch.setattr(app_login, "ask", lambda *_: {"ok": False, "error": "refused"})
+    monkeypatch.setattr(app_login, "ask", lambda *_, **__: {"ok": False, "error": "refused"})
     with pytest.raises(ApplicationError, match="it still points where it did: a-db1 failed"):
         host.part().cutover(Target("b-db1", 5432, "77", stop=lambda: "a-db1 failed"), Deadline(5))
     assert (host.told(), "a-db1" in host.file.read_text()) == ([], True)

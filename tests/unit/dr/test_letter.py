@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 import time
 from pathlib import Path
@@ -93,3 +94,38 @@ def test_a_module_that_went_on_can_be_told_to_stop():
     put({letter.WITHDRAWN: "b-db1 failed"})()
     assert letter.withdrawn(waiting(), "run") == "b-db1 failed"
     assert letter.withdrawn({"letter": ""}, "run") is None
+
+
+def test_who_waits_for_long_leaves_with_everything_when_nobody_leads_the_run(box):
+    with pytest.raises(letter.NoLetter, match=r"nobody has led the run for 0\.1 s"):
+        letter.complete(waiting(letter_silence_seconds=0.1), "run")
+    assert not (box / "run").exists()
+
+
+def test_who_leaves_takes_nothing_from_another_who_waits(box):
+    (box / "run").mkdir(parents=True)
+    (box / "run" / "drain.json.ready").touch()
+    with pytest.raises(letter.NoLetter):
+        letter.complete(waiting(letter_silence_seconds=0.1), "run")
+    assert [path.name for path in (box / "run").iterdir()] == ["drain.json.ready"]
+
+
+def test_as_long_as_somebody_leads_the_run_its_modules_wait(box, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(letter.time, "monotonic", lambda: now[0])
+    box.mkdir()
+    leader = letter._Leader(str(box), 30.0)
+    for beat in range(1, 6):
+        now[0] += 29.0
+        (box / letter.BEAT).touch()
+        os.utime(box / letter.BEAT, (beat, beat))
+        assert not leader.silent()
+    now[0] += 31.0
+    assert leader.silent()
+
+
+def test_a_run_that_takes_the_lock_leaves_its_own_modules_waiting(box):
+    for name in ("run", "armed"):
+        (box / name).mkdir(parents=True)
+    letter.remove_boxes(but="run")
+    assert [path.name for path in box.iterdir()] == ["run"]

@@ -24,6 +24,7 @@ class ActionModule(RunAction):
     _requires_connection = False
 
     def act(self) -> dict[str, Any]:
+        self.remember("%s/dependencies" % self.host)
         opened = self.control.read("landscape")
         if opened["runbook"] != "check" and opened["given"].get("dr_scope") != "site":
             return {"skipped": True, "msg": "no site is to be left"}

@@ -11,6 +11,7 @@ from typing import Any, Optional
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible_collections.relevo.dr.plugins.module_utils import inputs
 from ansible_collections.relevo.dr.plugins.module_utils.clock import parse_utc
+from ansible_collections.relevo.dr.plugins.module_utils.milestone import beginning
 from ansible_collections.relevo.dr.plugins.module_utils.plan import Landscape
 from ansible_collections.relevo.dr.plugins.module_utils.way_out import PROMOTE, wants_restore, words_of
 from ansible_collections.relevo.dr.plugins.plugin_utils import controller
@@ -35,11 +36,12 @@ class ActionModule(RunAction):
     """
 
     def act(self) -> dict[str, Any]:
+        self.remember("%s/%s" % (self.host, "-".join(self._task.args["kinds"])))
         arguments = dict(self._task.args["arguments"])
         silent = self._silent()
         if self._task.args.get("ask_databases") and not silent:
             arguments["databases"] = self._databases(every=self._task.args["ask_databases"] == "all")
-        entry = {"settings": self._task.args.get("settings") or {}, **self._answer(arguments, silent)}
+        entry = {"observed": beginning(), "settings": self._task.args.get("settings") or {}, **self._answer(arguments, silent)}
         lock = entry.get("facts", {}).get("host", {}).get("lock")
         entry["lock_owner_dead"], entry["lock_owner_alive"] = controller.owner_dead(lock), controller.owner_alive(lock)
         for kind in self._task.args["kinds"]:

@@ -20,6 +20,7 @@ class ActionModule(RunAction):
     _requires_connection = False
 
     def act(self) -> dict[str, Any]:
+        self.remember("%s/fence" % self.host)
         # No variable says that a lease has ended: what an inventory puts there is overwritten.
         settings = {**self._task.args["settings"], "lease": self._lease()}
         entry: dict[str, Any] = {"settings": settings, "power": None, "error": None}

@@ -10,7 +10,8 @@ from __future__ import annotations
 import contextlib
 import importlib
 import os
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, Optional
@@ -23,6 +24,7 @@ from ansible_collections.relevo.dr.plugins.module_utils.plan import read_plan
 from ansible_collections.relevo.dr.plugins.module_utils.probe import probe
 from ansible_collections.relevo.dr.plugins.module_utils.server_stop import replay_target
 from ansible_collections.relevo.dr.plugins.module_utils.way_out import RESTORE
+from ansible_collections.relevo.dr.plugins.plugin_utils import armed_files
 from ansible_collections.relevo.dr.plugins.plugin_utils.application_parts import MODULE, ApplicationParts
 from ansible_collections.relevo.dr.plugins.plugin_utils.control import Aborted, ElsewhereFailed
 from ansible_collections.relevo.dr.plugins.plugin_utils.fencing import Fencing, LockLost, NotFenced, fence
@@ -61,7 +63,14 @@ class ActionModule(RunAction):
     secrets_directory: of what the controller does by itself.
     """
 
+    # Of an armed run that was told to go: modules that were started before, by name; and hosts whose part of the lock is being taken meanwhile.
+    waiting: Mapping[str, StagedModule] = {}
+    holders: Sequence[str] = ()
+
     def act(self) -> dict[str, Any]:
+        if armed_files.acted(self.control, self.host):
+            return {"msg": "done, when the word was said"}
+        armed_files.require_word(self.control)
         self._plan = plan = read_plan(self.control.read("plan"))
         self._parts_of_application = ApplicationParts(self.control, plan, self.host)
         self._changed = False
@@ -116,6 +125,8 @@ class ActionModule(RunAction):
         self._prepared = self._later()
         for name, (module, arguments) in self._prepared.items():
             kind = name.partition("-")[0]
+            if self._waits(name, module, arguments):
+                continue
             if kind not in late and (not dead or kind in _STAGED_ON_THE_CLOCK):
                 self._staged[name] = StagedModule(self, self.control.run_id, name, module, arguments, self._limit() + 120)
         if dead:
@@ -125,6 +136,31 @@ class ActionModule(RunAction):
         self.control.write("handover/staged/%s" % self.host, {})
         if self.host in self._plan.quiesce:
             self.control.came(["handover/staged/%s" % host for host in self._plan.hosts()], 2 * _STAGING_SECONDS)
+
+    def _waits(self, name: str, module: str, arguments: dict[str, Any]) -> bool:
+        """Whether this very module was started before the word."""
+        if name not in self.waiting or not self.waiting[name].fits(module, arguments):
+            return False
+        self._staged[name] = self.waiting[name]
+        return True
+
+    def _all_hold(self) -> None:
+        """Before anything is stopped, switched off or promoted: every host has given its part of the lock. Raises PartFailed."""
+        deadline = clock.boottime_seconds() + self._limit()
+        while armed_files.all_hold(self.control, self.holders) is None and clock.boottime_seconds() < deadline:
+            self.control.check_alive()
+            time.sleep(0.003)
+        if not armed_files.all_hold(self.control, self.holders):
+            raise PartFailed("not every host gave its part of the lock, so %s does nothing" % self.host)
+
+    def ahead(self) -> dict[str, tuple[str, dict[str, Any]]]:
+        """What this host would run by the present plan, for who starts it long before."""
+        self._plan = read_plan(self.control.read("plan"))
+        self._parts_of_application = ApplicationParts(self.control, self._plan, self.host)
+        if self._plan.done:
+            return {}
+        stops = {self._name_of_stop(number): self._stop_of(group) for number, group in self._groups_to_stop()}
+        return {**self._later(), **stops}
 
     def _later(self) -> dict[str, tuple[str, dict[str, Any]]]:
         """Module and the arguments that are known before the clock, of each part of this host that answers, by name."""
@@ -212,14 +248,26 @@ class ActionModule(RunAction):
         for position, (number, group) in enumerate(reversed(parts.groups)):
             if entry["reachable"]:
                 parts.stopped(number, wait_seconds=self._seconds("quiesce_wait_seconds", 20))
-                self._told({**self._stop(group), "name": parts.phase("QUIESCE", position)})
+                self._told({**self._stop(number, group), "name": parts.phase("QUIESCE", position)})
             parts.has_stopped(number)
         self.control.write("handover/quiesced/%s" % self.host, {})
 
-    def _stop(self, group: list[Component]) -> dict[str, Any]:
+    def _groups_to_stop(self) -> list[tuple[int, list[Component]]]:
+        stops = self.host in self._plan.quiesce and self.control.read("application/%s" % self.host)["reachable"]
+        return [(number, list(group)) for number, group in self._parts_of_application.groups] if stops else []
+
+    def _name_of_stop(self, number: int) -> str:
+        return self._parts_of_application.name("quiesce", number)
+
+    def _stop_of(self, group: list[Component]) -> tuple[str, dict[str, Any]]:
+        leaves = self.host not in self._plan.cutover
+        return MODULE, self._parts_of_application.arguments(group, "quiesce", leaves=leaves)
+
+    def _stop(self, number: int, group: list[Component]) -> dict[str, Any]:
         """The phase of one group's stop. Raises PartFailed in a planned run."""
-        started, leaves = Milestone("QUIESCE", self.host), self.host not in self._plan.cutover
-        answer = self.ask(MODULE, self._parts_of_application.arguments(group, "quiesce", leaves=leaves))
+        started, (module, arguments), name = Milestone("QUIESCE", self.host), self._stop_of(group), self._name_of_stop(number)
+        self._all_hold()
+        answer = self._staged[name].go({}) if self._waits(name, module, arguments) else self.ask(module, arguments)
         wrong = went_wrong(answer)
         if wrong and self._plan.planned:
             raise PartFailed(wrong, phases=[started.ended("failed", wrong)])
@@ -242,7 +290,7 @@ class ActionModule(RunAction):
             run_id=self.control.run_id,
             host=self.host,
             settings=settings,
-            server_fence=lambda: self._go("fence", {}),
+            server_fence=self._stop_server,
             reachable=entry["reachable"],
             attested_by=inputs["attested_by"] if self.host in inputs["attest_dead"] else "",
             lease_left_seconds=self._lease_left_seconds,
@@ -254,15 +302,20 @@ class ActionModule(RunAction):
             self.control.wait(["handover/restored"], self._limit())
             proof = self._proven(replace(fencing, server_fence=self._fence_again), database, "FENCE 2")
             self.control.write("handover/proven_again/%s" % self.host, proof)
-        self._material["fence"] = shown_fence([proof], [])
+        # Beside the standby's drain: a silent host costs a probe its whole time-out, and the token needs one that is newer anyway.
+        self._material["fence"] = shown_fence([proof], [probe("controller", self.host, database["address"], int(database["port"]))])
         self._count_what_is_missing(proof, database)
+
+    def _stop_server(self) -> dict[str, Any]:
+        self._all_hold()
+        return self._go("fence", {})
 
     def _fence_again(self) -> dict[str, Any]:
         module, arguments = self._prepared["fence"]
         return self.ask(module, arguments)
 
     def _proven(self, fencing: Fencing, database: dict[str, Any], phase: str = "FENCE") -> dict[str, Any]:
-        """The proof that this host is out of action, with this controller's own probe. Raises PartFailed."""
+        """The proof that this host is out of action. Raises PartFailed."""
         try:
             proof = fence(fencing)
         except LockLost as error:
@@ -277,7 +330,6 @@ class ActionModule(RunAction):
                 error,
             )
             raise PartFailed(said, phases=[Milestone(phase, self.host).ended("failed", said)]) from None
-        proof["probes"].append(probe("controller", self.host, database["address"], int(database["port"])))
         proof.update(address=database["address"], port=int(database["port"]))
         self._changed = self._changed or proof["changed"]
         self._told({**proof["phase"], "name": phase})
@@ -315,6 +367,7 @@ class ActionModule(RunAction):
 
     def _lease_left_seconds(self) -> float:
         """By the boot clock, which goes on while this controller sleeps, and by the wall clock, which goes on while it is a stopped machine."""
+        self._all_hold()
         taken = self.control.read("lock/%s" % self._plan.promote)
         passed = max(
             clock.boottime_seconds() - float(taken["began"]["boottime"]),
@@ -354,7 +407,11 @@ class ActionModule(RunAction):
         again = ThreadPoolExecutor().map(
             lambda old: probe("controller", old["host"], old["address"], old["port"]), self._old_hosts()
         )
-        drained = self._execute("drain", "DRAIN", {"replay_target_lsn": replay_target(proofs) or ""})
+        left_out = self.control.read("repositories")["leave_out"]
+        if left_out:
+            # That changes a file; the rest of a drain is of this host alone.
+            self._all_hold()
+        drained = self._execute("drain", "DRAIN", {"replay_target_lsn": replay_target(proofs) or "", "leave_out": left_out})
         self.control.write("handover/drained", drained["position"])
         handover = self._handed_over(proofs, drained) if self._plan.planned and drained["in_recovery"] else None
         if drained["in_recovery"] and not self._plan.planned:
@@ -368,6 +425,7 @@ class ActionModule(RunAction):
         statements = self.control.wait(
             ["handover/witness/%s" % host for host in self._plan.witness], self._seconds("fence_seconds", 60)
         )
+        self._all_hold()
         token, signature = (
             self._authorise(
                 proofs, [*again, *(found for statement in statements for found in statement["probes"])], drained, handover
@@ -422,8 +480,7 @@ class ActionModule(RunAction):
 
     def _drain_arguments(self) -> dict[str, Any]:
         stanza = self.control.read("database/%s" % self.host)["settings"]["stanza"]
-        leave_out = self.control.read("repositories")["leave_out"]
-        arguments = {**self._standby_arguments("drain"), "stanza": stanza, "leave_out": leave_out}
+        arguments = {**self._standby_arguments("drain"), "stanza": stanza}
         if self._plan.planned:
             arguments["timeout_seconds"] = min(arguments["timeout_seconds"], PLANNED_DRAIN_SECONDS)
         return arguments

@@ -4,12 +4,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Optional
 
 from ansible_collections.relevo.dr.plugins.module_utils.milestone import Milestone, beginning, told
 from ansible_collections.relevo.dr.plugins.module_utils.plan import read_plan
 from ansible_collections.relevo.dr.plugins.module_utils.stale_lock import sign_of_life
-from ansible_collections.relevo.dr.plugins.plugin_utils import controller
+from ansible_collections.relevo.dr.plugins.plugin_utils import armed_files, controller
 from ansible_collections.relevo.dr.plugins.plugin_utils.control import Control, ControlError
 from ansible_collections.relevo.dr.plugins.plugin_utils.run_action import RunAction, went_wrong
 
@@ -22,11 +23,14 @@ class ActionModule(RunAction):
 
     def act(self) -> dict[str, Any]:
         host, plan = self.host, read_plan(self.control.read("plan"))
-        known = _entry(self.control, host)
+        known = entry_of(self.control, host)
         if host not in plan.hosts() or host in plan.witness or not known.get("reachable"):
             return {"msg": "has no part in the lock"}
         if self._task.args["state"] == "free":
             return self._free(plan.promote)
+        if armed_files.acted(self.control, host):
+            return {"msg": "held, since the word was said"}
+        armed_files.require_word(self.control)
         return self._hold(plan.promote, known)
 
     def _hold(self, first: str, known: dict[str, Any]) -> dict[str, Any]:
@@ -35,19 +39,12 @@ class ActionModule(RunAction):
         if self.host != first and not self.control.wait(["lock/%s" % first], wait_seconds + 30)[0]["held"]:
             return {"msg": "%s did not give the lock" % first}
         lock = known.get("facts", {}).get("host", {}).get("lock") or {}
-        settings = known.get("settings", {})
         dead, alive = controller.owner_dead(lock), self._sign_of_life(lock)
         arguments = {
-            "state": "held",
-            "run_id": self.control.run_id,
+            **held_by(self.control, known, self._task.args),
             "dead_run_id": lock.get("run_id", "") if dead else "",
             "living_run_id": lock.get("run_id", "") if alive and not dead else "",
             "sign_of_life": alive or "",
-            "lease_seconds": self._task.args["lease_seconds"],
-            "orphan_wait_seconds": wait_seconds,
-            "checkpoint": "bin_directory" in settings,
-            **{name: settings[name] for name in ("bin_directory", "port") if "bin_directory" in settings},
-            **self.control.read("landscape")["controller"],
         }
         # Before the question: the lease on the host begins no earlier.
         asked = beginning()
@@ -89,7 +86,25 @@ class ActionModule(RunAction):
         return [host for host in witnesses if not (known[host].get("dr_ledger_measures") or {}).get("ansible_stats")]
 
 
-def _entry(control: Control, host: str) -> dict[str, Any]:
+def held_by(control: Control, known: Mapping[str, Any], limits: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments with which this run takes a host's part of a lock that is free. known: what the host said."""
+    settings, cluster = known.get("settings", {}), known.get("facts", {}).get("cluster", {})
+    return {
+        "state": "held",
+        "run_id": control.run_id,
+        "dead_run_id": "",
+        "living_run_id": "",
+        "sign_of_life": "",
+        "lease_seconds": limits["lease_seconds"],
+        "orphan_wait_seconds": limits["orphan_wait_seconds"],
+        "checkpoint": cluster.get("role") == "primary",
+        **{name: settings[name] for name in ("bin_directory", "port") if "bin_directory" in settings},
+        **control.read("landscape")["controller"],
+    }
+
+
+def entry_of(control: Control, host: str) -> dict[str, Any]:
+    """What a host said that has a part in the lock; empty where it was not asked."""
     for kind in ("database", "application"):
         try:
             value: dict[str, Any] = control.read("%s/%s" % (kind, host))

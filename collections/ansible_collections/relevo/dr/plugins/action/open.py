@@ -8,15 +8,18 @@ from typing import Any, Optional
 
 from ansible.plugins.action import ActionBase
 from ansible_collections.relevo.dr.plugins.module_utils.inputs import (
+    armed,
     check_confirmation,
     check_extra_variables,
     context,
     meant,
     read_inputs,
+    wish,
 )
 from ansible_collections.relevo.dr.plugins.module_utils.milestone import beginning, told
 from ansible_collections.relevo.dr.plugins.module_utils.plan import check_groups
 from ansible_collections.relevo.dr.plugins.module_utils.refusal import Refusal, sentence
+from ansible_collections.relevo.dr.plugins.module_utils.way_out import RESTORE
 from ansible_collections.relevo.dr.plugins.plugin_utils import controller
 from ansible_collections.relevo.dr.plugins.plugin_utils.control import Control, ControlError
 
@@ -76,6 +79,8 @@ class ActionModule(ActionBase):
                 "start again without it: a hidden host is a host that is not fenced",
             )
         given = check_extra_variables(controller.extra_variables(self._loader))
+        if armed(given):
+            _check_armed(runbook, given)
         hostvars = variables["hostvars"]
         groups = {name: list(variables["groups"].get(name, [])) for name in GROUPS}
         # Of every host: a store that a repository is on has a site too. Read unrendered: a site is a word, and a template in it would be code.
@@ -99,7 +104,8 @@ class ActionModule(ActionBase):
         # Of a check for such a run too: nobody is to be asked about one that would then be refused for a word.
         inputs = read_inputs(given, changes)
         check_groups(groups, sites, inputs.target_site)
-        check_confirmation(inputs, cluster, changes)
+        if not armed(given):
+            check_confirmation(inputs, cluster, changes)
         if runbook == "check":
             return {"target_site": inputs.target_site, **context(given)}
         return {
@@ -119,3 +125,18 @@ class ActionModule(ActionBase):
                 "attested_by": inputs.attested_by or None,
             },
         }
+
+
+def _check_armed(runbook: str, given: dict[str, str]) -> None:
+    """Raises Refusal for what cannot wait for a word. The confirmation comes with that word, and is looked at then."""
+    if runbook != "failover":
+        raise Refusal("INPUT", "controller", "dr_armed for %s" % runbook, "an armed failover", "start it without dr_armed")
+    wished = wish(given)
+    if wished.path == RESTORE or wished.words:
+        raise Refusal(
+            "INPUT",
+            "controller",
+            "dr_armed with a restore",
+            "an armed promotion of a standby",
+            "start it without dr_armed: what a restore takes makes no difference to it",
+        )

@@ -24,7 +24,7 @@ from ansible_collections.relevo.dr.plugins.module_utils import gates as gate_rul
 from ansible_collections.relevo.dr.plugins.module_utils.app_provider import ApplicationError
 from ansible_collections.relevo.dr.plugins.module_utils.failback_plan import make_failback_plan
 from ansible_collections.relevo.dr.plugins.module_utils.handover_gates import demanded
-from ansible_collections.relevo.dr.plugins.module_utils.inputs import Inputs, meant, read_inputs
+from ansible_collections.relevo.dr.plugins.module_utils.inputs import Inputs, armed, meant, read_inputs
 from ansible_collections.relevo.dr.plugins.module_utils.milestone import Milestone, told
 from ansible_collections.relevo.dr.plugins.module_utils.plan import Landscape, Plan, make_plan
 from ansible_collections.relevo.dr.plugins.module_utils.refusal import Refusal
@@ -59,6 +59,7 @@ class ActionModule(RunAction):
     _requires_connection = False
 
     def act(self) -> dict[str, Any]:
+        self.remember("judge")
         known = self.control.read("landscape")
         phase, given = Milestone("PREFLIGHT", "controller", known["began"]), known["given"]
         landscape = read_landscape(self.control)
@@ -78,6 +79,7 @@ class ActionModule(RunAction):
             )
             components = declared_components(landscape)
             names = self._names(components, plan)
+            self.control.write("names_seen", names)
             if any(seen["serves"] is False for seen in names.values()):
                 plan = replace(plan, done=False)
         except Refusal as refusal:
@@ -102,7 +104,8 @@ class ActionModule(RunAction):
         gates += [name_gate(name, seen, inputs.accept_unknown) for name, seen in names.items()]
         gates.append(contacts.seen(self.control))
         gates += self._dependencies(plan)
-        blocking = gate_rules.blocking(gates)
+        gates += self.more_gates(plan)
+        blocking = self.blocking(gates)
         if enforce and not blocking:
             # Without these files no later step does anything.
             self.control.write("inputs", asdict(inputs))
@@ -136,6 +139,15 @@ class ActionModule(RunAction):
             # A workflow of AWX hands it to the run itself, as an extra variable.
             judged["ansible_stats"]["data"]["dr_approved_%s" % runbook] = material["approval"]["digest"]
         return judged
+
+    def blocking(self, gates: list[gate_rules.Gate]) -> list[gate_rules.Gate]:
+        """What keeps the run from going on. One that waits for a word may wait for the second person too."""
+        awaited = ["APPROVAL"] if armed(self.control.read("landscape")["given"]) else []
+        return [gate for gate in gate_rules.blocking(gates) if gate.id not in awaited]
+
+    def more_gates(self, plan: Plan) -> list[gate_rules.Gate]:
+        """Of a run that is judged again while it waits."""
+        return []
 
     def _proofs(self, past: Optional[past_proofs.Past], limits: gate_rules.Limits) -> list[gate_rules.Gate]:
         """Of a check: when a restore and the keys were proven, and how old the escape pack is."""

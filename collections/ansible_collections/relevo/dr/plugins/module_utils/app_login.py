@@ -17,11 +17,20 @@ _IDENTITY = (
     "select json_build_object('in_recovery', pg_is_in_recovery(), 'system_identifier', (select system_identifier::text from pg_control_system()),"
     " 'tls', (select ssl from pg_stat_ssl where pid = pg_backend_pid()))"
 )
+# One login waits there for the promotion: to log in again and again would take the time of the very host that is being promoted.
+_WAIT = (
+    "do $$ declare until timestamptz := clock_timestamp() + interval '%g s'; begin"
+    " while pg_is_in_recovery() and clock_timestamp() < until loop perform pg_sleep(0.005); end loop; end $$"
+)
+_WAIT_SECONDS = 0.5
 _FILES_AND_MODES = ("sslmode", "sslrootcert", "sslcert", "sslkey")
 
 
-def ask(url: DatabaseUrl, assigned: Mapping[str, str], connect_seconds: int = 2) -> dict[str, Any]:
-    """Who answers there: {ok, error, in_recovery, system_identifier, tls}. assigned: the application's own variables; those of libpq count."""
+def ask(url: DatabaseUrl, assigned: Mapping[str, str], connect_seconds: int = 2, wait_seconds: float = 0.0) -> dict[str, Any]:
+    """Who answers there: {ok, error, in_recovery, system_identifier, tls}. assigned: the application's own variables; those of libpq count.
+
+    wait_seconds: for how long a standby may keep the question until it is promoted.
+    """
     # The URL may hold a password: it goes to psql by environment, never by argv.
     environment = {
         "PATH": "/usr/bin:/bin",
@@ -40,18 +49,18 @@ def ask(url: DatabaseUrl, assigned: Mapping[str, str], connect_seconds: int = 2)
     environment.update({"PG" + name.upper(): value for name, value in url.parameters.items() if name in _FILES_AND_MODES})
     try:
         done = subprocess.run(
-            ["psql", "-XAtqw", "-c", _IDENTITY],
+            ["psql", "-XAtqw", *(["-c", _WAIT % wait_seconds] if wait_seconds else []), "-c", _IDENTITY],
             capture_output=True,
             text=True,
             check=False,
-            timeout=connect_seconds + 3,
+            timeout=connect_seconds + wait_seconds + 3,
             env=environment,
             cwd="/",
         )
     except OSError:
         return {"ok": False, "error": "psql is not installed on this host"}
     except subprocess.TimeoutExpired:
-        return {"ok": False, "error": "no answer within %d s" % (connect_seconds + 3)}
+        return {"ok": False, "error": "no answer within %d s" % (connect_seconds + wait_seconds + 3)}
     if done.returncode != 0:
         return {"ok": False, "error": (done.stderr.strip().splitlines() or ["psql failed"])[-1]}
     return {"ok": True, "error": None, **json.loads(done.stdout)}
@@ -71,7 +80,7 @@ def wait_for_primary(url: DatabaseUrl, assigned: Mapping[str, str], target: Targ
     seen: dict[str, Any] = {}
 
     def writable() -> bool:
-        seen.update(ask(url, assigned))
+        seen.update(ask(url, assigned, wait_seconds=_WAIT_SECONDS))
         if seen["ok"] and seen["system_identifier"] != target.system_identifier:
             raise ApplicationError(
                 "%s is system %s, expected %s" % (url.address, seen["system_identifier"], target.system_identifier)

@@ -53,15 +53,23 @@ def _path(name: str) -> str:
     return os.path.join(STATE_DIRECTORY, name)
 
 
-def write_atomically(path: str, content: str, mode: int = 0o600, owner: Optional[tuple[int, int]] = None) -> None:
-    """Replace a file as a whole, on disk before it is visible. owner: user and group that it then has; else this process's."""
-    with _written_aside(path, content, mode, owner) as temporary:
+def write_atomically(
+    path: str, content: str, mode: int = 0o600, owner: Optional[tuple[int, int]] = None, *, durable: bool = True
+) -> None:
+    """Replace a file as a whole, on disk before it is visible. owner: user and group that it then has; else this process's.
+
+    durable: False for what is worth nothing after a crash of this machine.
+    """
+    with _written_aside(path, content, mode, owner, durable=durable) as temporary:
         os.replace(temporary, path)
-    sync_directory(os.path.dirname(path))
+    if durable:
+        sync_directory(os.path.dirname(path))
 
 
 @contextlib.contextmanager
-def _written_aside(path: str, content: str, mode: int, owner: Optional[tuple[int, int]] = None) -> Iterator[str]:
+def _written_aside(
+    path: str, content: str, mode: int, owner: Optional[tuple[int, int]] = None, *, durable: bool = True
+) -> Iterator[str]:
     """The content on disk under another name in the same directory, which is gone afterwards."""
     directory = os.path.dirname(path)
     os.makedirs(directory, mode=0o700, exist_ok=True)
@@ -73,7 +81,8 @@ def _written_aside(path: str, content: str, mode: int, owner: Optional[tuple[int
             os.fchmod(target.fileno(), mode)
             target.write(content)
             target.flush()
-            os.fsync(target.fileno())
+            if durable:
+                os.fsync(target.fileno())
         yield temporary
     finally:
         with contextlib.suppress(FileNotFoundError):

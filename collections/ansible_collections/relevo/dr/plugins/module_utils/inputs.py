@@ -56,6 +56,8 @@ SCHEMA: dict[str, re.Pattern[str]] = {
     "dr_backup_type": re.compile("full|diff|incr"),
     "dr_backup_from": re.compile("primary|standby"),
     "dr_path": re.compile("|".join(PATHS)),
+    # The run waits at its gates for a word; that brings the confirmation.
+    "dr_armed": _FLAG,
     "dr_backup_repository": re.compile(r"\d{1,3}(,\d{1,3})*"),
     # Shapes only: what they mean is judged where the restorable window can be shown beside the refusal.
     "dr_restore_set": re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_-]{0,62}"),
@@ -185,6 +187,11 @@ def check_value(name: str, value: Any) -> str:
 def meant(runbook: str, given: Mapping[str, str]) -> str:
     """The runbook that a run is about: a check may be of a certain one, which somebody is to agree to, and judges as that will."""
     return given.get("dr_check_for", runbook) if runbook == "check" else runbook
+
+
+def armed(given: Mapping[str, str]) -> bool:
+    """Whether a run waits at its gates until somebody says go."""
+    return given.get("dr_armed", "").lower() in ("true", "yes")
 
 
 def confirmation(mode: str, cluster: str, target_site: str, runbook: str = "failover") -> str:

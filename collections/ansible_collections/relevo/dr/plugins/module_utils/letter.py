@@ -8,6 +8,7 @@ parameter in the module's own arguments could: the token in it is verified, and 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -16,7 +17,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any, Optional
 
 BOX = "/run/relevo/letters"
-OPTIONS: dict[str, dict[str, Any]] = {"letter": {"type": "str", "default": ""}, "letter_seconds": {"type": "float", "default": 300}}
+OPTIONS: dict[str, dict[str, Any]] = {
+    "letter": {"type": "str", "default": ""},
+    "letter_seconds": {"type": "float", "default": 300},
+    "letter_silence_seconds": {"type": "float", "default": 0},
+}
+# Touched by whoever leads an armed run; without it nobody waits for hours.
+BEAT = "beat"
 WITHDRAWN = "withdrawn"
 TAKEN_OVER = "another run has taken over"
 
@@ -39,7 +46,8 @@ def complete(parameters: Mapping[str, Any], run_id: str, late: Iterable[str] = (
     """The parameters with those that the letter brings; at once where no letter is to come. late: the names it may bring. Raises NoLetter."""
     if not parameters["letter"]:
         return dict(parameters)
-    content = _wait(path(run_id, parameters["letter"]), float(parameters["letter_seconds"]))
+    silence = float(parameters.get("letter_silence_seconds") or 0.0)
+    content = _wait(path(run_id, parameters["letter"]), float(parameters["letter_seconds"]), silence)
     if WITHDRAWN in content:
         raise NoLetter("nothing is to be done: %s" % content[WITHDRAWN])
     unexpected = sorted(set(content) - set(late))
@@ -61,25 +69,73 @@ def withdrawn(parameters: Mapping[str, Any], run_id: str) -> Optional[str]:
         return None
 
 
-def remove_boxes(run_id: Optional[str] = None) -> None:
-    """Remove the box of one run, or those of all; whoever still waits in it, or for its run's go-ahead, goes away."""
-    shutil.rmtree(box(run_id) if run_id else BOX, ignore_errors=True)
+def beat(run_id: str) -> str:
+    """The file that a run which leads others to wait for long touches again and again."""
+    return os.path.join(box(run_id), BEAT)
 
 
-def _wait(place: str, seconds: float) -> dict[str, Any]:
+def remove_boxes(run_id: Optional[str] = None, *, but: str = "") -> None:
+    """Remove the box of one run, or those of all but one; whoever still waits in it, or for its run's go-ahead, goes away."""
+    if run_id:
+        shutil.rmtree(box(run_id), ignore_errors=True)
+        return
+    with contextlib.suppress(FileNotFoundError):
+        for name in os.listdir(BOX):
+            if name != but:
+                shutil.rmtree(box(name), ignore_errors=True)
+
+
+def _wait(place: str, seconds: float, silence_seconds: float) -> dict[str, Any]:
     os.makedirs(os.path.dirname(place), mode=0o700, exist_ok=True)
     ready = place + ".ready"
     with open(ready, "w", encoding="utf-8"):
         pass
     deadline = time.monotonic() + seconds
+    leader = _Leader(os.path.dirname(place), silence_seconds)
+    # Whoever may wait for hours looks less often.
+    pause = 0.01 if silence_seconds else 0.004
     while not os.path.exists(place):
         if not os.path.exists(ready):
             raise NoLetter(TAKEN_OVER)
         if time.monotonic() > deadline:
             raise NoLetter("no word came within %g s" % seconds)
-        time.sleep(0.004)
+        if leader.silent():
+            _leave(ready)
+            raise NoLetter("nobody has led the run for %g s" % silence_seconds)
+        time.sleep(pause)
     with open(place, encoding="utf-8") as source:
         content: dict[str, Any] = json.load(source)
     os.unlink(place)
     os.unlink(ready)
     return content
+
+
+class _Leader:
+    """Whether somebody still touches the beat of a run, by this process's own clock; with a limit of 0 nobody has to."""
+
+    def __init__(self, directory: str, limit_seconds: float) -> None:
+        self._path, self._limit = os.path.join(directory, BEAT), limit_seconds
+        self._beat, self._heard = self._look(), time.monotonic()
+
+    def silent(self) -> bool:
+        if not self._limit:
+            return False
+        beat = self._look()
+        if beat != self._beat:
+            self._beat, self._heard = beat, time.monotonic()
+        return time.monotonic() - self._heard > self._limit
+
+    def _look(self) -> Optional[int]:
+        try:
+            return os.stat(self._path).st_mtime_ns
+        except FileNotFoundError:
+            return None
+
+
+def _leave(ready: str) -> None:
+    """Nobody is told: the last one who waits in a box takes it away."""
+    directory = os.path.dirname(ready)
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(ready)
+        if not [name for name in os.listdir(directory) if name.endswith(".ready")]:
+            shutil.rmtree(directory, ignore_errors=True)

@@ -28,6 +28,7 @@ options:
   timeout_seconds: {description: Limit of this step., type: float, default: 60}
   letter: {description: "Wait for a letter of this name before anything is done; see C(module_utils/letter.py).", type: str, default: ''}
   letter_seconds: {description: How long to wait for it., type: float, default: 300}
+  letter_silence_seconds: {description: How long the beat of the run may be missing meanwhile; 0 when there is none., type: float, default: 0}
 attributes:
   check_mode: {support: full, description: Says whether something would change.}
 author: The Relevo maintainers (@relevo)

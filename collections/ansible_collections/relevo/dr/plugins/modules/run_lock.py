@@ -30,6 +30,9 @@ options:
   checkpoint: {description: Ask a running primary for a checkpoint., type: bool, default: false}
   bin_directory: {description: Directory of psql., type: path, default: /usr/bin}
   port: {description: Port of the server., type: int, default: 5432}
+  letter: {description: Name of the letter that says when; empty when it is now., type: str, default: ''}
+  letter_seconds: {description: How long to wait for it., type: float, default: 300}
+  letter_silence_seconds: {description: How long the beat of the run may be missing meanwhile; 0 when there is none., type: float, default: 0}
 attributes:
   check_mode: {support: full, description: Says who holds the lock and takes nothing.}
 author: The Relevo maintainers (@relevo)
@@ -86,8 +89,8 @@ def hold(module: AnsibleModule) -> dict[str, object]:
         host_files.acquire_lock(wanted)
         if taken_over:
             host_files.write_journal(parameters["run_id"], "LOCK", "result", outcome="ok", taken_over=taken_over)
-        # Modules that a dead run left waiting go away.
-        letter.remove_boxes()
+        # Modules that a dead run left waiting, or an armed one, go away.
+        letter.remove_boxes(but=parameters["run_id"])
         if parameters["checkpoint"]:
             checkpoint(parameters["bin_directory"], parameters["port"])
     return {"before": asdict(before) if before else None, "taken_over": taken_over}
@@ -147,6 +150,7 @@ def main() -> None:
             "checkpoint": {"type": "bool", "default": False},
             "bin_directory": {"type": "path", "default": "/usr/bin"},
             "port": {"type": "int", "default": 5432},
+            **letter.OPTIONS,
         },
         supports_check_mode=True,
     )
@@ -160,9 +164,11 @@ def main() -> None:
         letter.remove_boxes(module.params["run_id"])
         module.exit_json(changed=False, before=asdict(before) if before else None)
     try:
+        letter.complete(module.params, module.params["run_id"])
+        before = host_files.read_lock()
         # A lock is the run's own breath, not a change of the system: taking it is not reported as one.
         module.exit_json(changed=False, **hold(module))
-    except host_files.LockError as error:
+    except (host_files.LockError, letter.NoLetter) as error:
         module.fail_json(msg=str(error), lock=asdict(before) if before else None)
 
 

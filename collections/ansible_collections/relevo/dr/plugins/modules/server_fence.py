@@ -25,6 +25,7 @@ options:
   handover: {description: Whether a primary is to leave the message of a planned change of site., type: bool, default: false}
   letter: {description: "Wait for a letter of this name before anything is done; see C(module_utils/letter.py).", type: str, default: ''}
   letter_seconds: {description: How long to wait for it., type: float, default: 300}
+  letter_silence_seconds: {description: How long the beat of the run may be missing meanwhile; 0 when there is none., type: float, default: 0}
 attributes:
   check_mode: {support: full, description: Says whether the host is fenced.}
 author: The Relevo maintainers (@relevo)

@@ -50,6 +50,7 @@ options:
   allowed_signers: {description: Controllers that this host believes., type: path, default: /etc/relevo/allowed_signers}
   letter: {description: "Wait for a letter of this name before anything is done; see C(module_utils/letter.py).", type: str, default: ''}
   letter_seconds: {description: How long to wait for it., type: float, default: 300}
+  letter_silence_seconds: {description: How long the beat of the run may be missing meanwhile; 0 when there is none., type: float, default: 0}
 attributes:
   check_mode: {support: none, description: Preflight and C(playbooks/check.yml) are the safe way to ask.}
 author: The Relevo maintainers (@relevo)
@@ -105,8 +106,8 @@ select pg_is_in_recovery() as in_recovery, (select system_identifier::text from 
 """
 
 
-# What is only known when the old primary is fenced, and so may come by letter.
-LATE = {"drain": ("replay_target_lsn",), "promote": ("token", "signature", "ledger_tail"), "withdraw": ()}
+# What is only known when the old primary is fenced, or when it is lost, and so may come by letter.
+LATE = {"drain": ("replay_target_lsn", "leave_out"), "promote": ("token", "signature", "ledger_tail"), "withdraw": ()}
 
 
 class Stop(Exception):
@@ -258,10 +259,13 @@ def promote(p: dict[str, Any], session: Psql) -> dict[str, Any]:
     began_at = None
     probes: list[dict[str, Any]] = []
     if not already:
-        token = check_token(p, server["system_identifier"])
-        if p.get("planned"):
-            check_handover(p, session, token.handover or {})
-        probes = probe_old_hosts(p)
+        with ThreadPoolExecutor(max_workers=1) as pool:
+            # A silent host costs a probe its whole time-out.
+            probing = pool.submit(probe_old_hosts, p)
+            token = check_token(p, server["system_identifier"])
+            if p.get("planned"):
+                check_handover(p, session, token.handover or {})
+            probes = probing.result()
         answering = [found["address"] for found in probes if found["result"] == "answers"]
         if answering:
             raise Stop(

@@ -19,6 +19,7 @@ options:
   targets: {description: "The fenced hosts: host, address, port.", type: list, elements: dict, required: true}
   letter: {description: "Wait for a letter of this name before anything is done; see C(module_utils/letter.py).", type: str, default: ''}
   letter_seconds: {description: How long to wait for it., type: float, default: 300}
+  letter_silence_seconds: {description: How long the beat of the run may be missing meanwhile; 0 when there is none., type: float, default: 0}
 attributes:
   check_mode: {support: full, description: Only reads.}
 author: The Relevo maintainers (@relevo)
@@ -76,11 +77,11 @@ def main() -> None:
         p = letter.complete(module.params, module.params["run_id"])
     except letter.NoLetter as error:
         module.fail_json(msg="%s: %s" % (module.params["witness"], error))
-    tail = stated(p["ledger_log"], p["tail_entries"], p["not_before"], p["attempt_seconds"])
     with ThreadPoolExecutor(max_workers=max(1, len(p["targets"]))) as pool:
-        probes = list(
-            pool.map(lambda target: probe(p["witness"], target["host"], target["address"], int(target["port"])), p["targets"])
-        )
+        # A silent host costs a probe its whole time-out.
+        asked = pool.map(lambda target: probe(p["witness"], target["host"], target["address"], int(target["port"])), p["targets"])
+        tail = stated(p["ledger_log"], p["tail_entries"], p["not_before"], p["attempt_seconds"])
+        probes = list(asked)
     module.exit_json(changed=False, ledger_tail=tail, probes=probes)
 
 

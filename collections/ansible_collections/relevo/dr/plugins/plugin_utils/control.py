@@ -62,8 +62,8 @@ class Control:
         return self._directory
 
     def write(self, name: str, value: Any) -> None:
-        """Keep a value under a name such as ``handover/proof.a-db1``; whole or not at all."""
-        write_atomically(self._path(name), json.dumps(value))
+        """Keep a value under a name such as ``handover/proof.a-db1``; whole or not at all. A run does not outlive a crash of its controller."""
+        write_atomically(self._path(name), json.dumps(value), durable=False)
 
     def claim(self, name: str, value: Any) -> Any:
         """Keep a value where there is none, and return the one that stands: of several that come at once, one wins."""

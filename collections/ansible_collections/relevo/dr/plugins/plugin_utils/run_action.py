@@ -5,11 +5,14 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Any, Optional
+from typing import Any, Optional, TypeVar
 
 from ansible.errors import AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.action import ActionBase
+from ansible_collections.relevo.dr.plugins.module_utils import inputs
 from ansible_collections.relevo.dr.plugins.plugin_utils.control import Aborted, Control, ControlError
+
+Played = TypeVar("Played", bound="RunAction")
 
 
 class RunAction(ActionBase):
@@ -35,6 +38,20 @@ class RunAction(ActionBase):
     def act(self) -> dict[str, Any]:
         """The step itself. Returns the keys of the task result."""
         raise NotImplementedError
+
+    def remember(self, name: str) -> None:
+        """Keep how this action was asked, where an armed run will play it again."""
+        kept = "asked/%s" % name
+        if inputs.armed(self.control.read("landscape").get("given", {})) and not self.control.exists(kept):
+            self.control.write(kept, {"args": self._task.args})
+
+    def played(self, action: type[Played], arguments: dict[str, Any], control: Control) -> Played:
+        """Another step of the run, on this host, as if a task had started it with these arguments."""
+        task = self._task.copy()
+        task.args = dict(arguments)
+        step = action(task, self._connection, self._play_context, self._loader, self._templar, self._shared_loader_obj)
+        step.variables, step.host, step.control = self.variables, self.host, control
+        return step
 
     def ask(self, module: str, arguments: dict[str, Any]) -> dict[str, Any]:
         """Run a module on this host, unless nobody leads this run any more; see :meth:`execute`."""

@@ -8,15 +8,13 @@ A module's start costs a quarter of a second, most of it Python's; a letter is o
 from __future__ import annotations
 
 import json
-import os
-import select
 import shlex
-import signal
+import time
 from collections.abc import Callable
 from typing import Any, Optional, Protocol
 
-from ansible.errors import AnsibleError
 from ansible_collections.relevo.dr.plugins.module_utils import letter
+from ansible_collections.relevo.dr.plugins.plugin_utils.aside import Aside
 
 _LOOK_SECONDS = 0.2
 
@@ -37,11 +35,26 @@ class Action(Protocol):
 class StagedModule:
     """One module on one host. Whatever goes wrong with the staging, :meth:`go` falls back to starting it then."""
 
-    def __init__(self, action: Action, run_id: str, name: str, module: str, arguments: dict[str, Any], wait_seconds: float) -> None:
-        """Start it, in a process of its own: the module's answer is waited for there, while this process writes the letter."""
-        self._action, self._module, self._arguments = action, module, arguments
-        self._path = letter.path(run_id, name)
-        self._pid, self._reader = _started(action, module, {**arguments, "letter": name, "letter_seconds": wait_seconds})
+    def __init__(
+        self,
+        action: Action,
+        run_id: str,
+        name: str,
+        module: str,
+        arguments: dict[str, Any],
+        wait_seconds: float,
+        silence_seconds: float = 0.0,
+        put: Callable[[str, dict[str, Any]], bool] = lambda _place, _content: False,
+    ) -> None:
+        """Start it, in a process of its own: the module's answer is waited for there, while this process writes the letter.
+
+        silence_seconds: for how long the beat of the run may be missing on the host; 0 where it has none. put: the quick way for a letter.
+        """
+        self._action, self._module, self._arguments, self._quickly = action, module, arguments, put
+        self._path, self._began = letter.path(run_id, name), time.monotonic()
+        waits = {"letter": name, "letter_seconds": wait_seconds, "letter_silence_seconds": silence_seconds}
+        self._over = False
+        self._aside = Aside(lambda: action.execute(module, {**arguments, **waits}))
 
     def ready(self, seconds: float) -> bool:
         """Whether the module waits for its letter, within that time."""
@@ -52,18 +65,44 @@ class StagedModule:
 
     def go(self, late: dict[str, Any], stop: Callable[[], Optional[str]] = lambda: None) -> dict[str, Any]:
         """Give the module its last parameters and return its answer. stop: asked meanwhile; its reason, if any, is written to the module too."""
-        if self._ended() or not self._send(late):
-            self._drop()
+        if self.ended() or not self._send(late):
+            self.drop()
             return self._action.ask(self._module, {**self._arguments, **late})
+        self._over = True
         return self._answer(stop)
 
     def give_up(self, reason: str) -> None:
         """Tell a module that still waits that nothing is to be done; nothing to do after :meth:`go`."""
-        if self._reader is not None:
+        if not self._over:
             self._send({letter.WITHDRAWN: reason})
-            self._drop()
+            self.drop()
+
+    def drop(self) -> None:
+        """The module is told nothing: whoever does this takes its box away."""
+        self._aside.drop()
+        self._over = True
+
+    def fits(self, module: str, arguments: dict[str, Any]) -> bool:
+        """Whether this is what would be started now."""
+        return (module, _plain(arguments)) == (self._module, _plain(self._arguments))
+
+    def ended(self) -> bool:
+        """Whether the module is over, though no letter was sent."""
+        return self._aside.ended()
+
+    @property
+    def waits_at(self) -> str:
+        """The file on the host whose absence sends the module away."""
+        return self._path + ".ready"
+
+    @property
+    def age_seconds(self) -> float:
+        """Since it was started."""
+        return time.monotonic() - self._began
 
     def _send(self, content: dict[str, Any]) -> bool:
+        if self._quickly(self._path, content):
+            return True
         # The box is the module's to make: where there is none, nobody waits.
         waits = "n=0; until [ -e %s.ready ]; do n=$((n+1)); [ $n -lt 200 ] || exit 1; sleep 0.05; done; " % shlex.quote(self._path)
         return self._put(content, waits)
@@ -72,50 +111,15 @@ class StagedModule:
         command = "umask 077; " + first + "cat > {0}.new && mv {0}.new {0}".format(shlex.quote(self._path))
         return self._action.say(command, json.dumps(content))
 
-    def _ended(self) -> bool:
-        """Whether the process is over, though no letter was sent."""
-        return os.waitid(os.P_PID, self._pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
-
     def _answer(self, stop: Callable[[], Optional[str]]) -> dict[str, Any]:
-        reader, self._reader = self._reader, None
-        with os.fdopen(reader if reader is not None else -1, encoding="utf-8") as source:
-            told = False
-            while not told and not select.select([source], [], [], _LOOK_SECONDS)[0]:
-                reason = stop()
-                if reason:
-                    told = self._put({letter.WITHDRAWN: reason})
-            text = source.read()
-        os.waitpid(self._pid, 0)
-        if not text:
-            return {"failed": True, "msg": "%s ended without an answer" % self._module}
-        answer: dict[str, Any] = json.loads(text)
-        return answer
-
-    def _drop(self) -> None:
-        if self._reader is not None:
-            os.close(self._reader)
-            self._reader = None
-            os.kill(self._pid, signal.SIGKILL)
-            os.waitpid(self._pid, 0)
+        told = False
+        while not told and not self._aside.came(_LOOK_SECONDS):
+            reason = stop()
+            if reason:
+                told = self._put({letter.WITHDRAWN: reason})
+        return self._aside.answer() or {"failed": True, "msg": "%s ended without an answer" % self._module}
 
 
-def _started(action: Action, module: str, arguments: dict[str, Any]) -> tuple[int, Optional[int]]:
-    """A fork of this worker that runs the module and writes its answer to a pipe. It stays in the worker's process group and ends with it."""
-    reader, writer = os.pipe()
-    pid = os.fork()
-    if pid:
-        os.close(writer)
-        return pid, reader
-    try:
-        os.close(reader)
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, signal.SIG_DFL)
-        try:
-            answer = action.execute(module, arguments)
-        except AnsibleError as error:
-            answer = {"failed": True, "msg": str(error)}
-        with os.fdopen(writer, "w", encoding="utf-8") as target:
-            json.dump(answer, target, default=str)
-    finally:
-        # Nothing of this process may go on as if it were the worker.
-        os._exit(0)
+def _plain(arguments: dict[str, Any]) -> Any:
+    """As the module gets them: a tuple is a list there."""
+    return json.loads(json.dumps(arguments, default=str))

@@ -1,0 +1,192 @@
+"""Armed runs, as whoever did not start them sees them: those that wait, and the word that is said to one of them.
+
+The files are those of the collection's plugin_utils/armed_files.py, in the run's own directory.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import signal
+import threading
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from relevo import clock, identity, journal
+from relevo.closing import RECORD
+from relevo.errors import JournalError, RelevoError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+    from types import FrameType
+
+    from relevo.paths import Place
+
+GO, CANCEL = "go", "cancel"
+_POLL_SECONDS = 0.01
+# What is said of an occasion, and of who says it.
+_OF_THE_MOMENT = frozenset({"dr_confirm", "dr_reason", "dr_failed_at"})
+# Longer than a word may wait for a gate to turn green.
+_ANSWER_SECONDS = 40.0
+# How long a run that was interrupted may take to end by its word.
+_LEAVE_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A run that waits for its word.
+
+    ready: everything is started on the hosts; summary: what it would do; red: what stands in the way of go, a sentence per gate;
+    confirm: the words that go needs; wish: what it is to do, and what was accepted for it, by input.
+    """
+
+    directory: Path
+    run_id: str
+    cluster: str
+    ready: bool
+    armed_at: str
+    armed_seconds: float
+    limit_seconds: float
+    looks: int
+    judged_at: str | None
+    summary: str
+    red: tuple[str, ...]
+    confirm: str
+    wish: dict[str, str]
+
+    def document(self) -> dict[str, Any]:
+        """As a JSON tree, for programs."""
+        return {name: getattr(self, name) for name in self.__dataclass_fields__ if name != "directory"}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the run said to a word."""
+
+    granted: bool
+    sentences: tuple[str, ...]
+
+
+def waits(directory: Path) -> bool:
+    """Whether a run with this directory waits for its word, as far as its files say."""
+    control = directory / "control" / "armed"
+    return (control / "state.json").exists() and not (control / "end.json").exists() and not (directory / RECORD).exists()
+
+
+def waiting(place: Place) -> list[Waiting]:
+    """The runs of this controller that wait, the oldest first."""
+    if not place.runs.is_dir():
+        return []
+    found = [_read(directory) for directory in sorted(place.runs.iterdir()) if waits(directory)]
+    return [one for one in found if one is not None]
+
+
+def fitting(place: Place, cluster: str, variables: Mapping[str, str]) -> Waiting | None:
+    """A run that is ready and would do exactly what these inputs ask for, with nothing more accepted; None where there is none."""
+    asked = {name: value for name, value in variables.items() if name not in _OF_THE_MOMENT}
+    return next((one for one in waiting(place) if one.ready and one.cluster == cluster and one.wish == asked), None)
+
+
+def choose(place: Place, run_id: str) -> Waiting:
+    """UsageError when that run waits for nothing."""
+    for one in waiting(place):
+        if one.run_id == run_id:
+            return one
+    known = ", ".join(one.run_id for one in waiting(place)) or "no run does"
+    message = f"{run_id} waits for no word; armed are: {known}."
+    raise UsageError(message)
+
+
+def say(run: Waiting, word: str, by: str, *, confirm: str = "", reason: str = "") -> Answer:
+    """Say a word to a run, and wait for what it answers. UsageError where another word lies there; RelevoError where nobody answers."""
+    number = secrets.token_hex(8)
+    _lay(run.directory, {"word": word, "by": by, "at": clock.utc_now(), "number": number, "confirm": confirm, "reason": reason})
+    answered = run.directory / "control" / "armed" / "answer.json"
+    limit = time.monotonic() + _ANSWER_SECONDS
+    while time.monotonic() < limit:
+        with suppress(FileNotFoundError, ValueError):
+            found = json.loads(answered.read_text(encoding="utf-8"))
+            if found["number"] == number:
+                return Answer(bool(found["granted"]), tuple(found["sentences"]))
+        time.sleep(_POLL_SECONDS)
+    message = f"{run.run_id} gave no answer within {_ANSWER_SECONDS:g} s. Next: relevo armed; a run that hangs has to be ended where it was started."
+    raise RelevoError(message)
+
+
+class Interrupts:
+    """What a signal does to a run that is led here: one that waits is cancelled by a word, any other is stopped. Called again and again."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory, self._signals, self._told = directory, 0, float("inf")
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, self._hear)
+
+    def _hear(self, _number: int, _frame: FrameType | None) -> None:
+        self._signals += 1
+
+    def __call__(self) -> bool:
+        """Whether the run is to be stopped now."""
+        if not self._signals:
+            return False
+        if self._signals == 1 and waits(self._directory):
+            if self._told == float("inf"):
+                self._told = time.monotonic()
+                with suppress(UsageError, RelevoError):
+                    word = {
+                        "word": CANCEL,
+                        "by": identity.operator(os.environ),
+                        "at": clock.utc_now(),
+                        "number": secrets.token_hex(8),
+                    }
+                    _lay(self._directory, {**word, "confirm": "", "reason": "interrupted where it was started"})
+            return time.monotonic() - self._told > _LEAVE_SECONDS
+        # One that was cancelled ends by itself.
+        return self._signals > 1 or self._told == float("inf")
+
+
+def _lay(directory: Path, word: dict[str, str]) -> None:
+    """Whole or not at all, and never over another one."""
+    path = directory / "control" / "armed" / "word.json"
+    draft = path.with_name(f".word-{word['number']}")
+    try:
+        draft.write_text(json.dumps(word), encoding="utf-8")
+        draft.chmod(0o600)
+        os.link(draft, path)
+    except FileExistsError as error:
+        message = f"Another word to {directory.name} has not been answered yet. Next: wait for that, then say it again."
+        raise UsageError(message) from error
+    except OSError as error:
+        message = f"The word cannot be said: {error.strerror}: {path}."
+        raise RelevoError(message) from error
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _read(directory: Path) -> Waiting | None:
+    """None where nobody leads it any more, or it says nothing yet."""
+    with suppress(JournalError, OSError, ValueError, KeyError):
+        opening, _ = journal.read(directory)
+        if not opening.owner_is_alive():
+            return None
+        state = json.loads((directory / "control" / "armed" / "state.json").read_text(encoding="utf-8"))
+        return Waiting(
+            directory=directory,
+            run_id=state["run_id"],
+            cluster=state["cluster"],
+            ready=bool(state["ready"]),
+            armed_at=state["armed_at"],
+            armed_seconds=round(clock.boottime_seconds() - float(state["armed_boottime"]), 1),
+            limit_seconds=float(state["limit_seconds"]),
+            looks=int(state["looks"]),
+            judged_at=state["judged_at"],
+            summary=state["summary"],
+            red=tuple(state["red"]),
+            confirm=state["confirm"],
+            wish=dict(state["wish"]),
+        )
+    return None

@@ -1,0 +1,196 @@
+"""Armed runs as others see them: who waits, the word that is said once, and what a signal does."""
+
+from __future__ import annotations
+
+import json
+import signal
+import threading
+from dataclasses import replace
+
+import pytest
+
+from relevo import armed, clock, identity, journal, trigger
+from relevo.errors import Exit, UsageError
+from relevo.evidence import Evidence, Failure
+from relevo.paths import Place
+from relevo.verdict import Ending, Verdict, decide
+
+RUN = "20261128T080000Z-failover-1f3a90c1"
+STATE = {
+    "run_id": RUN,
+    "cluster": "shop",
+    "ready": True,
+    "armed_at": "2026-11-28T08:00:00.000000Z",
+    "armed_boottime": 1.0,
+    "limit_seconds": 14400.0,
+    "looks": 3,
+    "judged_at": None,
+    "summary": "all 31 gates pass",
+    "red": [],
+    "confirm": "failover shop to b",
+    "wish": {"dr_mode": "disaster", "dr_scope": "site", "dr_target_site": "b", "dr_accept_loss_seconds": "5"},
+}
+
+
+@pytest.fixture
+def place(tmp_path):
+    return Place(tmp_path, f"sqlite:///{tmp_path / 'relevo.db'}")
+
+
+@pytest.fixture
+def run(place):
+    """A run of this process that waits."""
+    opening = journal.Opening(
+        run_id=RUN,
+        runbook="failover",
+        feed="runner",
+        operator="ana",
+        controller=identity.controller(),
+        cluster="shop",
+        **journal.now(),
+    )
+    directory = place.run_directory(RUN)
+    place.runs.mkdir()
+    journal.Journal.open(directory, opening).close()
+    control = directory / "control" / "armed"
+    control.mkdir()
+    (control / "state.json").write_text(json.dumps(STATE))
+    return directory
+
+
+def answering(directory, **more):
+    """As the gatekeeper does."""
+
+    def later():
+        word = directory / "control/armed/word.json"
+        while not word.exists():
+            pass
+        said = json.loads(word.read_text())
+        told = {"number": said["number"], "granted": True, "sentences": ["it goes"], **more}
+        (directory / "control/armed/answer.json").write_text(json.dumps(told))
+        word.unlink()
+        heard.append(said)
+
+    heard: list = []
+    thread = threading.Thread(target=later)
+    thread.start()
+    return thread, heard
+
+
+def test_a_word_reaches_the_run_and_its_answer_comes_back(place, run):
+    thread, heard = answering(run)
+    answer = armed.say(armed.choose(place, RUN), armed.GO, "ana", confirm="failover shop to b")
+    thread.join()
+    assert answer == armed.Answer(granted=True, sentences=("it goes",))
+    assert (heard[0]["word"], heard[0]["by"], heard[0]["confirm"]) == ("go", "ana", "failover shop to b")
+
+
+def test_a_second_word_waits_for_the_answer_to_the_first(place, run):
+    (run / "control/armed/word.json").write_text("{}")
+    with pytest.raises(UsageError, match="has not been answered"):
+        armed.say(armed.choose(place, RUN), armed.GO, "ana")
+    assert (run / "control/armed/word.json").read_text() == "{}"
+
+
+@pytest.mark.parametrize("over", ["control/armed/end.json", "record.json"])
+def test_a_run_that_has_its_word_waits_no_more(place, run, over):
+    assert [one.run_id for one in armed.waiting(place)] == [RUN]
+    (run / over).write_text("{}")
+    with pytest.raises(UsageError, match="waits for no word"):
+        armed.choose(place, RUN)
+
+
+def test_a_run_that_nobody_leads_any_more_does_not_wait(place, run):
+    path = run / journal.JOURNAL
+    opening = json.loads(path.read_text())
+    path.write_text(json.dumps({**opening, "pid_started": 1}) + "\n")
+    assert armed.waiting(place) == []
+
+
+def test_a_run_that_waits_is_no_run_at_work_for_a_watcher_and_one_that_goes_is(place, run):
+    assert trigger.at_work(place, "shop", set()) is None
+    (run / "control/armed/end.json").write_text("{}")
+    assert trigger.at_work(place, "shop", set()) == RUN
+
+
+@pytest.fixture
+def interrupts(run):
+    kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield armed.Interrupts(run)
+    for number, handler in kept.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_cancels_a_run_that_waits_and_a_second_one_stops_it(run, interrupts, number):
+    assert not interrupts()
+    signal.raise_signal(number)
+    assert not interrupts()
+    assert json.loads((run / "control/armed/word.json").read_text())["word"] == "cancel"
+    assert not interrupts()
+    signal.raise_signal(number)
+    assert interrupts()
+
+
+def test_a_signal_stops_a_run_that_was_told_to_go(run, interrupts):
+    (run / "control/armed/end.json").write_text("{}")
+    signal.raise_signal(signal.SIGINT)
+    assert interrupts()
+    assert not (run / "control/armed/word.json").exists()
+
+
+CANCELLED = Failure("a-db1", "p", "t", "cancelled by ana", clock.utc_now(), cancelled=True)
+
+
+def test_a_run_that_was_never_told_to_go_has_neither_failed_nor_been_refused():
+    evidence = Evidence(opened=True, finished=True, failures=[CANCELLED], failed_hosts=("a-db1",))
+    decision = decide(evidence, Ending())
+    assert (decision.verdict, decision.reasons) == (Verdict.CANCELLED, ("cancelled by ana",))
+    assert decision.verdict.exit is Exit.CANCELLED
+
+
+def test_one_that_changed_something_is_not_called_cancelled():
+    phases = {("PROMOTE", "b-db1"): {"name": "PROMOTE", "host": "b-db1", "outcome": "failed"}}
+    evidence = Evidence(opened=True, finished=True, failures=[replace(CANCELLED)], failed_hosts=("a-db1",), phases=phases)
+    assert decide(evidence, Ending()).verdict is Verdict.FAILED
+
+
+ASKED = {
+    **STATE["wish"],
+    "dr_reason": "automatic: a-db1 is lost",
+    "dr_confirm": "failover shop to b",
+    "dr_failed_at": "2026-11-28T08:00:00Z",
+}
+
+
+@pytest.mark.usefixtures("run")
+@pytest.mark.parametrize(
+    ("changed", "fits"),
+    [
+        ({}, True),
+        ({"dr_accept_loss_seconds": "60"}, False),
+        ({"dr_scope": "database"}, False),
+        ({"dr_accept_unknown": "LOSS"}, False),
+        ({"dr_accept_loss_seconds": None}, False),
+    ],
+)
+def test_a_watcher_tells_only_a_run_that_would_do_the_very_same(place, changed, fits):
+    asked = {name: value for name, value in {**ASKED, **changed}.items() if value is not None}
+    assert bool(armed.fitting(place, "shop", asked)) == fits
+    assert armed.fitting(place, "another", asked) is None
+
+
+@pytest.mark.parametrize("granted", [True, False])
+def test_the_one_automatic_run_is_the_armed_one_where_that_goes_and_another_where_it_does_not(
+    place, run, tmp_path, monkeypatch, granted
+):
+    started = []
+    monkeypatch.setattr(trigger.Trigger, "_launch", lambda _self, command: started.append(command))
+    one = trigger.Trigger(tmp_path, tmp_path)
+    thread, heard = answering(run, granted=granted)
+    one.fire(["relevo", "run"], armed.fitting(place, "shop", ASKED))
+    thread.join()
+    one._telling.join()
+    assert heard[0]["by"].startswith("relevo watch")
+    assert started == ([] if granted else [["relevo", "run"]])
+    assert one.running == granted
