@@ -145,7 +145,7 @@ def test_a_run_asks_nothing_in_the_site_that_it_leaves(
 
     monkeypatch.setattr(action, "look", seen)
     acting = action.ActionModule.__new__(action.ActionModule)
-    acting.control = control
+    acting.control, acting.host = control, "wit1"
     arguments = {name: KNOWN[name] for name in ("secrets_directory", "declared")}
     acting._task = SimpleNamespace(args={**arguments, "timeout_seconds": 3.0})
     ports = dict.fromkeys(groups["dr_database"], 5432)
@@ -171,7 +171,7 @@ def test_what_cannot_be_read_is_a_finding_and_the_witness_goes_on(tmp_path: Path
     given = {"dr_scope": "site", "dr_target_site": "b"}
     control.write("landscape", {"runbook": "failover", "given": given, "groups": {"dr_database": []}, "sites": {}})
     acting = action.ActionModule.__new__(action.ActionModule)
-    acting.control = control
+    acting.control, acting.host = control, "wit1"
     wrong = [{"name": "mirror", "host": "mirror.example.org", "port": 0, "protocol": "tls"}]
     acting._task = SimpleNamespace(args={"secrets_directory": "/etc/secrets", "declared": wrong, "timeout_seconds": 3.0})
     acting.variables = {"groups": {"dr_database": [], "all": []}, "hostvars": {"localhost": {}}}
