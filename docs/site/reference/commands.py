@@ -17,9 +17,10 @@ _MEANING = {
     Exit.PASSED: "passed; of a command that runs nothing: done",
     Exit.FAILED: "failed, or an answer that was asked for with --require is no",
     Exit.REFUSED: "refused before anything changed; the sentence says what to do",
-    Exit.INTERRUPTED: "interrupted: cancelled, or killed",
+    Exit.INTERRUPTED: "interrupted while it was at work, or killed",
     Exit.USAGE: "the command cannot mean anything, and nothing was started",
     Exit.PARTIAL: "came through, but something required was accepted by name, skipped, or not seen",
+    Exit.CANCELLED: "an armed run that was never told to go: nothing was changed, and nothing is judged",
 }
 
 
