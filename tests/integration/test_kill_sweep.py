@@ -110,6 +110,9 @@ def test_a_killed_controller_is_recorded_and_the_next_run_goes_on(bench, phase):
     assert found.pop("signal")
     assert found == CLEAN
 
+    # All end in that same state: of one it is seen that a finished runbook finds nothing to do in it.
+    if phase != "PROTECT":
+        return
     once_more = bench.run("failover", **DRILL)
     assert once_more.code == 0
     assert "nothing to do" in once_more.output

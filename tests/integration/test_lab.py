@@ -114,7 +114,7 @@ def whole(request):
         done("unfill", "x-db1")
 
 
-@pytest.mark.smoke
+@pytest.mark.full
 def test_a_second_run_changes_nothing_and_neither_does_a_check():
     assert changes(playbook()) == 0
     assert changes(playbook("--check")) == 0
@@ -137,13 +137,13 @@ def test_hosts_take_the_pinned_key_and_only_the_right_sudo_password():
     assert "password" in wrong.stdout
 
 
-@pytest.mark.smoke
+@pytest.mark.full
 def test_the_first_primary_has_checksums_tls_and_scram():
     asked = "select current_setting('data_checksums'), current_setting('ssl'), current_setting('password_encryption'), current_setting('listen_addresses')"
     assert inside("x-db1", "runuser", "-u", "postgres", "--", "psql", "-Atqc", asked).stdout.strip() == "on|on|scram-sha-256|*"
 
 
-@pytest.mark.smoke
+@pytest.mark.full
 @pytest.mark.parametrize(("one", "other"), [("x-db1", "x-app1"), ("x-db1", "y-db1"), ("controller", "y-db1")])
 def test_a_cut_drops_both_directions_and_no_other(one: str, other: str):
     with socket.create_connection((ADDRESSES["y-db1"], 22), timeout=2) as opened_before:
@@ -184,7 +184,7 @@ def test_heal_all_heals_all():
     assert connects("y-db1", "x-app1")
 
 
-@pytest.mark.smoke
+@pytest.mark.full
 def test_a_frozen_postgresql_accepts_and_never_answers():
     done("freeze-postgresql", "x-db1")
     assert not postgresql_answers()
@@ -200,7 +200,7 @@ def test_freezing_nothing_is_an_error():
     assert "No PostgreSQL process runs in y-db1" in result.stderr
 
 
-@pytest.mark.smoke
+@pytest.mark.full
 def test_a_full_volume_is_full_for_the_host_itself():
     path = "/var/lib/postgresql/17/main"
     done("fill", "x-db1", path)
@@ -216,7 +216,7 @@ def test_only_a_volume_of_limited_size_is_filled():
         assert verb(*words).returncode != 0
 
 
-@pytest.mark.smoke
+@pytest.mark.full
 def test_power_off_says_no_goodbye_and_power_on_finds_the_disk_as_it_was():
     assert wait(postgresql_answers)
     inside(
@@ -246,7 +246,7 @@ def test_power_off_says_no_goodbye_and_power_on_finds_the_disk_as_it_was():
         done("power-off", "x-db1")
 
 
-@pytest.mark.smoke
+@pytest.mark.full
 def test_power_status_is_quick_and_says_one_word():
     began = time.monotonic()
     assert verb("power-status", "x-db1").stdout == "on\n"
@@ -325,7 +325,7 @@ def test_another_release_is_refused_while_a_laboratory_is_there():
     assert "was made with trixie, now bookworm is asked for" in refused.stdout
 
 
-@pytest.mark.smoke
+@pytest.mark.full
 @pytest.mark.parametrize("state_directory", ["complete", "damaged"])
 def test_down_leaves_no_trace(state_directory: str):
     changes(playbook())
