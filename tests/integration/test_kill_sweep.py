@@ -85,7 +85,7 @@ CLEAN = {
 }
 
 
-# CI kills it in each phase; a switchover and a failback in those that only they have.
+# CI kills it in each phase; a switchover and a failback once each, in the phase that only they have and that changes data.
 @pytest.mark.smoke
 @pytest.mark.parametrize("phase", ["PREFLIGHT", "LOCK", "QUIESCE", "FENCE", "DRAIN", "PROMOTE", "CUTOVER", "PROTECT"])
 def test_a_killed_controller_is_recorded_and_the_next_run_goes_on(bench, phase):
