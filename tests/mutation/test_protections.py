@@ -35,6 +35,13 @@ class Protection:
 
 FAST = [
     Protection(
+        "a letter whose receipt nobody confirmed starts its module a second time",
+        f"{DR}/plugin_utils/staged_module.py",
+        "        if quickly is None:",
+        "        if False:",
+        "tests/unit/dr/test_staged_module.py::test_a_quick_letter_of_which_nobody_said_that_it_arrived_starts_nothing_twice",
+    ),
+    Protection(
         "the lock of an armed run is taken without a word",
         f"{DR}/action/lock.py",
         "        armed_files.require_word(self.control)\n",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 from ansible_collections.relevo.dr.plugins.module_utils import letter
@@ -65,6 +67,23 @@ def test_it_waits_and_goes_on_with_what_the_letter_brings(action):
     assert action.noted() == ["acted"]
     assert str(os.getpid()) not in action.log.read_text()
     module.give_up("over")
+    assert action.noted() == ["acted"]
+
+
+@pytest.mark.parametrize("arrives", [True, False])
+def test_a_quick_letter_of_which_nobody_said_that_it_arrived_starts_nothing_twice(action, arrives):
+    """Its host was slow to answer: a promotion that was told twice met its own flock, and the run failed beside a promotion that went through."""
+
+    def put(place, content):
+        if arrives:
+            Path(place + ".new").write_text(json.dumps(content))
+            os.replace(place + ".new", place)
+            while os.path.exists(place + ".ready"):
+                time.sleep(0.005)
+
+    module = StagedModule(action, "run", "promote", "relevo.dr.standby_promote", {"token": ""}, 20, 0.0, put)
+    assert module.ready(5)
+    assert module.go({"token": "signed"})["token"] == "signed"
     assert action.noted() == ["acted"]
 
 

@@ -190,7 +190,7 @@ class ActionModule(RunAction):
         seconds = self._limits.armed_seconds + _RESTART_SECONDS
         return StagedModule(self, self.control.run_id, named, module, arguments, seconds, _SILENCE_SECONDS, self._put)
 
-    def _put(self, place: str, content: dict[str, Any]) -> bool:
+    def _put(self, place: str, content: dict[str, Any]) -> Optional[bool]:
         return self._carrier.put(place, content)
 
     def _leave(self, staged: StagedModule) -> None:

@@ -49,6 +49,7 @@ while True:
         os.unlink(place)
     elif verb == "clear":
         shutil.rmtree(place, ignore_errors=True)
+        done = True
     print(json.dumps([number, done]), flush=True)
 """
 
@@ -68,9 +69,9 @@ class Carrier:
         """Whether it is there, or may still come."""
         return self._process is not None and self._process.poll() is None
 
-    def put(self, place: str, content: dict[str, Any]) -> bool:
-        """Whether that letter lies where somebody waits for it."""
-        return self._say("put", place, json.dumps(content), _WORD_SECONDS) is True
+    def put(self, place: str, content: dict[str, Any]) -> Optional[bool]:
+        """Whether that letter lies where somebody waits for it; None where it was sent and nobody said."""
+        return self._say("put", place, json.dumps(content), _WORD_SECONDS)
 
     def beat(self, run_id: str) -> bool:
         """Whether it was on its way; nobody waits for an answer."""
@@ -82,7 +83,7 @@ class Carrier:
 
     def clear(self, run_id: str) -> bool:
         """Whether nothing of the run is left on the host."""
-        return self._say("clear", letter.box(run_id), "", _WORD_SECONDS) is not None
+        return self._say("clear", letter.box(run_id), "", _WORD_SECONDS) is True
 
     def close(self) -> None:
         """The program on the host ends with its input."""
@@ -100,7 +101,7 @@ class Carrier:
         """What the host answers within that time; None where it was not waited for, or did not come. False at once where nobody carries anything."""
         process = self._process
         if process is None or process.poll() is not None or process.stdin is None or not self._is_ready():
-            return False if seconds == 0.0 else None
+            return False
         self._number += 1
         try:
             process.stdin.write(json.dumps([self._number, verb, place, text]).encode() + b"\n")

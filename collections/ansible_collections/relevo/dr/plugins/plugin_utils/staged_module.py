@@ -44,11 +44,12 @@ class StagedModule:
         arguments: dict[str, Any],
         wait_seconds: float,
         silence_seconds: float = 0.0,
-        put: Callable[[str, dict[str, Any]], bool] = lambda _place, _content: False,
+        put: Callable[[str, dict[str, Any]], Optional[bool]] = lambda _place, _content: False,
     ) -> None:
         """Start it, in a process of its own: the module's answer is waited for there, while this process writes the letter.
 
-        silence_seconds: for how long the beat of the run may be missing on the host; 0 where it has none. put: the quick way for a letter.
+        silence_seconds: for how long the beat of the run may be missing on the host; 0 where it has none. put: the quick way for a letter;
+        None where it was sent and nobody said that it arrived.
         """
         self._action, self._module, self._arguments, self._quickly = action, module, arguments, put
         self._path, self._began = letter.path(run_id, name), time.monotonic()
@@ -101,11 +102,16 @@ class StagedModule:
         return time.monotonic() - self._began
 
     def _send(self, content: dict[str, Any]) -> bool:
-        if self._quickly(self._path, content):
+        quickly = self._quickly(self._path, content)
+        if quickly:
+            return True
+        ready = shlex.quote(self._path + ".ready")
+        if quickly is None:
+            # Who was sent one quickly and waits no more has taken it: to start the module again would be to do its work twice.
+            self._put(content, "[ -e %s ] || exit 1; " % ready)
             return True
         # The box is the module's to make: where there is none, nobody waits.
-        waits = "n=0; until [ -e %s.ready ]; do n=$((n+1)); [ $n -lt 200 ] || exit 1; sleep 0.05; done; " % shlex.quote(self._path)
-        return self._put(content, waits)
+        return self._put(content, "n=0; until [ -e %s ]; do n=$((n+1)); [ $n -lt 200 ] || exit 1; sleep 0.05; done; " % ready)
 
     def _put(self, content: dict[str, Any], first: str = "") -> bool:
         command = "umask 077; " + first + "cat > {0}.new && mv {0}.new {0}".format(shlex.quote(self._path))
