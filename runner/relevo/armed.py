@@ -103,8 +103,7 @@ def choose(place: Place, run_id: str) -> Waiting:
 
 def say(run: Waiting, word: str, by: str, *, confirm: str = "", reason: str = "") -> Answer:
     """Say a word to a run, and wait for what it answers. UsageError where another word lies there; RelevoError where nobody answers."""
-    number = secrets.token_hex(8)
-    _lay(run.directory, {"word": word, "by": by, "at": clock.utc_now(), "number": number, "confirm": confirm, "reason": reason})
+    number = _lay(run.directory, word, by, confirm, reason)
     answered = run.directory / "control" / "armed" / "answer.json"
     limit = time.monotonic() + _ANSWER_SECONDS
     while time.monotonic() < limit:
@@ -137,24 +136,20 @@ class Interrupts:
             if self._told == float("inf"):
                 self._told = time.monotonic()
                 with suppress(UsageError, RelevoError):
-                    word = {
-                        "word": CANCEL,
-                        "by": identity.operator(os.environ),
-                        "at": clock.utc_now(),
-                        "number": secrets.token_hex(8),
-                    }
-                    _lay(self._directory, {**word, "confirm": "", "reason": "interrupted where it was started"})
+                    _lay(self._directory, CANCEL, identity.operator(os.environ), "", "interrupted where it was started")
             return time.monotonic() - self._told > _LEAVE_SECONDS
         # One that was cancelled ends by itself.
         return self._signals > 1 or self._told == float("inf")
 
 
-def _lay(directory: Path, word: dict[str, str]) -> None:
-    """Whole or not at all, and never over another one."""
+def _lay(directory: Path, word: str, by: str, confirm: str, reason: str) -> str:
+    """Whole or not at all, and never over another one; the number under which it is answered."""
+    number = secrets.token_hex(8)
+    said = {"word": word, "by": by, "at": clock.utc_now(), "number": number, "confirm": confirm, "reason": reason}
     path = directory / "control" / "armed" / "word.json"
-    draft = path.with_name(f".word-{word['number']}")
+    draft = path.with_name(f".word-{number}")
     try:
-        draft.write_text(json.dumps(word), encoding="utf-8")
+        draft.write_text(json.dumps(said), encoding="utf-8")
         draft.chmod(0o600)
         os.link(draft, path)
     except FileExistsError as error:
@@ -165,6 +160,7 @@ def _lay(directory: Path, word: dict[str, str]) -> None:
         raise RelevoError(message) from error
     finally:
         draft.unlink(missing_ok=True)
+    return number
 
 
 def _read(directory: Path) -> Waiting | None:

@@ -71,16 +71,14 @@ def main(
 def run(
     runbook: Annotated[str, typer.Argument(help="The name of a playbook below playbooks/, without .yml")],
     sources: Inventory = None,
-    extra: Annotated[list[str] | None, typer.Option("--extra-var", "-e", help="name=value; more than once is possible.")] = None,
-    approver: Annotated[str | None, typer.Option(help="The second person who agreed to this run.")] = None,
+    extra: launch.Extra = None,
+    approver: launch.Approver = None,
     check: Annotated[bool, typer.Option("--check", help="Show what would change, change nothing.")] = False,
     require_objectives: Annotated[
         bool, typer.Option("--require-objectives", help="A passed run that missed an objective exits with 1.")
     ] = False,
     notify_file: launch.NotifyFile = None,
-    notify_when: Annotated[
-        asked.When, typer.Option(help="Of which runs: not-passed (and the first that passes after it), or always.")
-    ] = asked.When.NOT_PASSED,
+    notify_when: launch.NotifyWhen = asked.When.NOT_PASSED,
     notify_report: launch.NotifyReport = False,
     as_json: AsJson = False,
 ) -> Exit:

@@ -27,12 +27,10 @@ RunId = Annotated[str, typer.Argument(help="The id of a run that waits, as relev
 def arm(
     runbook: Annotated[str, typer.Argument(help="failover")],
     sources: Inventory = None,
-    extra: Annotated[list[str] | None, typer.Option("--extra-var", "-e", help="name=value; more than once is possible.")] = None,
-    approver: Annotated[str | None, typer.Option(help="The second person who agreed to this run.")] = None,
+    extra: launch.Extra = None,
+    approver: launch.Approver = None,
     notify_file: launch.NotifyFile = None,
-    notify_when: Annotated[
-        asked.When, typer.Option(help="Of which runs: not-passed (and the first that passes after it), or always.")
-    ] = asked.When.NOT_PASSED,
+    notify_when: launch.NotifyWhen = asked.When.NOT_PASSED,
     notify_report: launch.NotifyReport = False,
     as_json: AsJson = False,
 ) -> Exit:

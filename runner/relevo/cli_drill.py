@@ -51,7 +51,7 @@ def run_drill(
         str | None, typer.Argument(help="An exercise of the policy: quarterly, full. Without it: a rehearsal on a copy.")
     ] = None,
     sources: Inventory = None,
-    extra: Annotated[list[str] | None, typer.Option("--extra-var", "-e", help="name=value; more than once is possible.")] = None,
+    extra: launch.Extra = None,
     production: Annotated[
         bool, typer.Option("--production", help="Move production itself: a failover that says that it is a drill.")
     ] = False,
@@ -59,10 +59,10 @@ def run_drill(
         str | None, typer.Option("--moves-production", metavar="CLUSTER", help="Of an exercise: yes, it moves this cluster.")
     ] = None,
     anew: Annotated[bool, typer.Option("--anew", help="End the exercise that is unfinished, and begin another.")] = False,
-    approver: Annotated[str | None, typer.Option(help="The second person who agreed to this run.")] = None,
+    approver: launch.Approver = None,
     policy: PolicyFile = None,
     notify_file: launch.NotifyFile = None,
-    notify_when: Annotated[asked.When, typer.Option(help="Of which runs; see relevo run.")] = asked.When.NOT_PASSED,
+    notify_when: launch.NotifyWhen = asked.When.NOT_PASSED,
     notify_report: launch.NotifyReport = False,
     as_json: AsJson = False,
 ) -> Exit:

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from relevo.record import Record
 
 CAME_THROUGH = frozenset({Verdict.PASSED, Verdict.PARTIAL})
+Extra = Annotated[list[str] | None, typer.Option("--extra-var", "-e", help="name=value; more than once is possible.")]
+Approver = Annotated[str | None, typer.Option(help="The second person who agreed to this run.")]
 NotifyFile = Annotated[
     Path | None,
     typer.Option(
@@ -34,6 +36,7 @@ NotifyFile = Annotated[
         help="Tell people: a file of apprise URLs, one a line, mode 0600.",
     ),
 ]
+NotifyWhen = Annotated[asked.When, typer.Option(help="Of which runs: not-passed (and the first that passes after it), or always.")]
 NotifyReport = Annotated[
     bool,
     typer.Option(
