@@ -44,7 +44,7 @@ class Run:
 
     def document(self) -> dict[str, Any]:
         """As a JSON tree."""
-        return {**asdict(self.summary), "page": self.page}
+        return {**self.summary._asdict(), "page": self.page}
 
 
 @dataclass(frozen=True)

@@ -348,5 +348,5 @@ def _backups(backups: Backups) -> dict[str, Any]:
         "runs_passed": backups.passed,
         "verifications": backups.verifications,
         "verifications_passed": backups.verifications_passed,
-        "newest_verification": asdict(backups.newest) if backups.newest else None,
+        "newest_verification": backups.newest._asdict() if backups.newest else None,
     }

@@ -82,7 +82,7 @@ class StoredHistory:
     def ended(self, cluster: str, since: datetime) -> list[Summary]:
         """Those that ended since then."""
         own = (_column.cluster == cluster, _column.closed_at >= utc(since), _RAN, *self._limits)
-        found = [Summary(*row) for row in self._store.rows(sql.select(*tables.SUMMARY).where(*own))]
+        found = self._store.each_row(sql.select(*tables.SUMMARY).where(*own), Summary._make)
         # Sorted here: a database would go through the whole cluster in that order.
         return sorted(found, key=lambda run: (run.opened_at, run.run_id), reverse=True)
 
@@ -92,7 +92,7 @@ class StoredHistory:
         found: dict[str, Summary] = {}
         for first in range(0, len(wanted), _BATCH):
             query = sql.select(*tables.SUMMARY).where(_column.run_id.in_(wanted[first : first + _BATCH]), *self._limits)
-            found |= {row[0]: Summary(*row) for row in self._store.rows(query)}
+            found |= {run.run_id: run for run in self._store.each_row(query, Summary._make)}
         return found
 
     def trend(self, cluster: str, measure: str, target_seconds: float | None, runbooks: Sequence[str] = ()) -> Trend:
@@ -139,7 +139,7 @@ class StoredHistory:
 
     def _runs(self, *conditions: sql.ColumnElement[bool], limit: int) -> list[Summary]:
         query = sql.select(*tables.SUMMARY).where(*conditions, *self._limits).order_by(*_NEWEST_FIRST)
-        return [Summary(*row) for row in self._store.rows(query.limit(limit))]
+        return self._store.each_row(query.limit(limit), Summary._make)
 
     def _with_the_newest(self, groups: sql.Subquery, *also: sql.ColumnElement[bool], home: bool) -> sql.Select[Any]:
         """Each group with the id of its newest run. home: of those with a cluster, or of those without."""

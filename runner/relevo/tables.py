@@ -6,7 +6,6 @@ import os
 import socket
 import threading
 from contextlib import contextmanager, suppress
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,7 +89,7 @@ SUMMARY_MEASURED = sql.Index(
     sqlite_where=_MEASURED,
     postgresql_where=_MEASURED,
 )
-SUMMARY = tuple(summary.c[field.name] for field in fields(Summary))
+SUMMARY = tuple(summary.c[name] for name in Summary._fields)
 chain = sql.Table(
     "chain",
     _metadata,

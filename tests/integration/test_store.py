@@ -416,4 +416,4 @@ def test_the_lists_agree_with_the_documents(url: str, tmp_path: Path) -> None:
         Store(place).add(record(number), document, "none")
     short = Store(place).summaries()
     assert [summary.run_id for summary in short] == ["run2", "run1", "run0"]
-    assert short[0] == replace(short[1], run_id="run2", opened_at=short[0].opened_at, closed_at=short[0].closed_at)
+    assert short[0] == short[1]._replace(run_id="run2", opened_at=short[0].opened_at, closed_at=short[0].closed_at)

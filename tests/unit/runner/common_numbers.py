@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -70,7 +70,7 @@ def _lists(asked: Asked) -> Any:
     """What `relevo results list` and `relevo findings list` say; runs stand newest first."""
     noted = findings.fold(heard(asked.store, findings.KIND))
     return {
-        "runs": [_plain(asdict(run)) for run in asked.store.summaries()],
+        "runs": [_plain(run._asdict()) for run in asked.store.summaries()],
         "findings": [_plain(finding.document(asked.now.at.date())) for finding in noted],
     }
 

@@ -6,7 +6,7 @@ import json
 import shutil
 import sqlite3
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -218,7 +218,7 @@ def as_store(directory: Path, place: Place) -> Store:
         for stored in given.records:
             insert(database, stored.document, stored.signature, stored.run_id)
             try:
-                short = {**asdict(summarize(parse(stored.document))), "run_id": stored.run_id}
+                short = {**summarize(parse(stored.document))._asdict(), "run_id": stored.run_id}
             except StoreError:
                 continue
             marks = ", ".join(f":{name}" for name in short)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -80,7 +79,7 @@ def compared(store: Store, found: list[Summary], at: datetime, limit: int) -> No
     with store._writing() as connection:
         connection.execute(tables.summary.delete())
         if found:
-            connection.execute(tables.summary.insert(), [asdict(run) for run in found])
+            connection.execute(tables.summary.insert(), [run._asdict() for run in found])
     stored, plain = StoredHistory(store), PlainHistory(found)
     for (question, one), (_, other) in zip(answers(stored, at, limit), answers(plain, at, limit), strict=True):
         assert one == other, question

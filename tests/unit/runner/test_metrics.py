@@ -222,7 +222,7 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeyp
 
 
 def summary(number: int, rto: float | None, verdict: str = "passed", **more: Any) -> Summary:
-    known = vars(summarize(record_of("failover_drill")))
+    known = summarize(record_of("failover_drill"))._asdict()
     at = f"2026-{12 - number // 28:02d}-{28 - number % 28:02d}T00:00:00.000000Z"
     return Summary(
         **{**known, "run_id": f"r{number}", "rto_seconds": rto, "rpo_seconds": rto, "verdict": verdict, "opened_at": at, **more}
