@@ -924,6 +924,20 @@ FAST = [
         "tests/unit/dr/test_restored_standby.py",
     ),
     Protection(
+        "the last look before the promotion is a whole one, unless a whole one was silent a moment ago",
+        f"{DR}/modules/standby_promote.py",
+        '{found["host"] for found in challenge["probes"] if found["result"] == "silent"}',
+        '{found["host"] for found in challenge["probes"]}',
+        "tests/unit/dr/test_standby_promote.py",
+    ),
+    Protection(
+        "no short look rests on a short one",
+        f"{DR}/modules/standby_promote.py",
+        "probing = pool.submit(probe_old_hosts, p)\n",
+        'probing = pool.submit(probe_old_hosts, p, silent_a_moment_ago(p["run_id"]))\n',
+        "tests/unit/dr/test_drain.py",
+    ),
+    Protection(
         "a restored server that lacks more than the ledger's tail tells of",
         f"{DR}/modules/standby_promote.py",
         'if loss.transactions == len(p["ledger_tail"]):',

@@ -71,7 +71,7 @@ class Stage:
     def _standby_promote(self, _host, step):
         promotion = {"already": False, "promotion_began_at": clock.utc_now(), "promoted_at": clock.utc_now(), "timeline": 2}
         position = {"replay_lsn": "0/4", "target_replayed": True, "replayed_bytes": 16384}
-        drained = {"position": position, "in_recovery": True, "nonce": "c", "system_identifier": "77", "left_out": []}
+        drained = {"position": position, "in_recovery": True, "nonce": "c", "system_identifier": "77", "left_out": [], "probes": []}
         promoted = {"promotion": promotion, "loss": None, "probes": [], "restore": RESTORED}
         return {"drain": drained, "promote": promoted, "withdraw": {"in_recovery": True}}[step]
 

@@ -7,6 +7,7 @@ import time
 import pytest
 from ansible_collections.relevo.dr.plugins.action import handover
 from ansible_collections.relevo.dr.plugins.module_utils import host_files, standby, wal_tail
+from ansible_collections.relevo.dr.plugins.module_utils.probe import PATIENCE_SECONDS
 from ansible_collections.relevo.dr.plugins.modules import standby_promote
 
 ARCHIVE = standby.Archive("/etc/pgbackrest.conf", "minimarket", 16 << 20, 1, 2.0)
@@ -86,8 +87,8 @@ def test_paused_replay_is_no_end(archive_says):
 
 def parameters(**more: object) -> dict:
     base = {"stanza": "minimarket", "pgbackrest_config": "/etc/pgbackrest.conf", "run_id": "run", "timeout_seconds": 0.05}
-    base |= {"replay_target_lsn": "", "leave_out": []}
-    return {**base, "old_hosts": [{"host": "a-db1"}], **more}
+    base |= {"replay_target_lsn": "", "leave_out": [], "host": "b-db1"}
+    return {**base, "old_hosts": [{"host": "a-db1", "address": "127.0.0.1", "port": 1}], **more}
 
 
 @pytest.fixture
@@ -137,6 +138,23 @@ def test_the_fence_must_cover_every_host_that_this_one_was_told_of(archive_says,
     archive_says(False)
     standby_promote.drain(parameters(), Session("0/3000000"))
     assert challenge[0]["old_hosts"] == ["a-db1", "b-db2"]
+
+
+def test_the_drain_probes_every_old_host_with_all_patience(archive_says, challenge, monkeypatch):
+    """Also where a drain of this run did so a moment ago: short looks must not rest on short looks."""
+    archive_says(False)
+    asked = []
+
+    def probe(vantage, host, address, port, seconds):
+        asked.append((vantage, host, address, port, seconds))
+        return {"host": host, "result": "silent"}
+
+    monkeypatch.setattr(standby_promote, "probe", probe)
+    for _ in range(2):
+        answer = standby_promote.drain(parameters(), Session("0/3000000"))
+        monkeypatch.setattr(host_files, "read_challenge", lambda: challenge[-1])
+    assert asked == [("b-db1", "a-db1", "127.0.0.1", 1, PATIENCE_SECONDS)] * 2
+    assert answer["probes"] == challenge[1]["probes"] == [{"host": "a-db1", "result": "silent"}]
 
 
 @pytest.mark.parametrize("tail", [None, []])

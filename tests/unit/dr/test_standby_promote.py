@@ -6,6 +6,7 @@ from collections import defaultdict
 
 import pytest
 from ansible_collections.relevo.dr.plugins.module_utils import clock, host_files, promotion_token
+from ansible_collections.relevo.dr.plugins.module_utils.probe import PATIENCE_SECONDS
 from ansible_collections.relevo.dr.plugins.modules import standby_promote
 
 SERVER = {"in_recovery": True, "system_identifier": "77", "timeline": 1, "segment_bytes": 1 << 24}
@@ -40,7 +41,7 @@ def promoted(tmp_path, monkeypatch):
 
 
 def answers(result):
-    return lambda _vantage, host, address, port: {"host": host, "address": f"{address}:{port}", "result": result}
+    return lambda _vantage, host, address, port, _seconds: {"host": host, "address": f"{address}:{port}", "result": result}
 
 
 def promote(standby, **changes):
@@ -128,3 +129,31 @@ def test_a_promotion_ends_what_a_rebuild_once_said_of_the_data(promoted):
     promote(ALL)
     assert promoted == [1]
     assert host_files.read_build() is None
+
+
+def test_a_host_that_did_not_answer_the_drain_a_moment_ago_is_asked_for_a_shorter_time(promoted, monkeypatch):
+    asked = []
+
+    def probe(_vantage, host, _address, _port, seconds):
+        asked.append(seconds)
+        return {"host": host, "result": "silent"}
+
+    def asked_after(**challenge):
+        asked.clear()
+        drained = {"run_id": "run", "boot_id": clock.boot_id(), "boottime": clock.boottime_seconds()}
+        host_files.write_challenge({**drained, "probes": [{"host": "a-db1", "result": "silent"}], **challenge})
+        promote(ALL)
+        return asked[0]
+
+    monkeypatch.setattr(standby_promote, "probe", probe)
+    assert asked_after() < 0.2
+    for other in (
+        {"probes": [{"host": "a-db1", "result": "refused"}]},
+        {"probes": [{"host": "a-db2", "result": "silent"}]},
+        {"boottime": clock.boottime_seconds() - 6},
+        {"boottime": clock.boottime_seconds() + 6},
+        {"boot_id": "another"},
+        {"run_id": "another"},
+    ):
+        assert asked_after(**other) == PATIENCE_SECONDS, other
+    assert len(promoted) == 7

@@ -428,7 +428,10 @@ class ActionModule(RunAction):
         self._all_hold()
         token, signature = (
             self._authorise(
-                proofs, [*again, *(found for statement in statements for found in statement["probes"])], drained, handover
+                proofs,
+                [*again, *drained["probes"], *(found for statement in statements for found in statement["probes"])],
+                drained,
+                handover,
             )
             if drained["in_recovery"]
             else ("", "")
@@ -509,7 +512,7 @@ class ActionModule(RunAction):
     def _authorise(
         self, proofs: list[dict[str, Any]], seen: list[dict[str, Any]], drained: dict[str, Any], handover: Optional[dict[str, Any]]
     ) -> tuple[str, str]:
-        """Sign what is proven. seen: probes after the fence, from here and from the witnesses. Raises PartFailed when anything still answers."""
+        """Sign what is proven. seen: probes after the fence, from every vantage point. Raises PartFailed when anything still answers."""
         answering = ["%s as seen from %s" % (found["address"], found["vantage"]) for found in seen if found["result"] == "answers"]
         if answering:
             raise PartFailed(

@@ -9,8 +9,11 @@ from typing import Any
 
 from ansible_collections.relevo.dr.plugins.module_utils import clock
 
+# How long a host may take to answer a connect before it counts as silent.
+PATIENCE_SECONDS = 0.3
 
-def probe(vantage: str, host: str, address: str, port: int, timeout_seconds: float = 0.3) -> dict[str, Any]:
+
+def probe(vantage: str, host: str, address: str, port: int, timeout_seconds: float = PATIENCE_SECONDS) -> dict[str, Any]:
     """One TCP connect: result is ``answers``, ``refused`` or ``silent``; only the first speaks against a fence."""
     try:
         with socket.create_connection((address, port), timeout=timeout_seconds):

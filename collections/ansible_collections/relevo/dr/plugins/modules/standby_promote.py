@@ -8,7 +8,9 @@ DOCUMENTATION = r"""
 module: standby_promote
 short_description: Drain a standby and, with a token that proves the fence, promote it
 description:
-  - O(step=drain) waits until everything received and archived is replayed, and writes the challenge that a token must answer.
+  - >-
+    O(step=drain) waits until everything received and archived is replayed, probes every old database host meanwhile, and writes the challenge that a token
+    must answer.
   - >-
     O(step=promote) verifies the token's signature, its answer to this host's challenge and the age of the challenge, probes every old database host again,
     compares the ledger's newest acknowledged references with this database, and only then promotes. A server that is a primary already is left as it is.
@@ -71,6 +73,11 @@ EXAMPLES = r"""
 RETURN = r"""
 position: {description: Replay position after the drain., returned: step is drain, type: dict}
 nonce: {description: The challenge., returned: step is drain, type: str}
+probes:
+  description: "Of every old host, as seen from here: vantage, host, address, method, at, result (answers, refused, silent)."
+  returned: step is drain or promote
+  type: list
+  elements: dict
 promotion:
   description: "already, promotion_began_at, promoted_at, timeline, parent, fork_lsn, history (timeline, lsn), system_identifier."
   returned: step is promote
@@ -80,6 +87,7 @@ loss: {description: "What the ledger's tail shows as missing: transactions, seco
 """
 
 import secrets
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Optional
 
@@ -97,7 +105,7 @@ from ansible_collections.relevo.dr.plugins.module_utils import (
 from ansible_collections.relevo.dr.plugins.module_utils.loss import Loss, measure, within
 from ansible_collections.relevo.dr.plugins.module_utils.milestone import Milestone
 from ansible_collections.relevo.dr.plugins.module_utils.postgresql import PostgresqlError, Psql, lsn_bytes
-from ansible_collections.relevo.dr.plugins.module_utils.probe import probe
+from ansible_collections.relevo.dr.plugins.module_utils.probe import PATIENCE_SECONDS, probe
 from ansible_collections.relevo.dr.plugins.module_utils.restore_target import END
 
 _SERVER = """
@@ -106,6 +114,9 @@ select pg_is_in_recovery() as in_recovery, (select system_identifier::text from 
 """
 
 
+# How long a probe of this host waits that comes after a silent one, and for how long that one counts.
+_AGAIN_SECONDS = 0.1
+_MOMENT_SECONDS = 5.0
 # What is only known when the old primary is fenced, or when it is lost, and so may come by letter.
 LATE = {"drain": ("replay_target_lsn", "leave_out"), "promote": ("token", "signature", "ledger_tail"), "withdraw": ()}
 
@@ -121,15 +132,20 @@ class Stop(Exception):
 def drain(p: dict[str, Any], session: Psql) -> dict[str, Any]:
     # Before anything waits for them: the archive of the new primary must not hang on a store that is gone.
     left_out = repositories.leave_out(p["pgbackrest_config"], p["leave_out"], p["run_id"], "did not answer when the site was left")
-    server = session.row(_SERVER)
-    mark = restored(p) if server["in_recovery"] else None
-    position = at_its_goal(p, session, server, mark) if mark else replayed(p, session, server)
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        # A silent host costs a probe its whole time-out.
+        probing = pool.submit(probe_old_hosts, p)
+        server = session.row(_SERVER)
+        mark = restored(p) if server["in_recovery"] else None
+        position = at_its_goal(p, session, server, mark) if mark else replayed(p, session, server)
+        probes = probing.result()
     nonce = secrets.token_hex(16)
     challenge = {
         "nonce": nonce,
         "run_id": p["run_id"],
         "boottime": clock.boottime_seconds(),
         "boot_id": clock.boot_id(),
+        "probes": probes,
         # What this host was told when it was protected counts as well: a controller's shorter list must not make the fence smaller.
         "old_hosts": sorted({*(old["host"] for old in p["old_hosts"]), *host_files.read_peers()}),
     }
@@ -139,6 +155,7 @@ def drain(p: dict[str, Any], session: Psql) -> dict[str, Any]:
     return {
         "position": position,
         "nonce": nonce,
+        "probes": probes,
         "system_identifier": server["system_identifier"],
         "in_recovery": server["in_recovery"],
         "left_out": left_out,
@@ -210,9 +227,25 @@ def withdraw(p: dict[str, Any], session: Psql) -> dict[str, Any]:
     return {"in_recovery": session.row(_SERVER)["in_recovery"]}
 
 
-def probe_old_hosts(p: dict[str, Any]) -> list[dict[str, Any]]:
+def probe_old_hosts(p: dict[str, Any], silent: Collection[str] = ()) -> list[dict[str, Any]]:
+    """One probe of each. silent: hosts that a whole probe of this host found so a moment ago; who has come back since then answers at once."""
+
+    def asked(old: dict[str, Any]) -> dict[str, Any]:
+        patience_seconds = _AGAIN_SECONDS if old["host"] in silent else PATIENCE_SECONDS
+        return probe(p["host"], old["host"], old["address"], int(old["port"]), patience_seconds)
+
     with ThreadPoolExecutor(max_workers=max(1, len(p["old_hosts"]))) as pool:
-        return list(pool.map(lambda old: probe(p["host"], old["host"], old["address"], int(old["port"])), p["old_hosts"]))
+        return list(pool.map(asked, p["old_hosts"]))
+
+
+def silent_a_moment_ago(run_id: str) -> set[str]:
+    """The old hosts that did not answer this run's drain, where that is no longer ago than a moment."""
+    challenge = host_files.read_challenge() or {}
+    if (challenge.get("run_id"), challenge.get("boot_id")) != (run_id, clock.boot_id()):
+        return set()
+    if not 0 <= clock.boottime_seconds() - challenge["boottime"] < _MOMENT_SECONDS:
+        return set()
+    return {found["host"] for found in challenge["probes"] if found["result"] == "silent"}
 
 
 def check_loss(p: dict[str, Any], session: Psql, *, by_wish: bool = False) -> Optional[Loss]:
@@ -261,10 +294,12 @@ def promote(p: dict[str, Any], session: Psql) -> dict[str, Any]:
     if not already:
         with ThreadPoolExecutor(max_workers=1) as pool:
             # A silent host costs a probe its whole time-out.
-            probing = pool.submit(probe_old_hosts, p)
+            probing = pool.submit(probe_old_hosts, p, silent_a_moment_ago(p["run_id"]))
             token = check_token(p, server["system_identifier"])
             if p.get("planned"):
                 check_handover(p, session, token.handover or {})
+            mark = restored(p)
+            loss = check_loss(p, session, by_wish=mark is not None)
             probes = probing.result()
         answering = [found["address"] for found in probes if found["result"] == "answers"]
         if answering:
@@ -272,8 +307,6 @@ def promote(p: dict[str, Any], session: Psql) -> dict[str, Any]:
                 "%s still answers from here although it was fenced. Next: find out what runs there; nothing was promoted"
                 % ", ".join(answering)
             )
-        mark = restored(p)
-        loss = check_loss(p, session, by_wish=mark is not None)
         p["begun"] = True
         host_files.write_journal(p["run_id"], "PROMOTE", "intent", token=p["token"], signature=p["signature"])
         began_at = clock.utc_now()
