@@ -85,8 +85,8 @@ class Job:
         of_awx = {f"{prefix}_{name}": value for prefix in ("awx", "tower") for name, value in _META.items()}
         (self.directory / "env/extravars").write_text(yaml.dump({**answers, **of_awx}, Dumper=_Unsafe))
         (self.directory / "env/cmdline").write_text("-u sre --forks=20")
-        # AWX's own answers to what Ansible may ask; without a terminal nobody else gives any.
-        (self.directory / "env/passwords").write_text('{"": ""}')
+        # AWX answers what Ansible and ssh may ask, with nothing where it has no password; without a terminal nobody else gives any.
+        (self.directory / "env/passwords").write_text(json.dumps(dict.fromkeys(_QUESTIONS, "")))
         self.environment = {
             "ANSIBLE_COLLECTIONS_PATH": f"{self.directory}/requirements_collections:collections:~/.ansible/collections:/usr/share/ansible/collections",
             "ANSIBLE_ROLES_PATH": f"{self.directory}/requirements_roles:roles:~/.ansible/roles:/usr/share/ansible/roles:/etc/ansible/roles",
@@ -149,6 +149,13 @@ class Job:
         return {str(path) for path in found if "__pycache__" not in path.parts}
 
 
+_QUESTIONS = (
+    r"Enter passphrase for .*:\s*?$",
+    r"BECOME password.*:\s*?$",
+    r"SSH password:\s*?$",
+    r"Password:\s*?$",
+    r"Vault password:\s*?$",
+)
 _META = {
     "job_id": 42,
     "job_launch_type": "workflow",

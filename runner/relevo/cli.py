@@ -14,7 +14,7 @@ import typer
 from rich.text import Text
 
 import relevo
-from relevo import approve, asked, exercise, exercise_report, inventory, launch, notify, paths, report, status, summary
+from relevo import approve, armed, asked, exercise, exercise_report, inventory, launch, notify, paths, report, status, summary
 from relevo.console import (
     AsJson,
     Ended,
@@ -211,14 +211,14 @@ def show_status(
     project = paths.find_project(Path.cwd(), os.environ)
     chosen = inventory.of_cluster(project, launch.sources(sources), cluster)
     record = launch.start("check", launch.Wanted(list(chosen)), kept=False).record
+    waiting = [run for run in armed.waiting(paths.find_place(os.environ)) if run.cluster == cluster]
     if as_json:
-        print_json(
-            {"cluster": cluster, "observed_at": record.closed_at, "verdict": record.verdict, **record.status, "gates": record.gates}
-        )
+        said = {"cluster": cluster, "observed_at": record.closed_at, "verdict": record.verdict, **record.status}
+        print_json({**said, "armed": [run.document() for run in waiting], "gates": record.gates})
         return record.verdict.exit
     newest = [parse(stored.document) for stored in open_store().newest(1, cluster=cluster)]
     unfinished = next((run for run in newest if run.verdict is Verdict.INTERRUPTED), None)
-    status.show(output, cluster, record, unfinished)
+    status.show(output, cluster, record, unfinished, waiting)
     return record.verdict.exit
 
 

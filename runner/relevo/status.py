@@ -10,10 +10,11 @@ from rich.text import Text
 from relevo import wording
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from rich.console import Console
 
+    from relevo.armed import Waiting
     from relevo.record import Record
 
 _TOLD_APART = {
@@ -33,12 +34,12 @@ _COLUMNS = ("site", "role", "state", "timeline", "lsn", "lag_seconds", "fence", 
 _TITLES = {"lsn": "position", "lag_seconds": "lag"}
 
 
-def show(console: Console, cluster: str, record: Record, unfinished: Record | None) -> None:
-    """Print the state. unfinished: the newest recorded run of the cluster, when it was cut off."""
+def show(console: Console, cluster: str, record: Record, unfinished: Record | None, waiting: Sequence[Waiting] = ()) -> None:
+    """Print the state. unfinished: the newest recorded run of the cluster, when it was cut off; waiting: its armed runs."""
     state = record.status
     console.print(Text.assemble((cluster, "bold"), f"  observed {wording.moment(record.closed_at)}"))
     facts = Table.grid(padding=(0, 2))
-    for name, value, style in _facts(state, unfinished):
+    for name, value, style in _facts(state, unfinished, waiting):
         facts.add_row(Text(f"  {name}", "dim"), Text(value, style))
     console.print(facts)
     hosts = state.get("hosts")
@@ -56,7 +57,7 @@ def show(console: Console, cluster: str, record: Record, unfinished: Record | No
             console.print(Text(f"  {reason}", "red"))
 
 
-def _facts(state: Mapping[str, Any], unfinished: Record | None) -> list[tuple[str, str, str]]:
+def _facts(state: Mapping[str, Any], unfinished: Record | None, waiting: Sequence[Waiting]) -> list[tuple[str, str, str]]:
     primaries = state.get("primaries")
     several = isinstance(primaries, list) and len(primaries) > 1
     primary = ", ".join(map(str, primaries)) if several and primaries else str(state.get("primary") or "none answers")
@@ -64,15 +65,7 @@ def _facts(state: Mapping[str, Any], unfinished: Record | None) -> list[tuple[st
     if "protected" in state:
         facts.append(("protected", *_yes_or_no(state["protected"])))
     facts += _past(state)
-    lock = state.get("lock")
-    if isinstance(lock, dict):
-        facts.append(("lock", _pairs(lock), "yellow"))
-    elif "lock" in state:
-        facts.append(("lock", "free", ""))
-    if state.get("interrupted_run"):
-        facts.append(("interrupted run", str(state["interrupted_run"]), "red"))
-    elif unfinished is not None:
-        facts.append(("newest run", f"{unfinished.run_id} was interrupted: {' '.join(unfinished.verdict_reasons)}", "yellow"))
+    facts += _runs(state, unfinished, waiting)
     for name, value in state.items():
         if name not in _TOLD_APART:
             facts.append((name.replace("_", " "), _plain(value), ""))
@@ -83,6 +76,30 @@ def _facts(state: Mapping[str, Any], unfinished: Record | None) -> list[tuple[st
         ]
     if state.get("next"):
         facts.append(("next", str(state["next"]), "bold"))
+    return facts
+
+
+def _runs(state: Mapping[str, Any], unfinished: Record | None, waiting: Sequence[Waiting]) -> list[tuple[str, str, str]]:
+    """Those that are at work, were cut off, or wait for a word."""
+    facts: list[tuple[str, str, str]] = []
+    lock = state.get("lock")
+    if isinstance(lock, dict):
+        facts.append(("lock", _pairs(lock), "yellow"))
+    elif "lock" in state:
+        facts.append(("lock", "free", ""))
+    if state.get("interrupted_run"):
+        facts.append(("interrupted run", str(state["interrupted_run"]), "red"))
+    elif unfinished is not None:
+        facts.append(("newest run", f"{unfinished.run_id} was interrupted: {' '.join(unfinished.verdict_reasons)}", "yellow"))
+    for run in waiting:
+        word = (
+            "getting ready"
+            if not run.ready
+            else f"{len(run.red)} gates in the way of relevo go"
+            if run.red
+            else "waits for relevo go"
+        )
+        facts.append(("armed", f"{run.run_id}: {word}", "yellow"))
     return facts
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import statistics
 import subprocess
 import threading
 import time
@@ -14,7 +15,10 @@ from typing import Any
 
 import pytest
 
-from .conftest import BIN, INVENTORY, ROOT, Bench
+from relevo import armed
+from relevo.paths import Place
+
+from .conftest import BIN, INVENTORY, ROOT, Bench, kill_all
 from .test_failover import assert_served_by_b, load
 
 pytestmark = pytest.mark.full
@@ -179,9 +183,7 @@ def test_a_killed_primary_is_left_at_once_and_once(bench: Bench, tmp_path: Path)
         written = datetime.fromisoformat(record["measures"]["first_write_at"])
         opened = datetime.fromisoformat(record["opened_at"])
         seconds = [round((later - killed).total_seconds(), 2) for later in (decided, opened, written)]
-        # From the kill to the decision, to the run's first line, to the first write through the application: for docs/performance.md.
-        with (bench.store / "automatic.jsonl").open("a") as target:
-            target.write(json.dumps(dict(zip(("decided", "opened", "written"), seconds, strict=True))) + "\n")
+        print(f"from the kill on: decided {seconds[0]} s, opened {seconds[1]} s, written {seconds[2]} s")  # noqa: T201 - the figures, with -s
         # A try a second, each of up to a second and more on a busy machine.
         assert seconds[0] < WINDOW_SECONDS + 3.0
         # The old one comes back; nothing is done about it, and nobody goes back.
@@ -189,3 +191,56 @@ def test_a_killed_primary_is_left_at_once_and_once(bench: Bench, tmp_path: Path)
         bench.verb("power-off", "b-db1")
         time.sleep(4 * WINDOW_SECONDS)
         assert [said.get("action") for said in guardian.said].count("act") == 1
+
+
+@contextmanager
+def kept_armed(bench: Bench) -> Iterator[None]:
+    """What docs/automatic.md keeps beside the watcher: the run that the watcher would start, armed."""
+    inputs = {"dr_mode": "disaster", "dr_scope": "site", "dr_target_site": "b", **POLICY["dr_automatic_inputs"]}
+    words = [word for name, value in inputs.items() for word in ("-e", f"{name}={value}")]
+    run = subprocess.Popen(
+        [BIN / "relevo", "arm", "failover", "-i", INVENTORY, *words],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        cwd=ROOT,
+        env=bench.environment,
+        start_new_session=True,
+    )
+    try:
+        bench.wait("a run is armed", lambda: any(one.ready for one in armed.waiting(Place(bench.store, ""))), 120)
+        yield
+    finally:
+        if run.poll() is None:
+            kill_all(run.pid)
+
+
+def seconds_from_the_kill(bench: Bench, directory: Path) -> dict[str, float]:
+    """To the first try in vain, the decision, the word to the armed run, and the first write through the application on the other side."""
+    bench.verb("reset", "protected")
+    bench.wait_until_serving()
+    with guarded(bench, directory) as guardian, kept_armed(bench):
+        load(bench, 100)
+        killed = datetime.now().astimezone()
+        bench.verb("power-off", "a-db1")
+        bench.wait("the run has ended", lambda: "run_ended" in guardian.events(), 180)
+        ended = next(said for said in guardian.said if said["event"] == "run_ended")
+        assert ended["verdict"] == "passed", ended
+        record = bench.record(ended["run_id"])
+        assert record["run"]["armed"]["by"].startswith("relevo watch")
+        assert_served_by_b(bench)
+        decision = guardian.decision("act")
+        moments = {
+            "failed": min(word["first_failed_at"] for word in decision["evidence"]["vantage_points"] if word["first_failed_at"]),
+            "decided": decision["decided_at"],
+            "told": record["run"]["armed"]["go_at"],
+            "written": record["measures"]["first_write_at"],
+        }
+        return {name: (datetime.fromisoformat(at) - killed).total_seconds() for name, at in moments.items()}
+
+
+def test_with_an_armed_run_the_other_site_takes_writes_within_ten_seconds_of_the_kill(bench: Bench, tmp_path: Path) -> None:
+    """The median of five."""
+    rounds = [seconds_from_the_kill(bench, tmp_path) for _ in range(5)]
+    print("\n".join(" ".join(f"{name} {seconds:.2f} s" for name, seconds in found.items()) for found in rounds))  # noqa: T201 - with -s
+    assert statistics.median(found["written"] for found in rounds) <= 10.0

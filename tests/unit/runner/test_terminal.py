@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 
 from relevo import status, summary
+from relevo.armed import Waiting
 from relevo.cli import Ended, app
 from relevo.history import summarize
 from relevo.progress import Progress
@@ -144,6 +145,22 @@ def test_status_says_to_which_second_can_be_restored_and_when_that_was_proven(st
     text = " ".join(target.getvalue().split())
     for fact in facts:
         assert fact in text, text
+
+
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [
+        ({"ready": False}, "getting ready"),
+        ({}, "waits for relevo go"),
+        ({"red": ("b-db1 lags", "no lock")}, "2 gates in the way of relevo go"),
+    ],
+)
+def test_status_names_the_runs_that_wait(changes: dict[str, object], word: str) -> None:
+    console, target = shown()
+    opening, _ = read("failover_disaster")
+    waiting = Waiting(Path(), "r-armed", "minimarket", True, "", 0.0, 0.0, 1, None, "", (), "", {})
+    status.show(console, "minimarket", build(opening, [said(run={}, status={}), stats()]), None, [replace(waiting, **changes)])
+    assert f"armed r-armed: {word}" in " ".join(target.getvalue().split())
 
 
 @pytest.mark.parametrize(
