@@ -92,14 +92,8 @@ def _runs(state: Mapping[str, Any], unfinished: Record | None, waiting: Sequence
     elif unfinished is not None:
         facts.append(("newest run", f"{unfinished.run_id} was interrupted: {' '.join(unfinished.verdict_reasons)}", "yellow"))
     for run in waiting:
-        word = (
-            "getting ready"
-            if not run.ready
-            else f"{len(run.red)} gates in the way of relevo go"
-            if run.red
-            else "waits for relevo go"
-        )
-        facts.append(("armed", f"{run.run_id}: {word}", "yellow"))
+        word = f"{len(run.red)} gates in the way of relevo go" if run.red else "waits for relevo go"
+        facts.append(("armed", f"{run.run_id}: {word if run.ready else 'getting ready'}", "yellow"))
     return facts
 
 
