@@ -182,7 +182,7 @@ def test_a_failover_is_a_job(bench: Bench, tmp_path: Path, server: Server, kinds
 
     def started(number: int, playbook: str) -> Ended:
         made = Job(tmp_path / str(number), playbook, json.loads(listed.stdout), known)
-        made.environment["RELEVO_STORE"] = store
+        made.environment |= {"RELEVO_STORE": store, "RELEVO_LAB_STATE": str(bench.lab.state)}
         made.credential(kinds["Relevo signing key"], key=key, known_hosts="")
         made.environment |= {
             f"RELEVO_SECRET_{place}": f"{name}={bench.lab.state}/secrets/{name}" for place, name in enumerate(secrets)
