@@ -215,7 +215,9 @@ def standing_still(process: subprocess.Popen[str]) -> Iterator[None]:
         yield
     finally:
         for each in stopped:
-            os.kill(each, signal.SIGCONT)
+            # One that was ending already is over by now.
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(each, signal.SIGCONT)
 
 
 def has_looked(bench: Bench, before: set[Path]) -> bool:

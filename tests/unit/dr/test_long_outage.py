@@ -62,6 +62,22 @@ def test_what_an_earlier_failover_lost_is_not_stated_again(ledger_log, monkeypat
     assert witness_statement.stated(ledger_log, 2000, at(0), 60) is None
 
 
+def test_the_loss_of_a_primary_that_was_cut_off_for_long_is_stated_whole(tmp_path, monkeypatch):
+    """It went on alone, with more acknowledged than a tail has by itself: without the rest nobody could say how much is lost."""
+    monkeypatch.setattr(witness_statement.clock, "utc_now", lambda: at(0))
+    lines = [line for number in range(5000) for line in attempt(number, "acknowledged", 5000 - number)]
+    path = tmp_path / "ledger.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+    def numbers(back_to):
+        return [entry["n"] for entry in witness_statement.stated(str(path), 2000, "", 60, back_to)]
+
+    assert numbers("") == list(range(3000, 5000))
+    assert numbers(at(4000)) == list(range(940, 5000))
+    assert numbers(at(1)) == numbers("")
+    assert numbers(at(100_000)) == list(range(5000))
+
+
 def test_the_last_accepted_write_on_the_old_primary_is_found_however_long_ago_it_was(tmp_path):
     lines = [
         {"at": at(OUTAGE_SECONDS), "address": "a-db1.example.org", "outcome": "accepted", "system_identifier": "7", "timeline": 3}

@@ -380,10 +380,15 @@ class ActionModule(RunAction):
         self._proofs(again=self._plan.restore is not None)
         statement: dict[str, Any] = {"ledger_tail": None, "probes": []}
         if "witness" in self._prepared:
-            answer = self._go("witness", {})
+            answer = self._go("witness", {"back_to": self._last_commit_of_the_standby()})
             if went_wrong(answer) is None:
                 statement = {name: answer[name] for name in ("ledger_tail", "probes")}
         self.control.write("handover/witness/%s" % self.host, statement)
+
+    def _last_commit_of_the_standby(self) -> str:
+        """When it was made, UTC, as of the newest look; empty where none was seen."""
+        cluster = self.control.read("database/%s" % self._plan.promote).get("facts", {}).get("cluster", {})
+        return str((cluster.get("standby") or {}).get("last_replayed_at") or "")
 
     def _statement_arguments(self) -> dict[str, Any]:
         settings = self.control.read("witness/%s" % self.host)["settings"]
