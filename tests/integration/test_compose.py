@@ -136,6 +136,23 @@ def test_services_are_pointed_at_the_new_primary_and_hold_nothing_of_the_old_one
     assert not project.part.cutover(target, Deadline(60)).changed
 
 
+def test_every_container_of_a_service_is_looked_at_and_one_beside_it_is_not(project, databases):
+    project.compose("up", "--detach", "--no-build", "--scale", "worker=2", "worker")
+    project.compose("run", "--detach", "worker", "/bin/true")
+    assert [runs for _, runs in project.provider._containers()["worker"]] == [True, True]
+    until("both are connected", lambda: project.provider.verify([databases[0].place])["sessions_on_old"] >= 2)
+
+
+def test_a_project_is_found_through_a_link(project, tmp_path):
+    (tmp_path / "current").symlink_to(project.place)
+    settings = {**project.settings, "project_directory": str(tmp_path / "current")}
+    linked = Compose("shop", settings)
+    assert linked._containers() == project.provider._containers()
+    assert linked.check([])["active"]
+    assert linked.quiesce(Deadline(60), leaves=True).changed
+    assert project.provider._containers() == {}
+
+
 def test_what_leaves_is_gone_and_does_not_come_back_with_the_engine(project, databases):
     project.part.quiesce(Deadline(60), leaves=True)
     assert project.answer() == {}
@@ -169,6 +186,10 @@ def test_what_is_wrong_is_seen_before(project):
     settings = {**project.settings, "services": ["web", "cron"]}
     wrong = Part(Compose("shop", settings), settings).check([])["wrong"]
     assert wrong == ["the project has no service cron"]
+    compose = project.place / "docker-compose.yml"
+    compose.write_text(compose.read_text().replace(IMAGE, "relevo-none:1"))
+    [wrong] = project.part.check([])["wrong"]
+    assert wrong.startswith("the image relevo-none:1 of web, worker is not seen here")
     (project.place / "docker-compose.yml").write_text("services: [")
     with pytest.raises(ApplicationError, match="config failed"):
         project.part.check([])

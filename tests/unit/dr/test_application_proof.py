@@ -10,11 +10,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from ansible_collections.relevo.dr.plugins.action import application_judge
 from ansible_collections.relevo.dr.plugins.module_utils import application_proof
-from ansible_collections.relevo.dr.plugins.module_utils.request_mix import User
+from ansible_collections.relevo.dr.plugins.module_utils.request_mix import Request, User, run
 from ansible_collections.relevo.dr.plugins.modules import application_proof as module
 from ansible_collections.relevo.dr.plugins.plugin_utils.control import Control
 from hypothesis import given
 from hypothesis import strategies as st
+
+from .raw_http import CUT_CHUNK, GARBAGE, SHORT_BODY, SHORT_REFUSAL, page, saying
 
 PASSWORD = "".join(map(chr, range(32, 127)))
 IDENTITY = {"system_identifier": "77", "timeline": 2, "in_recovery": False, "version": "1.4.2"}
@@ -161,6 +163,63 @@ def test_requests_that_fail_are_shown_by_kind_and_stop_nobody(shop):
     shop.wrong["/products"] = (500, {})
     gate = judged(proved(shop.endpoint))["REQUESTS"]
     assert (gate.verdict, gate.required, gate.observed) == ("fail", False, "20 of 40 failed: products: 500 (20)")
+
+
+@pytest.mark.parametrize(("status", "failed"), [((500, {}), 40), ((200, {}), 0)])
+def test_answers_that_fail_quickly_are_not_fast(shop, status, failed):
+    for path in ("/products", "/orders"):
+        shop.wrong[path] = status if path == "/products" or failed else (201, {})
+    proof = proved(shop.endpoint)
+    gate, measured = judged(proof)["P95"], application_proof.measures(None, proof, nonce_found=True)
+    assert (proof["window"]["failed"], gate.verdict) == (failed, "fail" if failed else "pass")
+    assert (measured["p95_seconds"] is None) == bool(failed)
+    assert not failed or gate.observed == "40 of 40 requests failed; before: not measured"
+    json.dumps(proof, allow_nan=False)
+
+
+def answers(good, bad):
+    return [application_proof.Answer("x", number >= bad, 0.01, 200, {}) for number in range(good + bad)]
+
+
+def test_one_in_twenty_may_fail_and_is_told_and_one_more_leaves_no_p95():
+    served, worse = application_proof.summed(answers(38, 2)), application_proof.summed(answers(37, 3))
+    assert (served["p95_seconds"], worse["p95_seconds"]) == (0.01, None)
+    after = {"window": served, "identities": {}}
+    gate = judged(after, before=worse)["P95"]
+    assert (gate.verdict, gate.observed) == ("pass", "0.010 s over 40 requests, of which 2 failed; before: 3 of 40 requests failed")
+    assert application_proof.measures(worse, after, nonce_found=None)["p95_before_seconds"] is None
+    few = judged({"window": application_proof.summed(answers(0, 19)), "identities": {}})["P95"]
+    assert (few.verdict, few.observed) == ("unknown", "not measured; before: not measured")
+
+
+@pytest.mark.parametrize(
+    ("said", "status", "words"),
+    [
+        (GARBAGE, None, "no answer in HTTP"),
+        (CUT_CHUNK, 200, "ended before its end"),
+        (SHORT_BODY, 200, "ended before its end, after 2 bytes"),
+        (SHORT_REFUSAL, 503, "ended before its end, after 2 bytes"),
+        (b"", None, "closed connection"),
+    ],
+)
+def test_what_is_no_whole_answer_is_one_that_failed_and_none_is_lost(said, status, words, capfd):
+    with saying(said) as endpoint:
+        user = User(endpoint, limit_seconds=2)
+        answer = user.send(Request("x", "/", statuses=(200, 503)))
+        found = run(user, [Request("x", "/", statuses=(200, 503))], 0.1, 200)
+    assert (answer.ok, answer.status) == (False, status)
+    assert words in answer.error
+    summed = application_proof.summed(found)
+    assert (summed["requests"], summed["failed"], summed["p95_seconds"]) == (20, 20, None)
+    assert all(words in failure for failure in summed["failures"])
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_a_page_in_plain_words_is_an_answer_that_names_no_server():
+    with saying(page(b"OK")) as endpoint:
+        gate = judged(proved(endpoint, mix=[]))["IDENTITY"]
+    assert (gate.verdict, gate.observed) == ("fail", "no server is named in the answer")
+    assert "dr_app_proof_identity" in gate.next_action
 
 
 def test_a_side_that_is_left_and_says_so_is_no_side_that_serves(shop):

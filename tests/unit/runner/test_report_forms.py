@@ -145,7 +145,19 @@ def test_what_users_felt_is_told_on_both_sides_of_the_outage() -> None:
         "The same, after it | 0.25 s",
     ):
         assert words in page, page
-    assert "The same, before |" not in page
+    assert "Answered before" not in page
+
+
+@pytest.mark.parametrize("p95", [None, 0.008])
+def test_a_p95_of_failed_answers_is_shown_as_none(p95: float | None) -> None:
+    """Also of a record of before, which has one."""
+    proof = {"p95_seconds": p95, "p95_before_seconds": 0.25, "requests": 30, "failed_requests": 2, "window_seconds": 1.0}
+    page = render(examples.of("failover", application=proof), Form.MARKDOWN)
+    assert "Answered, 95 of 100 within | no time: 2 of 30 failed" in page
+    assert "Answered before, 95 of 100 within | 0.25 s" in page
+    assert "8 ms" not in page
+    served = render(examples.of("failover", application={**proof, "p95_seconds": 0.008, "failed_requests": 1}), Form.MARKDOWN)
+    assert "Answered, 95 of 100 within | 8 ms" in served
 
 
 JSON = st.recursive(

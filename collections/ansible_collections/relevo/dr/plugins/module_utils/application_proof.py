@@ -4,30 +4,31 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
 from ansible_collections.relevo.dr.plugins.module_utils.gates import NOT_APPLICABLE, UNKNOWN, Gate, verdict
-from ansible_collections.relevo.dr.plugins.module_utils.percentile import percentile
+from ansible_collections.relevo.dr.plugins.module_utils.percentile import LEAST_VALUES, percentile
 from ansible_collections.relevo.dr.plugins.module_utils.request_mix import Answer
 
 READ_ONLY = "25006"
 
 
 def summed(answers: Sequence[Answer]) -> dict[str, Any]:
-    """Of a window. A request that failed counts with the time that it took its user to learn that."""
-    p95 = percentile([answer.seconds for answer in answers], 0.95)
+    """Of a window. A request that failed was never answered, however fast that was said: with more than 5 of 100 of them there is no P95."""
+    p95 = percentile([answer.seconds if answer.ok else math.inf for answer in answers], 0.95)
     failed: dict[str, int] = {}
     for answer in answers:
         if not answer.ok:
-            key = "%s: %s" % (answer.name, answer.status or answer.error or "no answer")
+            key = "%s: %s" % (answer.name, answer.error or answer.status or "no answer")
             failed[key] = failed.get(key, 0) + 1
     return {
         "requests": len(answers),
         "failed": sum(failed.values()),
         "failures": failed,
         "read_only_errors": sum(answer.said.get("sqlstate") == READ_ONLY for answer in answers),
-        "p95_seconds": None if p95 is None else round(p95, 6),
+        "p95_seconds": None if p95 is None or math.isinf(p95) else round(p95, 6),
     }
 
 
@@ -106,6 +107,8 @@ def _identities(host: str, expected: Mapping[str, Any], after: Mapping[str, Any]
         if system is None:
             observed = "no server is named in the answer"
         fix = "" if ok else "restart the application behind %s, and see which address it uses" % endpoint
+        if system is None:
+            fix = "let dr_app_proof_identity be a page whose JSON names system_identifier, timeline and in_recovery"
         found.append(Gate("IDENTITY", "%s: %s" % (title, endpoint), host, observed, wanted, verdict(ok), fix, "CUTOVER"))
     if not found:
         found.append(
@@ -154,11 +157,15 @@ def _failed(host: str, window: Mapping[str, Any]) -> Gate:
 
 def _p95(host: str, before: Optional[Mapping[str, Any]], window: Mapping[str, Any], limit_seconds: float) -> Gate:
     """A slow service is served: the test that wants it fast fails by its criterion, the run does not."""
-    now, then = window.get("p95_seconds"), (before or {}).get("p95_seconds")
+    now, failed = window.get("p95_seconds"), bool(_unanswered(window))
     observed = "not measured" if now is None else "%.3f s over %d requests" % (now, window["requests"])
-    observed += "; before: %s" % ("not measured" if then is None else "%.3f s" % then)
-    ok = None if now is None else now < limit_seconds
-    fix = "" if ok else "compare the load and the size of both sides"
+    if now is not None and window.get("failed"):
+        observed += ", of which %d failed" % window["failed"]
+    then = (before or {}).get("p95_seconds")
+    was = _unanswered(before or {}) or ("not measured" if then is None else "%.3f s" % then)
+    observed = "%s; before: %s" % (_unanswered(window) or observed, was)
+    ok = False if failed else None if now is None else now < limit_seconds
+    fix = "" if ok else "see the application's log" if failed else "compare the load and the size of both sides"
     return Gate(
         "P95",
         "95 of 100 requests are fast",
@@ -170,3 +177,10 @@ def _p95(host: str, before: Optional[Mapping[str, Any]], window: Mapping[str, An
         "CUTOVER",
         required=False,
     )
+
+
+def _unanswered(window: Mapping[str, Any]) -> str:
+    """Why enough requests have no P95; empty where they have one, or were too few."""
+    if window.get("p95_seconds") is not None or (window.get("requests") or 0) < LEAST_VALUES:
+        return ""
+    return "%d of %d requests failed" % (window["failed"], window["requests"])

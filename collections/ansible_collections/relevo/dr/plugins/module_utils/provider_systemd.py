@@ -80,8 +80,8 @@ class Systemd(Provider):
         file = self._file
         if file is None:
             changed = units.start(self._unit, deadline)
-            app_health.wait_until_healthy(self.settings["health_url"], self._unit, target.system_identifier, deadline)
-            return Done(changed, "%s runs" % self._unit)
+            health = app_health.wait_until_healthy(self.settings["health_url"], self._unit, target.system_identifier, deadline)
+            return Done(changed, "%s runs%s" % (self._unit, health["note"]))
         before = file.url()
         after = self._goal(before, target)
         active, enabled = units.is_active(self._unit), units.is_enabled(self._unit)
@@ -99,7 +99,7 @@ class Systemd(Provider):
             raise ApplicationError("%s ended again after its start" % self._unit)
         if not enabled:
             units.must("enable", self._unit, deadline)
-        return Done(True, "%s now uses %s" % (self._unit, after.address), {"health": health})
+        return Done(True, "%s now uses %s%s" % (self._unit, after.address, health["note"]), {"health": health})
 
     def verify(self, old: list[Place]) -> dict[str, Any]:
         file = self._file

@@ -16,6 +16,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Optional
 
+from ansible_collections.relevo.dr.plugins.module_utils import http_answer
+
 # As many as say something about one in twenty, however slow each of them is.
 LANES = 20
 # For a mix that is too slow for its window; what was not sent by then is not.
@@ -36,7 +38,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Answer:
-    """seconds: until its last byte. status: None when there was none. said: of a JSON object, what it says; else empty."""
+    """seconds: until its last byte. status: None when there was none. said: of a JSON object, what it says; else empty. error: why it is not whole."""
 
     name: str
     ok: bool
@@ -75,15 +77,18 @@ class User:
         asked = urllib.request.Request(self._endpoint + request.path, data=data, headers=headers, method=request.method)
         began, status, text, error = time.monotonic(), None, b"", None
         try:
-            with self._opener.open(asked, timeout=self._limit) as answer:
-                status, text = answer.status, answer.read(1 << 20)
-        except urllib.error.HTTPError as refused:
-            with refused:
-                status, text = refused.code, refused.read(1 << 20)
-        except (OSError, ValueError) as wrong:
-            error = str(wrong)[:200]
+            try:
+                answer = self._opener.open(asked, timeout=self._limit)
+            except urllib.error.HTTPError as refused:
+                answer = refused
+            with answer:
+                status = answer.status
+                text = http_answer.body(answer)
+        except http_answer.FAULTS as wrong:
+            error = http_answer.why(wrong)
         seconds = time.monotonic() - began
-        return Answer(request.name, status in request.statuses, seconds, status, _said(text), error)
+        ok = error is None and status in request.statuses
+        return Answer(request.name, ok, seconds, status, http_answer.said(text), error)
 
 
 def run(user: User, mix: Sequence[Request], window_seconds: float, per_second: float) -> list[Answer]:
@@ -108,11 +113,3 @@ def run(user: User, mix: Sequence[Request], window_seconds: float, per_second: f
     for thread in threads:
         thread.join()
     return answers
-
-
-def _said(text: bytes) -> Mapping[str, Any]:
-    try:
-        said = json.loads(text)
-    except ValueError:
-        return {}
-    return said if isinstance(said, dict) else {}
