@@ -128,7 +128,7 @@ def test_who_takes_the_lock_has_looked_for_its_owner_and_asked_the_other_hosts(m
 @pytest.mark.parametrize(("alive", "refused"), [(True, True), (False, False)])
 def test_hosts_are_not_protected_beside_a_living_run_whose_lease_has_ended(monkeypatch, alive, refused):
     monkeypatch.setattr(primary.ActionBase, "run", lambda *_: {})
-    monkeypatch.setattr(primary.controller, "owner_alive", lambda lock: alive and bool(lock))
+    monkeypatch.setattr(primary.seen_primary.controller, "owner_alive", lambda lock: alive and bool(lock))
     cluster = {"state": "running", "role": "primary", "system_identifier": "77", "settings": {}, "timeline": 1}
     action = primary.ActionModule.__new__(primary.ActionModule)
     action._task = SimpleNamespace(args={"seen": {"a-db1": {"cluster": cluster, **said(alive=alive)["facts"]}}})

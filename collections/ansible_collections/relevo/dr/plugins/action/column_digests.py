@@ -7,16 +7,29 @@ from __future__ import annotations
 import base64
 from typing import Any
 
+from ansible_collections.relevo.dr.plugins.module_utils.gates import UNKNOWN, Gate
+from ansible_collections.relevo.dr.plugins.module_utils.milestone import told
+from ansible_collections.relevo.dr.plugins.module_utils.refusal import Refusal
+from ansible_collections.relevo.dr.plugins.plugin_utils import seen_primary
 from ansible_collections.relevo.dr.plugins.plugin_utils.escrow_action import EscrowAction
 from ansible_collections.relevo.dr.plugins.plugin_utils.run_action import went_wrong
 
 
 class ActionModule(EscrowAction):
-    """Arguments: columns, memory_directory, and what the module ``column_digests`` takes of the database."""
+    """Arguments: seen, by host the result of ``cluster_info``; columns, memory_directory, and what the module ``column_digests`` takes of the database.
+
+    Without one primary nothing is read, and the record says why: what production decrypted before goes into the next generation.
+    """
 
     def keep(self) -> dict[str, Any]:
         arguments = dict(self._task.args)
         memory = self.memory()
+        try:
+            primary = seen_primary.find(arguments.pop("seen"), every_host=False)
+        except Refusal as refusal:
+            return {"msg": "no column is read: %s" % refusal, **told(gates=[self._unread(refusal)])}
+        if primary != self.host:
+            return {"msg": "columns are read on %s, the primary" % primary}
         arguments.pop("memory_directory")
         read: dict[str, bytes] = {}
         for handed in memory.read_all("read").values():
@@ -31,3 +44,16 @@ class ActionModule(EscrowAction):
             memory.write("columns/%s" % name, column)
         counted = {name: len(column["rows"]) for name, column in answer["columns"].items()}
         return {"msg": "digests of %d rows" % sum(counted.values()), "rows": counted}
+
+    def _unread(self, refusal: Refusal) -> dict[str, Any]:
+        told_of = refusal.gate
+        return Gate(
+            "KEYSREAD",
+            "Columns of production are read",
+            told_of["host"],
+            "%s; what they decrypted to before is kept" % told_of["observed"],
+            told_of["expected"],
+            UNKNOWN,
+            told_of["next_action"],
+            self.phase,
+        ).as_dict()

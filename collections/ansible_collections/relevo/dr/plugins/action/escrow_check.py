@@ -9,6 +9,7 @@ from typing import Any
 
 from ansible_collections.relevo.dr.plugins.module_utils import clock, escrow_choice, escrow_manifest
 from ansible_collections.relevo.dr.plugins.module_utils.escrow_fault import DIFFERENT, MISSING, EscrowFault
+from ansible_collections.relevo.dr.plugins.module_utils.gates import UNKNOWN, Gate
 from ansible_collections.relevo.dr.plugins.plugin_utils import escrow_vault
 from ansible_collections.relevo.dr.plugins.plugin_utils.escrow_action import CONTROLLER, EscrowAction, faulty, passed, required
 from ansible_collections.relevo.dr.plugins.plugin_utils.escrow_vault import Opener, Seals
@@ -79,10 +80,16 @@ class ActionModule(EscrowAction):
             return []
         numbers = [int(entry["number"]) for entry in public["shares"]]
         days = float(self._task.args["shares_days"])
-        late = escrow_choice.unproven(numbers, self.state().shares_proven(), str(public["dealt_at"]), clock.utc_now(), days)
+        proven, unreadable = self.shares_proven()
+        late = escrow_choice.unproven(numbers, proven, str(public["dealt_at"]), clock.utc_now(), days)
         title, expected = "Every share was proven in time", "each within %d days" % days
         if late:
             observed = "shares %s were not" % ", ".join(map(str, late))
             following = "run playbooks/recover_keys.yml with the shares of these holders"
+            if unreadable:
+                # Another controller may have proven them.
+                observed = "%s, as far as this controller knows; past results cannot be read: %s" % (observed, unreadable)
+                gate = Gate("KEYSSHARES", title, CONTROLLER, observed, expected, UNKNOWN, "look at RELEVO_STORE", self.phase)
+                return [gate.as_dict()]
             return [required("KEYSSHARES", title, CONTROLLER, observed, expected, following, self.phase)]
         return [passed("KEYSSHARES", title, CONTROLLER, "all %d" % len(numbers), expected, self.phase)]

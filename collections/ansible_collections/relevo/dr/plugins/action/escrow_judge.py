@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from ansible_collections.relevo.dr.plugins.module_utils import clock
+from ansible_collections.relevo.dr.plugins.module_utils import clock, escrow_choice
 from ansible_collections.relevo.dr.plugins.module_utils.escrow_fault import CORRUPT, SILENT
 from ansible_collections.relevo.dr.plugins.module_utils.gates import FAIL, PASS, UNKNOWN
 from ansible_collections.relevo.dr.plugins.plugin_utils.escrow_action import (
@@ -33,11 +33,9 @@ class ActionModule(EscrowAction):
         seconds = round(clock.boottime_seconds() - float(began["boottime"]), 3)
         keys = {**verdicts(int(self._task.args["expected"]), ways.values(), decrypted.values()), "seconds": seconds}
         keys["lost_site"] = self._task.args["lost_site"] or None
-        proven: dict[str, str] = {}
-        for way in ways.values():
-            proven.update(way.get("shares_proven") or {})
+        proven = escrow_choice.latest(way.get("shares_proven") or {} for way in ways.values())
         keys["paths"] = [{key: value for key, value in way.items() if key != "shares_proven"} for way in ways.values()]
-        keys["shares_proven"] = proven or None
+        keys["shares_proven"] = {str(number): at for number, at in proven.items()} or None
         limit = float(self._task.args["limit_seconds"])
         within, title = "within %g s" % limit, "Keys are back in time"
         gates = [

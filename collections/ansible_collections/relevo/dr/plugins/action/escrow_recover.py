@@ -27,9 +27,9 @@ from ansible_collections.relevo.dr.plugins.plugin_utils.escrow_vault import Open
 
 
 class ActionModule(EscrowAction):
-    """Arguments: path, paths, opener, cluster, generation, access_directory, state_directory, memory_directory.
+    """Arguments: path, paths, lost_site, opener, cluster, generation, access_directory, state_directory, memory_directory.
 
-    opener: {name, identity_files, share_files}; access_directory: what the operator brought, keys to the paths among it.
+    opener: {name, identity_files, share_files}; access_directory: what the operator brought, keys to the paths among it; lost_site: not asked.
     """
 
     _requires_connection = False
@@ -87,7 +87,7 @@ class ActionModule(EscrowAction):
                 shares.append(escrow_shares.read(_text(path), path))
             except EscrowFault as fault:
                 faults.append(fault)
-        proven = self.state().shares_proven()
+        proven, _ = self.shares_proven()
         order = escrow_choice.longest_unproven({share.number for share in shares}, proven)
         shares.sort(key=lambda share: order.index(share.number))
         return Opener(tuple(identities), tuple(shares), tuple(faults))
@@ -102,7 +102,10 @@ class ActionModule(EscrowAction):
     def _known(self) -> Optional[str]:
         """The newest generation that this controller, or any other path that answers, knows of."""
         found = [manifest["generation"] for manifest in self.state().manifests()]
+        lost_site = str(self._task.args.get("lost_site") or "")
         for declared in self._task.args.get("paths") or []:
+            if lost_site and declared.get("site") == lost_site:
+                continue
             try:
                 found += self.place(declared, str(self._task.args["access_directory"])).generations()
             except EscrowFault:
@@ -144,7 +147,3 @@ def _text(path: str) -> str:
             return source.read()
     except OSError as error:
         raise EscrowFault(MISSING, path, str(error.strerror), "a file of the operator", "put it there, mode 0600") from None
-
-
-def _file(name: str) -> str:
-    return "".join(letter if letter.isalnum() or letter in "-_." else "-" for letter in name)

@@ -8,9 +8,8 @@ from typing import Any
 
 from ansible.plugins.action import ActionBase
 from ansible_collections.relevo.dr.plugins.module_utils.milestone import told
-from ansible_collections.relevo.dr.plugins.module_utils.protection import find_primary
 from ansible_collections.relevo.dr.plugins.module_utils.refusal import Refusal
-from ansible_collections.relevo.dr.plugins.plugin_utils import controller
+from ansible_collections.relevo.dr.plugins.plugin_utils import seen_primary
 
 
 class ActionModule(ActionBase):
@@ -22,18 +21,11 @@ class ActionModule(ActionBase):
     def run(self, tmp: Any = None, task_vars: Any = None) -> dict[str, Any]:
         result: dict[str, Any] = super().run(tmp, task_vars)
         seen = dict(self._task.args["seen"])
-        clusters = {host: answer.get("cluster") or {} for host, answer in seen.items()}
-        host_facts = {host: answer.get("host") or {} for host, answer in seen.items()}
-        locks = {
-            host: facts.get("lock")
-            for host, facts in host_facts.items()
-            if not facts.get("lock_expired") or controller.owner_alive(facts.get("lock"))
-        }
         try:
-            host = find_primary(clusters, locks, every_host=bool(self._task.args.get("every_host", True)))
+            host = seen_primary.find(seen, every_host=bool(self._task.args.get("every_host", True)))
         except Refusal as refusal:
             return {**result, "failed": True, "msg": str(refusal), **told(refused=True, gates=[refusal.gate])}
-        cluster = clusters[host]
+        cluster = seen[host]["cluster"]
         return {
             **result,
             "changed": False,

@@ -70,9 +70,21 @@ def longest_unproven(holders: Iterable[int], proven_at: Mapping[int, str]) -> li
 
 
 def unproven(holders: Sequence[int], proven_at: Mapping[int, str], dealt_at: str, now: str, within_days: float) -> list[int]:
-    """Shares that nobody proved within that time; when they were dealt they were good."""
+    """Shares that nobody proved within that time; when they were dealt they were good, and a proof before that is of others."""
     limit = clock.parse_utc(now) - datetime.timedelta(days=within_days)
-    return [number for number in holders if clock.parse_utc(proven_at.get(number, dealt_at)) < limit]
+    good = latest([proven_at, dict.fromkeys(holders, dealt_at)])
+    return [number for number in holders if clock.parse_utc(good[number]) < limit]
+
+
+def latest(proofs: Iterable[Mapping[Any, str]]) -> dict[int, str]:
+    """When each share was proven last, by its number. proofs: what several tell; in a record numbers are words."""
+    found: dict[int, str] = {}
+    for told in proofs:
+        for number, at in told.items():
+            known = found.get(int(number))
+            if known is None or clock.parse_utc(at) > clock.parse_utc(known):
+                found[int(number)] = at
+    return found
 
 
 def sites_without(paths: Sequence[Mapping[str, Any]], sites: Iterable[str]) -> list[str]:

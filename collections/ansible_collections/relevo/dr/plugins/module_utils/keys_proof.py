@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any, Optional
 
+from ansible_collections.relevo.dr.plugins.module_utils import escrow_choice
 from ansible_collections.relevo.dr.plugins.module_utils.gates import FAIL, NOT_APPLICABLE, PASS, UNKNOWN, Gate
 from ansible_collections.relevo.dr.plugins.module_utils.past_proofs import Past, is_past, words
 
@@ -26,6 +27,12 @@ def gate(records: Iterable[Mapping[str, Any]], past: Past, limit_seconds: float)
         verdict, fix = NOT_APPLICABLE, ""
     expected = "a passed recover_keys of this cluster, at most %s old" % words(limit_seconds)
     return Gate("G15", "keys were proven to come back", "controller", observed, expected, verdict, fix, "PREFLIGHT", False)
+
+
+def shares_proven(records: Iterable[Mapping[str, Any]], now: float) -> dict[int, str]:
+    """When each share was proven last, by its number, from finished runs of recover_keys, also of controllers that are no more. now: epoch seconds."""
+    measured = [record["measures"].get("keys") or {} for record in records if is_past(record, now)]
+    return escrow_choice.latest(keys.get("shares_proven") or {} for keys in measured)
 
 
 def _observed(tried: list[Mapping[str, Any]], proven: Optional[Mapping[str, Any]], past: Past) -> str:

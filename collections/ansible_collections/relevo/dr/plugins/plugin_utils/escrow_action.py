@@ -4,13 +4,16 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 from collections.abc import Iterable, Mapping
 from typing import Any, Optional
 
 from ansible import constants
-from ansible_collections.relevo.dr.plugins.module_utils.escrow_fault import DECLARATION, SILENT, EscrowFault
+from ansible.errors import AnsibleActionFail
+from ansible_collections.relevo.dr.plugins.module_utils import escrow_choice
+from ansible_collections.relevo.dr.plugins.module_utils.escrow_fault import DECLARATION, DENIED, SILENT, EscrowFault
 from ansible_collections.relevo.dr.plugins.module_utils.escrow_manifest import is_generation, parsed
 from ansible_collections.relevo.dr.plugins.module_utils.gates import FAIL, PASS, UNKNOWN, Gate
 from ansible_collections.relevo.dr.plugins.module_utils.host_files import write_atomically
@@ -24,6 +27,7 @@ CONTROLLER = "controller"
 # Below these in the run's directory is what came of each way to the keys.
 RECOVERED, DECRYPTED = "keys_recovered", "keys_decrypted"
 _PROVEN = "shares_proven.json"
+_HISTORY = "ansible_collections.relevo.dr.plugins.plugin_utils.history"
 
 
 class EscrowAction(RunAction):
@@ -56,9 +60,21 @@ class EscrowAction(RunAction):
         return State(str(self._task.args["state_directory"]), str(self._task.args["cluster"]))
 
     def place(self, declared: Mapping[str, Any], directory: str) -> escrow_places.Place:
-        """One path. directory: where the keys to the path itself are."""
-        names = escrow_places.secret_names(declared)
-        return escrow_places.place(declared, str(self._task.args["cluster"]), read_secrets(directory, names, check_mode=False))
+        """One path. directory: where the keys to the path itself are. Raises EscrowFault, also where they are not: another path may do."""
+        try:
+            secrets = read_secrets(directory, escrow_places.secret_names(declared), check_mode=False)
+        except AnsibleActionFail as error:
+            name, expected = str(declared.get("name") or "dr_keys_paths"), "the key pair of this path"
+            raise EscrowFault(DENIED, name, str(error), expected, "bring it, or use another path") from None
+        return escrow_places.place(declared, str(self._task.args["cluster"]), secrets)
+
+    def shares_proven(self) -> tuple[dict[int, str], str]:
+        """When each share was proven last, here or by a run whose record came here; and why the records cannot be read, else empty."""
+        here, history = self.state().shares_proven(), importlib.import_module(_HISTORY)
+        try:
+            return escrow_choice.latest([here, history.shares_proven(str(self._task.args["cluster"]))]), ""
+        except history.RelevoError as error:
+            return here, str(error).rstrip(".")
 
     def judged(self, gates: list[dict[str, Any]], summary: str, **relevo: Any) -> dict[str, Any]:
         """The task's result: failed, with a sentence for each gate that is, or the summary."""

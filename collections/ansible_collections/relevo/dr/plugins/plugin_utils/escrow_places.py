@@ -29,6 +29,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 PACK, LABEL = "bundle.tar.age", "label.json"
+_KEY_PAIR = ("key_id_secret", "key_secret")
 _ANSWER_SECONDS = 10
 _ABSENT = {"ResourceNotFoundException", "NoSuchKey", "NoSuchBucket", "404"}
 _REFUSED = {
@@ -65,27 +66,35 @@ class Place(Protocol):
 
 
 def place(declared: Mapping[str, Any], cluster: str, secrets: Mapping[str, str]) -> Place:
-    """The place that one entry of dr_keys_paths means. secrets: what its entries name, by name."""
-    kinds: dict[str, Callable[[Mapping[str, Any], str, Mapping[str, str]], Place]] = {
-        "secrets_manager": SecretsManager,
-        "bucket": Bucket,
-        "directory": Directory,
+    """The place that one entry of dr_keys_paths means. secrets: what its entries name, by name. Raises EscrowFault when it means none."""
+    kinds: dict[str, tuple[Callable[[Mapping[str, Any], str, Mapping[str, str]], Place], tuple[str, ...]]] = {
+        "secrets_manager": (SecretsManager, ("region",)),
+        "bucket": (Bucket, ("endpoint", "bucket", *_KEY_PAIR)),
+        "directory": (Directory, ("path",)),
     }
-    kind = str(declared.get("kind"))
+    kind, name = str(declared.get("kind")), str(declared.get("name") or "dr_keys_paths")
     if kind not in kinds or not declared.get("name"):
-        raise EscrowFault(
-            DECLARATION,
-            str(declared.get("name") or "dr_keys_paths"),
-            "kind %s" % kind,
-            "one of %s" % ", ".join(kinds),
-            "correct dr_keys_paths",
-        )
-    return kinds[kind](declared, cluster, secrets)
+        raise _misdeclared(name, "kind %s" % kind, "one of %s" % ", ".join(kinds))
+    made, needed = kinds[kind]
+    # One key of a pair is none.
+    pair = _KEY_PAIR if secret_names(declared) else ()
+    lacking = [key for key in dict.fromkeys((*needed, *pair)) if not declared.get(key)]
+    if lacking:
+        raise _misdeclared(name, "no %s" % ", ".join(lacking), "what a path of the kind %s needs" % kind)
+    with _told(name):
+        try:
+            return made(declared, cluster, secrets)
+        except ValueError as error:
+            raise _misdeclared(name, " ".join(str(error).split())[:300], "an address, such as https://HOST:PORT") from None
 
 
 def secret_names(declared: Mapping[str, Any]) -> list[str]:
     """What a path needs from dr_secrets_directory."""
-    return [str(declared[key]) for key in ("key_id_secret", "key_secret") if declared.get(key)]
+    return [str(declared[key]) for key in _KEY_PAIR if declared.get(key)]
+
+
+def _misdeclared(name: str, observed: str, expected: str) -> EscrowFault:
+    return EscrowFault(DECLARATION, name, observed, expected, "correct dr_keys_paths")
 
 
 class SecretsManager:

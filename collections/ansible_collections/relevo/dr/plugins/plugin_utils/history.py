@@ -60,3 +60,8 @@ def past(cluster: str) -> past_proofs.Past:
 def keys_gate(cluster: str, known: past_proofs.Past, limit_seconds: float) -> gates.Gate:
     """Whether keys were proven to come back, as of the same moment."""
     return keys_proof.gate([] if known.unreadable else settled(cluster, "recover_keys"), known, limit_seconds)
+
+
+def shares_proven(cluster: str) -> dict[int, str]:
+    """When each share of a cluster was proven last, as of now, by whichever controller's records are here; RelevoError when no store tells."""
+    return keys_proof.shares_proven(settled(cluster, "recover_keys"), time.time())

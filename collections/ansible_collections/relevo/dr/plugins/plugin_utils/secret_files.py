@@ -26,6 +26,9 @@ def read_secrets(directory: str, names: list[str], check_mode: bool) -> dict[str
             if not check_mode:
                 raise AnsibleActionFail("the secret %s does not exist on the controller: put it there, mode 0600" % path) from None
             found[name] = NOT_YET
+        except ValueError:
+            # The error itself shows a byte.
+            raise AnsibleActionFail("the secret %s is no text in UTF-8" % path) from None
         except OSError as error:
             raise AnsibleActionFail("the secret %s cannot be read on the controller: %s" % (path, error.strerror)) from None
         if not found[name]:
