@@ -238,6 +238,20 @@ FAST = [
         "tests/unit/runner/test_pack.py",
     ),
     Protection(
+        "an escape pack leaves the policy behind that judges here",
+        "runner/relevo/belongings.py",
+        "return {} if loaded.digest is None else",
+        "return {} if True else",
+        "tests/unit/runner/test_pack.py",
+    ),
+    Protection(
+        "an unpacked controller judges by another policy than the one in its pack",
+        "runner/relevo/escape.py",
+        "policy=POLICY in files)",
+        "policy=False)",
+        "tests/unit/runner/test_pack.py",
+    ),
+    Protection(
         "what does not answer stands in for what goes with the site",
         f"{DR}/module_utils/dependencies.py",
         'if seen.get(other, Seen(None, "")).answers]',
