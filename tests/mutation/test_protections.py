@@ -2386,6 +2386,34 @@ FAST = [
         "return list(needs)",
         "tests/unit/dr/test_dependencies.py",
     ),
+    Protection(
+        "a piece of the password of the store of results passes for its host",
+        f"{DR}/module_utils/dependencies.py",
+        'r"(?:/[^?@]*)?',
+        'r"(?:/[^?]*)?',
+        "tests/unit/dr/test_dependencies.py",
+    ),
+    Protection(
+        "the name of a host in the site being left is a failed finding",
+        f"{DR}/module_utils/dependencies.py",
+        'site=str(host["site"]), own=True)',
+        'site=str(host["site"]))',
+        "tests/unit/dr/test_dependencies.py",
+    ),
+    Protection(
+        "a store that serves two uses is looked at for one of them",
+        f"{DR}/module_utils/dependencies.py",
+        "key = (need.protocol, need.host, need.port, need.instead)",
+        'key = (need.protocol, need.host, need.port, "")',
+        "tests/unit/dr/test_dependencies.py",
+    ),
+    Protection(
+        "one variable that cannot be read hides every other dependency",
+        f"{DR}/action/dependencies.py",
+        "except (AnsibleError, AttributeError, KeyError, TypeError, ValueError) as error:",
+        "except AttributeError as error:",
+        "tests/unit/dr/test_dependencies.py",
+    ),
 ]
 
 ON_THE_LABORATORY = [
