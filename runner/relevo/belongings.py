@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from relevo import digest, signature
+from relevo import digest, escape, signature
 from relevo.errors import RelevoError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from relevo.estate import Host
+    from relevo.policy_file import Loaded
 
 _GIT_SECONDS = 60
 _SSH_SECONDS = 10
@@ -64,6 +65,11 @@ def inventory(root: Path, source: str) -> tuple[str, dict[str, Kept]]:
     place = top.relative_to(root) if top.is_relative_to(root) else Path("inventories", top.name)
     files = {str(place / name.relative_to(top)): _read(name) for name in _walk(top)}
     return str(place if path.is_dir() else place / path.name), files
+
+
+def policy(loaded: Loaded) -> dict[str, Kept]:
+    """The file that judges here, wherever it was named; nothing where the built-in policy does, which every controller has."""
+    return {} if loaded.digest is None else {escape.POLICY: _read(Path(loaded.source))}
 
 
 def controller_files(paths: Sequence[str]) -> dict[str, Kept]:

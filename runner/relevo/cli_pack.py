@@ -75,7 +75,7 @@ def make_pack(
 ) -> Exit:
     """Write an escape pack: one file with which a bare host at another site becomes the controller, without any registry."""
     root, place, source = paths.find_project(Path.cwd(), os.environ), paths.find_place(os.environ), _source(sources)
-    standard, hosts = load_policy(policy).policy, estate.look(root, [source], _ASKED)
+    standard, hosts = load_policy(policy), estate.look(root, [source], _ASKED)
     commit, files = belongings.project(root)
     where, listed = belongings.inventory(root, source)
     known, unpinned = belongings.known_hosts(hosts)
@@ -87,18 +87,20 @@ def make_pack(
         made_by=f"{identity.operator(os.environ)} on {identity.controller()}",
         commit=commit,
         version=relevo.__version__,
-        clusters=estate.clusters(hosts) if standard.escape_pack.clusters_in_clear else None,
+        clusters=estate.clusters(hosts) if standard.policy.escape_pack.clusters_in_clear else None,
         architecture=platform.machine(),
         glibc=wheels.glibc_of(shelved),
     )
-    page = _page(claim, hosts, where, kept, unpinned, with_secrets=with_secrets)
+    judge = belongings.policy(standard)
+    page = _page(claim, hosts, where, kept, unpinned, with_secrets=with_secrets, with_policy=bool(judge))
     keys = {f".relevo/keys/{name}": one for name, one in belongings.signing_key(place.keys).items()}
     sealed = {
         **{f"{escape.PROJECT}{name}": one for name, one in {**files, **listed, **keys}.items()},
         **{f"{escape.ROOT}{name.lstrip('/')}": one for name, one in kept.items()},
         **{f"wheels/{name}": Kept(path.read_bytes(), 0o644) for name, path in shelved.items()},
         **{f"requirements/{python}.txt": Kept(text.encode(), 0o644) for python, (_, text) in lanes.items()},
-        **_runbooks(root, hosts, claim, where, standard),
+        **_runbooks(root, hosts, claim, where, standard.policy),
+        **judge,
         "known_hosts": Kept(known, 0o600),
         "README.txt": Kept(page.encode(), 0o644),
     }
@@ -191,6 +193,7 @@ def _page(
     unpinned: Sequence[str],
     *,
     with_secrets: bool,
+    with_policy: bool,
 ) -> str:
     reached = sorted({(host.user or "the user of this session", host.key_file) for host in hosts if not host.local}, key=str)
     escrow: list[dict[str, Any]] = next(
@@ -210,6 +213,7 @@ def _page(
             unpinned=unpinned,
             files=sorted({str(Path(name).parent) for name in kept}),
             secrets=with_secrets,
+            policy=f"{escape.BESIDE}/{escape.POLICY} (RELEVO_POLICY)" if with_policy else "the built-in one",
             secrets_directory=estate.common(hosts, "dr_secrets_directory"),
             escrow=[", ".join(f"{key} {value}" for key, value in one.items() if not key.endswith("_secret")) for one in escrow],
         )

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 SCHEMA = "relevo-pack/1"
 LABEL_MARK, LABEL_PLACE, PAYLOAD_MARK = b"#: ", b"#: LABEL", b"\n#RELEVO-PAYLOAD\n"
-SEALED, MANIFEST = "sealed.tar.age", "manifest.json"
+SEALED, MANIFEST, POLICY = "sealed.tar.age", "manifest.json", "policy.yml"
 # Below these the project lies, and files that belong elsewhere on the controller; everything else lies beside them.
 PROJECT, ROOT, BESIDE = "project/", "root/", "escape"
 LABEL_FILE, READY = "label.json", "ready"
@@ -336,19 +336,20 @@ def _write_target(
         if not name.startswith(ROOT):
             place = draft / name[len(PROJECT) :] if name.startswith(PROJECT) else draft / BESIDE / name
             _write(place, files[name], modes[name])
-    _write(draft / BESIDE / "environment", _environment(str(manifest["inventory"]), target).encode(), 0o600)
+    _write(draft / BESIDE / "environment", _environment(str(manifest["inventory"]), target, policy=POLICY in files).encode(), 0o600)
     _write(draft / BESIDE / LABEL_FILE, json.dumps(pack.label).encode(), 0o600)
     if target.is_dir():
         target.rmdir()
     draft.rename(target)
 
 
-def _environment(inventory: str, target: Path) -> str:
+def _environment(inventory: str, target: Path, *, policy: bool) -> str:
+    judge = f"export RELEVO_POLICY='{target}/{BESIDE}/{POLICY}'\n" if policy else ""
     return (
         f"# Read by a shell: . {target}/{BESIDE}/environment\n"
         f"export PATH='{target}/.venv/bin':\"$PATH\"\n"
         f"export RELEVO_PROJECT='{target}' RELEVO_STORE='{target}/.relevo' RELEVO_INVENTORY='{target}/{inventory}'\n"
-        f"export ANSIBLE_CONFIG='{target}/ansible.cfg'\n"
+        f"{judge}export ANSIBLE_CONFIG='{target}/ansible.cfg'\n"
         # Before all that the inventory says, since ssh takes the first word; ansible.cfg's own words with it.
         f"export ANSIBLE_SSH_ARGS='{_SSH_ARGUMENTS} -o UserKnownHostsFile={target}/{BESIDE}/known_hosts'\n"
         f"cd '{target}'\n"

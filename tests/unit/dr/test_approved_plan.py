@@ -37,7 +37,7 @@ def judged(landscape, tmp_path, monkeypatch):
         began = {"at": "2026-11-28T08:00:00.000000Z", "boottime": 1.0}
         known = {"runbook": runbook, "cluster": "minimarket", "given": check_extra_variables(given), "began": began}
         control.write("landscape", known)
-        control.write("dependencies", {"looked": []})
+        control.write("dependencies", {"looked": [], "unread": []})
         monkeypatch.setattr(preflight, "read_landscape", lambda _control: seen)
         monkeypatch.setattr(preflight, "check_that_all_were_asked", lambda _control: None)
         monkeypatch.setattr(preflight, "what_was_proven", lambda _known: None)

@@ -15,7 +15,9 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from ansible.errors import AnsibleError
 from ansible_collections.relevo.dr.plugins.action import dependencies as action
+from ansible_collections.relevo.dr.plugins.action import preflight
 from ansible_collections.relevo.dr.plugins.module_utils import dependencies
 from ansible_collections.relevo.dr.plugins.module_utils.dependencies import FILE, NAME, POSTGRESQL, TCP, TLS, Need, Seen
 from ansible_collections.relevo.dr.plugins.module_utils.refusal import Refusal
@@ -25,6 +27,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 HOSTS = [
     {"name": "a-db1", "address": "192.0.2.71", "clients": "db.a.example.org", "site": "a", "database_port": 5432},
@@ -38,11 +42,22 @@ KNOWN: dict[str, Any] = {
         {"id": 2, "site": "a", "endpoint": "s3.a.example.org"},
         {"id": 3, "type": "posix", "path": "/backups"},
     ],
+    "files": [
+        {"id": 1, "endpoint": "b-store1", "port": 443, "ca_file": "/ca.pem"},
+        {"id": 2, "endpoint": "s3.a.example.org", "port": 443, "ca_file": None},
+        {"id": 3, "endpoint": "s3.c.example.org", "port": 9000, "site": "c", "ca_file": None},
+    ],
     "key_paths": [
         {"name": "vault", "kind": "secrets_manager", "region": "eu-west-1"},
         {"name": "emulated", "kind": "secrets_manager", "region": "eu-west-1", "endpoint_url": "http://127.0.0.1:4566"},
         {"name": "safe", "kind": "directory", "path": "/srv/keys", "site": "a"},
     ],
+    "components": [
+        {"name": "dns", "endpoint": None},
+        {"name": "zone", "endpoint": "https://dns.example.org:8443", "ca_file": "/ca.pem"},
+    ],
+    "proofs": [{"endpoints": ["https://b-db1:8443", "http://shop.example.org"], "ca_file": "/ca.pem"}],
+    "store": "postgresql://relevo:geheim@results.example.org:5433/relevo?sslmode=verify-full&sslrootcert=/ca.pem",
     "secrets_directory": "/etc/secrets",
     "secret_names": ["store_a_key"],
     "ca_file": "/ca.pem",
@@ -50,7 +65,7 @@ KNOWN: dict[str, Any] = {
 }
 
 
-def test_everything_the_inventory_implies_is_found_once_with_its_site_and_the_way_to_it() -> None:
+def test_everything_the_inventory_implies_is_found_once_for_each_use_with_its_site_and_the_way_to_it() -> None:
     found = {need.name: need for need in dependencies.derive(KNOWN)}
     assert {name: (need.protocol, need.place(), need.address, need.site) for name, need in found.items()} == {
         "name of b-db1": (NAME, "b-db1.example.org", "b-db1.example.org", "b"),
@@ -58,13 +73,63 @@ def test_everything_the_inventory_implies_is_found_once_with_its_site_and_the_wa
         "certificate of PostgreSQL on b-db1": (POSTGRESQL, "b-db1.example.org:5432", "b-db1.example.org", "b"),
         "backups, repository 1": (TLS, "b-store1:443", "192.0.2.31", "b"),
         "backups, repository 2": (TLS, "s3.a.example.org:443", "s3.a.example.org", "a"),
+        "files, repository 1": (TLS, "b-store1:443", "192.0.2.31", "b"),
+        "files, repository 2": (TLS, "s3.a.example.org:443", "s3.a.example.org", "a"),
+        "files, repository 3": (TLS, "s3.c.example.org:9000", "s3.c.example.org", "c"),
         "keys in escrow, vault": (TLS, "secretsmanager.eu-west-1.amazonaws.com:443", "secretsmanager.eu-west-1.amazonaws.com", ""),
         "keys in escrow, emulated": (TCP, "127.0.0.1:4566", "127.0.0.1", ""),
         "keys in escrow, safe": (FILE, "/srv/keys", "/srv/keys", "a"),
         "secret store_a_key": (FILE, "/etc/secrets/store_a_key", "/etc/secrets/store_a_key", ""),
+        "service that changes component dns": (TLS, "route53.amazonaws.com:443", "route53.amazonaws.com", ""),
+        "service that changes component zone": (TLS, "dns.example.org:8443", "dns.example.org", ""),
+        "application, endpoint 1": (TLS, "b-db1:8443", "b-db1.example.org", "b"),
+        "application, endpoint 2": (TCP, "shop.example.org:80", "shop.example.org", ""),
+        "results": (POSTGRESQL, "results.example.org:5433", "results.example.org", ""),
         "package mirror": (TCP, "mirror.a.example.org:80", "mirror.a.example.org", "a"),
     }
-    assert found["package mirror"].needed and not found["backups, repository 1"].needed
+    assert [name for name, need in found.items() if need.needed] == ["package mirror"]
+    authorities = {name for name, need in found.items() if need.ca_file == "/ca.pem"}
+    assert {"files, repository 1", "service that changes component zone", "application, endpoint 1", "results"} <= authorities
+
+
+@pytest.mark.parametrize(
+    ("store", "place"),
+    [
+        ("/var/lib/relevo", None),
+        ("sqlite:////x/relevo.db", None),
+        ("postgresql:///relevo", None),
+        ("postgresql://relevo@/relevo?host=/run/postgresql", None),
+        ("postgresql://results.example.org/relevo", (TCP, "results.example.org:5432")),
+        ("postgresql+psycopg://relevo@results.example.org:5433/relevo?sslmode=require", (TCP, "results.example.org:5433")),
+        ("postgresql://relevo:geheim@[2001:db8::7]:5433/relevo", (TCP, "2001:db8::7:5433")),
+        ("postgresql://r@h/d?sslmode=verify-full&sslrootcert=system", (POSTGRESQL, "h:5432")),
+        ("postgresql://b-db1/relevo", (TCP, "b-db1:5432")),
+    ],
+)
+def test_the_store_of_results_is_asked_where_it_is_reached_over_the_network(store: str, place: tuple[str, str] | None) -> None:
+    found = [need for need in dependencies.derive({**KNOWN, "store": store}) if need.name == "results"]
+    assert [(need.protocol, need.place()) for need in found] == ([] if place is None else [place])
+    assert [need.site for need in found] in ([], [""], ["b"])
+
+
+@example(before="7/@", after="", query="")
+@given(
+    before=st.text("g:/@?#%\\ 7", max_size=8),
+    after=st.text("g:/@?#%\\ 7", max_size=8),
+    query=st.sampled_from(["", "?password=geheim"]),
+)
+def test_no_piece_of_the_stores_password_is_ever_told(before: str, after: str, query: str) -> None:
+    """However it is written: a URL that can be read in two ways is not read."""
+    store = "postgresql://u:%sgeheim%s@h/relevo%s" % (before, after, query)
+    found = [need for need in dependencies.derive({**KNOWN, "store": store}) if need.name == "results"]
+    assert [need.place() for need in found] in ([], ["h:5432"])
+
+
+@pytest.mark.parametrize("address", ["https://b-app1:geheim", "https://", "https://[b-app1"])
+def test_an_address_that_is_none_is_refused_without_showing_it(address: str) -> None:
+    with pytest.raises(Refusal, match="an address that is no URL: application, endpoint 1") as refused:
+        dependencies.derive({**KNOWN, "proofs": [{"endpoints": [address]}]})
+    assert "geheim" not in str(refused.value)
 
 
 @pytest.mark.parametrize(
@@ -107,6 +172,31 @@ def test_what_goes_with_the_site_is_named_with_what_stands_in_for_it() -> None:
     assert verdict_of(STORE_A, {STORE_A: GOOD, replace(STORE_B, site="a"): GOOD}) == ("fail", only)
 
 
+def test_what_is_of_the_site_itself_needs_nothing_that_stands_in_for_it() -> None:
+    """The name of each host in it was a finding of every failover of a site."""
+    known = {need.name: need for need in dependencies.derive(KNOWN)}
+    silent = Seen(None, "not asked: in the site being left")
+    for name in ("name of b-db1", "application, endpoint 1"):
+        assert verdict_of(known[name], {known[name]: silent}, lost="b") == ("not_applicable", "in site b, which is being left")
+    # What a user declares is not the site's own, though it be a name.
+    named = Need("alias", NAME, "alias.b.example.org", site="b")
+    assert verdict_of(named, {named: silent}, lost="b")[0] == "fail"
+    # Of the site that stays a name is needed.
+    assert verdict_of(known["name of b-db1"], {known["name of b-db1"]: Seen(False, "unknown")})[0] == "fail"
+
+
+def test_an_application_that_a_cutover_starts_may_refuse_until_then_and_nothing_else_may() -> None:
+    endpoint = Need("application, endpoint 2", TLS, "b-app1", 443, "b", own=True)
+    refused = Seen(False, "Connection refused", refused=True)
+    assert verdict_of(endpoint, {endpoint: refused}) == ("not_applicable", "Connection refused")
+    assert verdict_of(STORE_B, {STORE_B: refused}) == ("fail", "Connection refused")
+    for said in ("no answer within 3 s", "certificate is not good: certificate has expired"):
+        assert verdict_of(endpoint, {endpoint: Seen(False, said)}) == ("fail", said)
+    assert verdict_of(endpoint, {endpoint: replace(GOOD, certificate_days=3.0)})[0] == "fail"
+    gates = dependencies.judge([endpoint], {endpoint: Seen(False, "no answer within 3 s")}, ["a"], 14.0)
+    assert not gates[0].required
+
+
 def test_what_stays_must_answer_with_a_certificate_that_lasts() -> None:
     assert verdict_of(STORE_B, {STORE_B: GOOD}) == ("pass", "answers in 0.01 s, certificate for 300 days")
     assert verdict_of(STORE_B, {STORE_B: replace(GOOD, certificate_days=13.9)})[0] == "fail"
@@ -121,7 +211,7 @@ def test_only_what_is_declared_as_needed_keeps_a_run_from_going_on() -> None:
 
 
 @pytest.mark.parametrize(
-    ("runbook", "given", "asked"),
+    ("runbook", "words", "asked"),
     [
         ("failover", {"dr_scope": "site", "dr_target_site": "b"}, {"b", ""}),
         ("switchover", {"dr_scope": "site", "dr_target_site": "a"}, {"a", ""}),
@@ -130,13 +220,14 @@ def test_only_what_is_declared_as_needed_keeps_a_run_from_going_on() -> None:
     ],
 )
 def test_a_run_asks_nothing_in_the_site_that_it_leaves(
-    runbook: str, given: dict[str, str], asked: set[str] | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    runbook: str, words: dict[str, str], asked: set[str] | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its silence would be waited for while nobody is served. A check has the time."""
+    monkeypatch.delenv("RELEVO_STORE")
     control = Control(f"20261128T110000Z-{runbook}-1f3a5c7e", str(tmp_path))
     sites = {str(host["name"]): str(host["site"]) for host in HOSTS}
     groups = {"dr_database": ["a-db1", "b-db1"], "all": list(sites)}
-    control.write("landscape", {"runbook": runbook, "given": given, "groups": groups, "sites": sites})
+    control.write("landscape", {"runbook": runbook, "given": words, "groups": groups, "sites": sites})
     looked: list[Need] = []
 
     def seen(needs: list[Need], _seconds: float) -> dict[Need, Seen]:
@@ -165,11 +256,100 @@ def test_a_run_asks_nothing_in_the_site_that_it_leaves(
         assert all(one.answers is (True if need in looked else None) for need, one in kept.items())
 
 
+class Unreadable(dict[str, Any]):
+    """Variables of a host of which one names something that is not there."""
+
+    def get(self, name: str, default: Any = None) -> Any:
+        if name == "dr_app_components":
+            message = "'dr_app_environment_file' is undefined"
+            raise AnsibleError(message)
+        return super().get(name, default)
+
+
+def looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, of: dict[str, dict[str, Any]], **groups: list[str]) -> Control:
+    """A check over hosts with these variables, whose looks all are answered."""
+    control = Control("20261128T110000Z-check-1f3a5c7e", str(tmp_path))
+    everybody = {"dr_database": [], **groups, "all": list(of)}
+    control.write("landscape", {"runbook": "check", "given": {}, "groups": everybody, "sites": {}})
+    monkeypatch.setattr(action, "look", lambda needs, _seconds: dict.fromkeys(needs, Seen(True, "answers")))
+    acting = action.ActionModule.__new__(action.ActionModule)
+    acting.control, acting.host = control, "wit1"
+    acting._task = SimpleNamespace(args={"secrets_directory": "/s", "declared": [], "timeout_seconds": 3.0})
+    acting.variables = {"groups": everybody, "hostvars": {"localhost": {}, **of}}
+    acting.act()
+    return control
+
+
+FILES = {"id": 1, "endpoint": "s3.b.example.org", "bucket": "files", "key_id_secret": "files_key_id", "key_secret": "files_key"}
+DNS = {
+    "name": "dns",
+    "provider": "route53",
+    "endpoint": "https://dns.example.org",
+    "key_id_secret": "dns_key_id",
+    "key_secret": "dns_key",
+}
+WITNESS = {
+    "ansible_host": "192.0.2.9",
+    "dr_app_proof_mix": [{"path": "/"}],
+    "dr_ledger_http_endpoints": ["https://a-app1", "https://b-app1"],
+    "dr_app_proof_password_secret": "probe_password",
+}
+
+
+def test_what_only_some_hosts_say_is_found_with_its_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RELEVO_STORE", "postgresql://relevo:geheim@results.example.org/relevo")
+    database = {"ansible_host": "192.0.2.7", "dr_files_repositories": [FILES]}
+    application = {
+        "ansible_host": "192.0.2.8",
+        "dr_files_repositories": [FILES],
+        "dr_app_components": [DNS, {"provider": "systemd"}],
+    }
+    of = {"b-db1": database, "a-app1": application, "b-app1": application, "wit1": WITNESS}
+    control = looked_at(tmp_path, monkeypatch, of, dr_database=["b-db1"], dr_application=["a-app1", "b-app1"], dr_witness=["wit1"])
+    kept = control.read("dependencies")
+    assert kept["unread"] == [] and "geheim" not in str(kept)
+    needs = {Need(**entry["need"]).place() for entry in kept["looked"] if entry["need"]["protocol"] in (TCP, TLS)}
+    assert needs == {"s3.b.example.org:443", "dns.example.org:443", "a-app1:443", "b-app1:443", "results.example.org:5432"}
+    secrets = {entry["need"]["host"] for entry in kept["looked"] if entry["need"]["protocol"] == FILE}
+    passwords = {f"files_{host}_password" for host in ("b-db1", "a-app1", "b-app1")}
+    names = {"files_key_id", "files_key", "dns_key_id", "dns_key", "probe_password", *passwords}
+    assert secrets == {f"/s/{name}" for name in names}
+
+
+def test_a_proof_that_nobody_makes_needs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RELEVO_STORE")
+    control = looked_at(tmp_path, monkeypatch, {"wit1": {**WITNESS, "dr_app_proof_mix": []}}, dr_witness=["wit1"])
+    assert control.read("dependencies") == {"looked": [], "unread": []}
+
+
+def test_one_variable_that_cannot_be_read_is_said_and_hides_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RELEVO_STORE")
+    wrong = Unreadable(ansible_host="192.0.2.8", dr_files_repositories=[{"id": 1, "endpoint": "s3.b.example.org"}])
+    groups = {"dr_application": ["a-app1", "b-app1"], "dr_witness": ["wit1"]}
+    control = looked_at(tmp_path, monkeypatch, {"a-app1": wrong, "b-app1": wrong, "wit1": WITNESS}, **groups)
+    kept = control.read("dependencies")
+    assert {entry["need"]["name"] for entry in kept["looked"]} == {
+        "application, endpoint 1",
+        "application, endpoint 2",
+        "secret probe_password",
+    }
+    assert kept["unread"] == [
+        "dr_files_repositories: an entry without what it needs",
+        "dr_app_components: 'dr_app_environment_file' is undefined",
+    ]
+    plan: Any = SimpleNamespace(scope="site", source_site="a")
+    judge = preflight.ActionModule.__new__(preflight.ActionModule)
+    judge.control, judge._task = control, SimpleNamespace(args={"certificate_min_days": 14.0})
+    gates = judge._dependencies(plan)
+    assert [(gate.verdict, gate.required) for gate in gates] == [("pass", False)] * 3 + [("unknown", False)] * 2
+    assert gates[-1].observed == "nobody looked: dr_app_components: 'dr_app_environment_file' is undefined"
+
+
 def test_what_cannot_be_read_is_a_finding_and_the_witness_goes_on(tmp_path: Path) -> None:
     """A task that failed would take the witness out of the run, and its account with it."""
     control = Control("20261128T110000Z-failover-1f3a5c7e", str(tmp_path))
-    given = {"dr_scope": "site", "dr_target_site": "b"}
-    control.write("landscape", {"runbook": "failover", "given": given, "groups": {"dr_database": []}, "sites": {}})
+    words = {"dr_scope": "site", "dr_target_site": "b"}
+    control.write("landscape", {"runbook": "failover", "given": words, "groups": {"dr_database": []}, "sites": {}})
     acting = action.ActionModule.__new__(action.ActionModule)
     acting.control, acting.host = control, "wit1"
     wrong = [{"name": "mirror", "host": "mirror.example.org", "port": 0, "protocol": "tls"}]
@@ -177,7 +357,8 @@ def test_what_cannot_be_read_is_a_finding_and_the_witness_goes_on(tmp_path: Path
     acting.variables = {"groups": {"dr_database": [], "all": []}, "hostvars": {"localhost": {}}}
     answer = acting.act()
     assert "failed" not in answer
-    gate = dependencies.unseen(control.read("dependencies")["unread"])
+    (said,) = control.read("dependencies")["unread"]
+    gate = dependencies.unseen(said)
     assert (gate.verdict, gate.required) == ("unknown", False)
     assert "mirror" in gate.observed
 
@@ -291,4 +472,4 @@ def test_what_is_silent_is_waited_for_side_by_side(tmp_path: Path) -> None:
     assert not seen[local(NAME, 0, host="nowhere.invalid")].answers
     with closing(socket.create_server(("127.0.0.1", 0))) as gone:
         port = gone.getsockname()[1]
-    assert only(local(TCP, port)) == Seen(False, "Connection refused")
+    assert only(local(TCP, port)) == Seen(False, "Connection refused", refused=True)

@@ -19,9 +19,11 @@ import pyrage
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
-from relevo import belongings, digest, escape, estate, lockfile, pack, wheels
+from relevo import belongings, cli_pack, digest, escape, estate, lockfile, pack, wheels
 from relevo.belongings import Kept
+from relevo.console import commands
 from relevo.errors import RelevoError, UsageError
 from tests.house.tree import ROOT
 
@@ -345,6 +347,79 @@ def test_an_inventory_comes_without_its_secrets_and_to_where_the_project_looks(t
         belongings.inventory(tmp_path, "a,b")
     with pytest.raises(UsageError, match="dr_pack_files names /nowhere"):
         belongings.controller_files(["/nowhere"])
+
+
+def packed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *words: str, beside: str | None = None, environment: str | None = None
+) -> Path:
+    """`relevo pack` in a small project, without the wheels and the printed runbooks. beside: a policy beside the inventory, in no commit."""
+    root = tmp_path / "project"
+    inventory = root / "inventories/shop"
+    for path, text in (
+        (root / "ansible.cfg", "[defaults]\n"),
+        (root / ".gitignore", "inventories/\n"),
+        (root / "playbooks/check.yml", ""),
+        (root / cli_pack._SHARES, ""),
+        (inventory / "hosts.yml", "all: {}\n"),
+    ):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    for line in ("init -q", "add .", "commit -qm first"):
+        git(root, *line.split())
+    if beside is not None:
+        (inventory / "policy.yml").write_text(beside)
+    hosts = [estate.Host("localhost", "localhost", None, None, None, True, "w", (), "shop", dict.fromkeys(cli_pack._ASKED))]
+    monkeypatch.chdir(root)
+    monkeypatch.setenv("RELEVO_STORE", str(tmp_path / "state"))
+    monkeypatch.delenv("RELEVO_PROJECT", raising=False)
+    monkeypatch.delenv("RELEVO_POLICY", raising=False)
+    if environment is not None:
+        monkeypatch.setenv("RELEVO_POLICY", environment)
+    monkeypatch.setattr(estate, "look", lambda *_: hosts)
+    monkeypatch.setattr(cli_pack, "_wheels", lambda *_: ([], ""))
+    monkeypatch.setattr(cli_pack, "_runbooks", lambda *_: {})
+    recipients = [word for one in RECIPIENTS for word in ("--recipient", one)]
+    done = CliRunner().invoke(
+        commands, ["pack", "-i", str(inventory / "hosts.yml"), "-o", str(tmp_path / "packs"), *recipients, *words]
+    )
+    assert done.exit_code == 0, done.output
+    return next((tmp_path / "packs").iterdir())
+
+
+POLICY = "escape_pack: {fresh_for: 3 months}\n"
+
+
+@pytest.mark.parametrize("named", ["--policy", "RELEVO_POLICY", "beside the inventory"])
+def test_the_policy_that_judges_here_judges_where_the_pack_is_opened(
+    named: str, tmp_path: Path, identity: Path, unpacked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere, target = tmp_path / "elsewhere.yml", tmp_path / "opt/relevo"
+    elsewhere.write_text(POLICY)
+    words = ("--policy", str(elsewhere)) if named == "--policy" else ()
+    environment = str(elsewhere) if named == "RELEVO_POLICY" else None
+    path = packed(
+        tmp_path, monkeypatch, *words, environment=environment, beside=POLICY if named == "beside the inventory" else None
+    )
+    escape.unpack(path, target, [identity], unpacked.append)
+    shell = subprocess.run(
+        ["sh", "-c", f'. {target}/escape/environment; echo "$RELEVO_POLICY"; cat "$RELEVO_POLICY"'],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PATH": os.environ["PATH"]},
+    )
+    assert shell.stdout == f"{target}/escape/policy.yml\n{POLICY}"
+    assert "escape/policy.yml (RELEVO_POLICY)" in (target / "escape/README.txt").read_text()
+
+
+def test_without_a_policy_of_ones_own_nothing_is_named_where_the_pack_is_opened(
+    tmp_path: Path, identity: Path, unpacked: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "opt/relevo"
+    escape.unpack(packed(tmp_path, monkeypatch), target, [identity], unpacked.append)
+    assert not (target / "escape/policy.yml").exists()
+    assert "RELEVO_POLICY" not in (target / "escape/environment").read_text()
+    assert "policy            the built-in one" in (target / "escape/README.txt").read_text()
 
 
 def test_host_keys_are_packed_as_ssh_itself_would_find_them(tmp_path: Path) -> None:

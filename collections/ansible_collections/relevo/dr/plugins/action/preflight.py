@@ -178,10 +178,9 @@ class ActionModule(RunAction):
         if not self.control.exists("dependencies"):
             return [dependencies.unseen()] if plan.scope == "site" else []
         found = self.control.read("dependencies")
-        if "unread" in found:
-            return [dependencies.unseen(found["unread"])]
         seen = {dependencies.Need(**entry["need"]): dependencies.Seen(**entry["seen"]) for entry in found["looked"]}
-        return dependencies.judge(list(seen), seen, plan.source_site.split(","), float(self._task.args["certificate_min_days"]))
+        judged = dependencies.judge(list(seen), seen, plan.source_site.split(","), float(self._task.args["certificate_min_days"]))
+        return [*judged, *(dependencies.unseen(why) for why in found["unread"])]
 
     def _names(self, components: Sequence[app_components.Component], plan: Plan) -> dict[str, dict[str, Any]]:
         """What the controller sees of the components that it will change by itself, by name. A failback changes none."""

@@ -49,7 +49,7 @@ def _look(need: Need, seconds: float) -> Seen:
     except TimeoutError:
         return Seen(False, "no answer within %g s" % seconds)
     except OSError as error:
-        return Seen(False, str(error.strerror or error))
+        return Seen(False, str(error.strerror or error), refused=isinstance(error, ConnectionRefusedError))
 
 
 def _answer(need: Need, seconds: float, began: float) -> Seen:
