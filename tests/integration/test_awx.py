@@ -90,7 +90,8 @@ def job(
     made = Job(place, playbook, HOSTS_THAT_ARE_NOWHERE, answers, *more)
     made.environment["RELEVO_STORE"] = store
     made.credential(kinds["Relevo signing key"], key=key, known_hosts="")
-    made.credential(kinds["Relevo database and hosts"], become_password=CANARY)
+    secrets = kinds["Relevo database and hosts"]
+    made.credential(secrets, **dict.fromkeys(secrets["inputs"]["required"], CANARY))
     return made
 
 
