@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import importlib
 import io
 import json
 import os
+import re
 from typing import Any
 from unittest import mock
 
+import yaml
 from ansible.module_utils import basic
 from ansible.parsing.dataloader import DataLoader
 from ansible.template import Templar
 
-from tests.house.tree import ROOT
+from tests.awx_controller import judge_answers
+from tests.house.tree import ROOT, text
 
 AWX = ROOT / "awx"
 # What a user makes by hand: AWX holds its contents, and no file of the project does.
@@ -58,6 +62,48 @@ def variables(**changed: Any) -> dict[str, Any]:
     known.update(changed)
     found: dict[str, Any] = Templar(loader=loader, variables=known).template(known)
     return json.loads(json.dumps(found))  # type: ignore[no-any-return]
+
+
+def template(name: str) -> dict[str, Any]:
+    """A job template or a workflow."""
+    said = variables()
+    (found,) = [one for one in [*said["controller_templates"], *said["controller_workflows"]] if one["name"] == name]
+    return dict(found)
+
+
+def answered(name: str, answers: dict[str, str]) -> dict[str, str]:
+    """The variables of a job, or of the jobs of a workflow, that somebody starts with these answers. RefusedError as AWX refuses them."""
+    started = template(name)
+    asked = {question["variable"]: question for question in started["survey_spec"]["spec"]} if started["survey_enabled"] else {}
+    judge_answers(asked, answers, complete=True)
+    defaults = {variable: question["default"] for variable, question in asked.items() if "default" in question}
+    return {**started.get("extra_vars", {}), **defaults, **answers}
+
+
+def secrets_of(kind: dict[str, Any]) -> dict[str, str]:
+    """The field that holds each secret, by the secret's name, of a type of credentials."""
+    found = {}
+    for variable, value in kind["injectors"]["env"].items():
+        name, field = re.fullmatch(r"(?:([^=]+)=)?\{\{ tower\.filename\.(\w+) \}\}", value).groups()  # type: ignore[union-attr]
+        found[name or variable.removeprefix("RELEVO_SECRET_")] = field
+    return found
+
+
+def with_secrets(kind: dict[str, Any], *names: str) -> dict[str, Any]:
+    """That type with a field for each of these secrets too, as somebody changes it whose inventory has other names."""
+    changed = copy.deepcopy(kind)
+    for name in names:
+        field = re.sub(r"\W", "_", name)
+        changed["inputs"]["fields"].append({"id": field, "label": name, "type": "string", "secret": True})
+        changed["injectors"]["file"][f"template.{field}"] = f"{{{{ {field} }}}}"
+        changed["injectors"]["env"][f"RELEVO_SECRET_{field}"] = f"{name}={{{{ tower.filename.{field} }}}}"
+    return changed
+
+
+def variables_of_the_inventory() -> dict[str, Any]:
+    """What docs/awx.md has a user write into the inventory's group_vars/all.yml."""
+    (block,) = re.findall(r"group_vars/all\.yml`:\n   ```\n(.*?)^   ```", text(ROOT / "docs/awx.md"), re.DOTALL | re.MULTILINE)
+    return dict(yaml.safe_load(block))
 
 
 def apply(url: str, only: str = "awx.awx.") -> list[tuple[str, str, bool]]:

@@ -213,16 +213,7 @@ class Controller(ThreadingHTTPServer):
             for question in (self.surveys.get((kind or "", template)) or {"spec": []})["spec"]
             if kind and self.objects[kind][template]["survey_enabled"]
         }
-        foreign = sorted(set(answers) - set(asked))
-        if foreign:
-            raise RefusedError({"extra_data": [f"Variables {', '.join(foreign)} are not allowed on launch."]})
-        missing = sorted(name for name, question in asked.items() if question["required"] and name not in answers)
-        if complete and missing:
-            raise RefusedError({"variables_needed_to_start": [f"'{name}' value missing" for name in missing]})
-        for name, value in answers.items():
-            problem = wrong_answer(asked[name], value)
-            if problem:
-                raise RefusedError({"variables_needed_to_start": [problem]})
+        judge_answers(asked, answers, complete=complete)
 
     def _judge_credential_types(self, data: dict[str, Any]) -> None:
         fields = {field["id"]: "EXAMPLE" for field in data["inputs"].get("fields", [])}
@@ -295,6 +286,20 @@ class Controller(ThreadingHTTPServer):
         project = self.objects["projects"][update["project"]]
         project.update(current_update=None, playbook_files=self.playbooks)
         return {"status": "successful", "finished": "2026-11-28T08:00:00Z", "scm_revision": "1f3a"}
+
+
+def judge_answers(asked: dict[str, dict[str, Any]], answers: dict[str, Any], *, complete: bool) -> None:
+    """RefusedError as AWX refuses answers to these questions, by variable. complete: nothing is answered later."""
+    foreign = sorted(set(answers) - set(asked))
+    if foreign:
+        raise RefusedError({"extra_data": [f"Variables {', '.join(foreign)} are not allowed on launch."]})
+    missing = sorted(name for name, question in asked.items() if question["required"] and name not in answers)
+    if complete and missing:
+        raise RefusedError({"variables_needed_to_start": [f"'{name}' value missing" for name in missing]})
+    for name, value in answers.items():
+        problem = wrong_answer(asked[name], value)
+        if problem:
+            raise RefusedError({"variables_needed_to_start": [problem]})
 
 
 def wrong_answer(question: dict[str, Any], value: Any) -> str | None:

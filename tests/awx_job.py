@@ -6,6 +6,7 @@ and paths in the environment, settings that begin with ANSIBLE_, and the paths o
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -35,7 +36,10 @@ class _Unsafe(yaml.SafeDumper):
 
 @dataclass(frozen=True)
 class Ended:
-    """What is left of a job when its directory is gone. told: its artifacts, by set_stats; events: of ansible-runner."""
+    """What is left of a job when its directory is gone.
+
+    told: its artifacts, by set_stats; kept: the files of ansible-runner, as text; wrote: what is new, gone or other than before in its checkout.
+    """
 
     code: int
     output: str
@@ -56,6 +60,16 @@ def checkout(place: Path, *more: Path) -> Path:
     for path in [place, *place.rglob("*")]:
         path.chmod(0o555 if path.is_dir() else 0o444)
     return place
+
+
+def checked_out(place: Path) -> dict[str, str]:
+    """Mode and digest of everything below, by path."""
+    found = {}
+    for path in place.rglob("*"):
+        status = path.lstat()
+        content = os.readlink(path).encode() if path.is_symlink() else path.read_bytes() if path.is_file() else b""
+        found[str(path.relative_to(place))] = f"{status.st_mode:o} {hashlib.sha256(content).hexdigest()}"
+    return found
 
 
 def inject(kind: dict[str, Any], answers: dict[str, str], directory: Path) -> dict[str, str]:
@@ -105,8 +119,16 @@ class Job:
         }
 
     def credential(self, kind: dict[str, Any], **answers: str) -> None:
-        """Give the job a credential."""
+        """Give the job a credential. Its type must have these fields, and those that it wants must be among them."""
+        fields, required = {field["id"] for field in kind["inputs"]["fields"]}, set(kind["inputs"]["required"])
+        assert required <= set(answers) <= fields, (kind["name"], required - set(answers), set(answers) - fields)
         self.environment |= inject(kind, answers, self.directory / "env")
+
+    def machine_credential(self, key: str) -> None:
+        """Give the job a private key for ssh: ansible-runner hands it to an agent through a pipe."""
+        path = self.directory / "env/ssh_key"
+        path.touch(0o600)
+        path.write_text(key)
 
     def run(self, *within: str, seconds: float = 120) -> Ended:
         """Run it, and throw its directory away. within: a command that runs it, as somebody else."""
@@ -116,7 +138,7 @@ class Job:
             "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin:/usr/sbin:/sbin",
             "LANG": "C.UTF-8",
         }
-        before = self._content()
+        before = checked_out(self.directory / "project")
         command = ["ansible-runner", "run", str(self.directory), "-p", self.playbook, "--ident", "42"]
         done = subprocess.run(
             [*within, *command],
@@ -136,17 +158,13 @@ class Job:
         kept = "\n".join(
             path.read_text(errors="replace") for path in artifacts.rglob("*") if path.is_file() and path.name != "command"
         )
-        wrote = self._content() - before
+        after = checked_out(self.directory / "project")
+        wrote = {path for path in before.keys() | after.keys() if before.get(path) != after.get(path)}
         for path in [self.directory, *self.directory.rglob("*")]:
             if path.is_dir() and not path.is_symlink():
                 path.chmod(0o700)
         shutil.rmtree(self.directory)
         return Ended(done.returncode, done.stdout + done.stderr, told, wrote, kept)
-
-    def _content(self) -> set[str]:
-        """But for what Python compiles where it is root and may."""
-        found = {path.relative_to(self.directory) for path in (self.directory / "project").rglob("*")}
-        return {str(path) for path in found if "__pycache__" not in path.parts}
 
 
 _QUESTIONS = (

@@ -18,6 +18,8 @@ from dateutil import rrule
 
 from relevo import policy_file
 from tests import awx_configuration
+from tests.awx_controller import RefusedError
+from tests.awx_job import inject
 from tests.house.test_playbooks import found_by_awx
 from tests.house.tree import PLAYBOOKS, ROOT, files, text
 from tests.unit.dr.test_reopening import PLAN
@@ -136,6 +138,36 @@ def test_what_a_runbook_cannot_start_without_must_be_answered(said: dict[str, An
         assert must == set(required.get(runbook, ())) | confirmed, one["name"]
 
 
+COMPLETE = {"dr_mode": "drill", "dr_scope": "site", "dr_target_site": "b", "dr_confirm": "drill production minimarket to b"}
+
+
+def test_answers_of_a_survey_are_taken_as_awx_takes_them() -> None:
+    started = awx_configuration.answered("Relevo: fail over", {**COMPLETE, "dr_accept_loss_seconds": "5"})
+    assert started == {**COMPLETE, "dr_accept_loss_seconds": "5", "dr_path": "auto"}
+    assert awx_configuration.answered("Relevo: fail over", {**COMPLETE, "dr_path": "promote"})["dr_path"] == "promote"
+    with_approval = awx_configuration.answered("Relevo: fail over, with approval", COMPLETE)
+    assert with_approval == {**COMPLETE, "dr_path": "auto", "dr_check_for": "failover"}
+    assert awx_configuration.answered("Relevo: set up nightly checks", {}) == {}
+
+
+@pytest.mark.parametrize(
+    ("template", "changed", "why"),
+    [
+        ("Relevo: fail over", {"dr_mode": None}, "'dr_mode' value missing"),
+        ("Relevo: fail over", {"dr_mode": "Drill"}, "expected to be one of"),
+        ("Relevo: fail over", {"dr_check_for": "failover"}, "dr_check_for are not allowed on launch"),
+        ("Relevo: fail over", {"dr_accept_loss_seconds": 5}, "expected to be of type text"),
+        ("Relevo: fail over", {"dr_target_site": "b" * 64}, "too small or too large"),
+        ("Relevo: switch over", {"dr_path": "auto"}, "dr_path are not allowed on launch"),
+        ("Relevo: set up nightly checks", {}, "are not allowed on launch"),
+    ],
+)
+def test_answers_that_awx_does_not_take_are_refused(template: str, changed: dict[str, Any], why: str) -> None:
+    answers = {name: value for name, value in {**COMPLETE, **changed}.items() if value is not None}
+    with pytest.raises(RefusedError, match=why):
+        awx_configuration.answered(template, answers)
+
+
 def test_questions_are_in_plain_words(said: dict[str, Any]) -> None:
     for one, question in surveys(said):
         for words in (question["question_name"], question["question_description"], one["description"]):
@@ -165,6 +197,32 @@ def test_every_secret_that_the_example_inventory_names_has_a_field(said: dict[st
     given = {name.removeprefix("RELEVO_SECRET_") for name in variables}
     assert len(named) > 8
     assert named - given == set()
+
+
+def test_each_secret_of_a_type_is_found_with_its_field(said: dict[str, Any]) -> None:
+    (kind,) = [one for one in said["controller_credential_types"] if one["name"] == "Relevo database and hosts"]
+    of_it = awx_configuration.secrets_of(kind)
+    assert of_it["become_password"] == "become_password"
+    assert of_it["files_a-db1_password"] == "files_a_db1_password"
+    assert set(of_it.values()) == {field["id"] for field in kind["inputs"]["fields"]}
+
+
+def test_a_type_with_another_secret_has_field_file_and_name(said: dict[str, Any], tmp_path: Path) -> None:
+    (kind,) = [one for one in said["controller_credential_types"] if one["name"] == "Relevo object stores"]
+    changed = awx_configuration.with_secrets(kind, "of_the-shop")
+    assert awx_configuration.secrets_of(changed) == {**awx_configuration.secrets_of(kind), "of_the-shop": "of_the_shop"}
+    environment = inject(changed, {"of_the_shop": "word"}, tmp_path)
+    name, _, path = environment["RELEVO_SECRET_of_the_shop"].partition("=")
+    assert (name, Path(path).read_text()) == ("of_the-shop", "word")
+    assert {field["id"] for field in changed["inputs"]["fields"]} - {field["id"] for field in kind["inputs"]["fields"]} == {
+        "of_the_shop"
+    }
+
+
+def test_the_inventory_for_awx_is_as_the_documentation_has_it() -> None:
+    wanted = awx_configuration.variables_of_the_inventory()
+    assert set(wanted) == {"dr_secrets_directory", "ansible_host_key_checking", "ansible_ssh_common_args", "dr_nightly_scheduler"}
+    assert "lookup('relevo.dr.secrets'" in wanted["dr_secrets_directory"]
 
 
 def steps(workflow: dict[str, Any]) -> dict[str, dict[str, Any]]:
