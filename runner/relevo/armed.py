@@ -27,11 +27,20 @@ if TYPE_CHECKING:
     from relevo.paths import Place
 
 GO, CANCEL = "go", "cancel"
+# How such a run's waiting ends, as its end.json says.
+GONE, CANCELLED, EXPIRED = "gone", "cancelled", "expired"
+_ENDED = {GONE: "it was told to go", CANCELLED: "it was cancelled", EXPIRED: "it is armed no longer"}
+# A file for each, so that a run can be cancelled while a go waits for a gate.
+_FILES = {GO: "word.json", CANCEL: "cancel.json"}
 _POLL_SECONDS = 0.01
+# How often it is looked whether anybody leads the run at all.
+_OWNER_SECONDS = 1.0
 # What is said of an occasion, and of who says it.
 _OF_THE_MOMENT = frozenset({"dr_confirm", "dr_reason", "dr_failed_at"})
-# Longer than a word may wait for a gate to turn green.
+# Longer than a word may lie there and wait for a gate to turn green.
 _ANSWER_SECONDS = 40.0
+# How long an answer may take from the moment at which the word was taken away to be obeyed.
+_OBEYED_SECONDS = 5.0
 # How long a run that was interrupted may take to end by its word.
 _LEAVE_SECONDS = 30.0
 
@@ -102,25 +111,61 @@ def choose(place: Place, run_id: str) -> Waiting:
 
 
 def say(run: Waiting, word: str, by: str, *, confirm: str = "", reason: str = "") -> Answer:
-    """Say a word to a run, and wait for what it answers. UsageError where another word lies there; RelevoError where nobody answers."""
+    """Say a word to a run, and wait for what it answers; a word that this raises an error for is taken back, and obeyed no more.
+
+    UsageError where another such word lies there; RelevoError where the run waits no more, which is seen at once, or does not answer.
+    """
     number = _lay(run.directory, word, by, confirm, reason)
-    answered = run.directory / "control" / "armed" / "answer.json"
-    limit = time.monotonic() + _ANSWER_SECONDS
-    while time.monotonic() < limit:
-        with suppress(FileNotFoundError, ValueError):
-            found = json.loads(answered.read_text(encoding="utf-8"))
-            if found["number"] == number:
-                return Answer(bool(found["granted"]), tuple(found["sentences"]))
-        time.sleep(_POLL_SECONDS)
-    message = f"{run.run_id} gave no answer within {_ANSWER_SECONDS:g} s. Next: relevo armed; a run that hangs has to be ended where it was started."
-    raise RelevoError(message)
+    began = owner = time.monotonic()
+    try:
+        while True:
+            # Before the answer is looked for: it is written before the end.
+            over = not waits(run.directory)
+            if time.monotonic() - owner > _OWNER_SECONDS:
+                over, owner = over or _read(run.directory) is None, time.monotonic()
+            found = _answer(run.directory, number)
+            if found is not None:
+                return found
+            if over:
+                why = _ENDED.get(ended(run) or "", "nobody leads it")
+                message = f"{run.run_id} waits for no word any more: {why}. Next: relevo status."
+                raise RelevoError(message)
+            waited = time.monotonic() - began
+            # One that lies there no more has just been taken, to be obeyed.
+            if waited > _ANSWER_SECONDS and (_take_back(run.directory, word, number) or waited > _ANSWER_SECONDS + _OBEYED_SECONDS):
+                message = f"{run.run_id} gave no answer within {_ANSWER_SECONDS:g} s; the word is taken back. Next: relevo armed; "
+                message += "a run that hangs has to be ended where it was started."
+                raise RelevoError(message)
+            time.sleep(_POLL_SECONDS)
+    finally:
+        _take_back(run.directory, word, number)
+
+
+def ended(run: Waiting) -> str | None:
+    """How its waiting has ended, by its end.json: gone, cancelled, expired; None where that says nothing."""
+    return _how(run.directory)
+
+
+def _how(directory: Path) -> str | None:
+    with suppress(OSError, ValueError, KeyError):
+        return str(json.loads((directory / "control" / "armed" / "end.json").read_text(encoding="utf-8"))["how"])
+    return None
+
+
+def _answer(directory: Path, number: str) -> Answer | None:
+    with suppress(FileNotFoundError, ValueError):
+        found = json.loads((directory / "control" / "armed" / "answer.json").read_text(encoding="utf-8"))
+        if found["number"] == number:
+            return Answer(bool(found["granted"]), tuple(found["sentences"]))
+    return None
 
 
 class Interrupts:
     """What a signal does to a run that is led here: one that waits is cancelled by a word, any other is stopped. Called again and again."""
 
     def __init__(self, directory: Path) -> None:
-        self._directory, self._signals, self._told = directory, 0, float("inf")
+        self._directory, self._signals, self._laid = directory, 0, False
+        self._since: float | None = None
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGTERM, signal.SIGINT):
                 signal.signal(number, self._hear)
@@ -132,21 +177,26 @@ class Interrupts:
         """Whether the run is to be stopped now."""
         if not self._signals:
             return False
-        if self._signals == 1 and waits(self._directory):
-            if self._told == float("inf"):
-                self._told = time.monotonic()
-                with suppress(UsageError, RelevoError):
-                    _lay(self._directory, CANCEL, identity.operator(os.environ), "", "interrupted where it was started")
-            return time.monotonic() - self._told > _LEAVE_SECONDS
-        # One that was cancelled ends by itself.
-        return self._signals > 1 or self._told == float("inf")
+        if self._signals > 1:
+            return True
+        if not waits(self._directory):
+            # One that was cancelled, or is armed no longer, ends by itself; one that goes all the same is stopped as any run is.
+            return _how(self._directory) not in {CANCELLED, EXPIRED}
+        if self._since is None:
+            self._since = time.monotonic()
+        if not self._laid:
+            with suppress(RelevoError):
+                _lay(self._directory, CANCEL, identity.operator(os.environ), "", "interrupted where it was started")
+                self._laid = True
+        return time.monotonic() - self._since > _LEAVE_SECONDS
 
 
 def _lay(directory: Path, word: str, by: str, confirm: str, reason: str) -> str:
     """Whole or not at all, and never over another one; the number under which it is answered."""
     number = secrets.token_hex(8)
-    said = {"word": word, "by": by, "at": clock.utc_now(), "number": number, "confirm": confirm, "reason": reason}
-    path = directory / "control" / "armed" / "word.json"
+    moment = {"at": clock.utc_now(), "boottime": clock.boottime_seconds()}
+    said = {"word": word, "by": by, **moment, "number": number, "confirm": confirm, "reason": reason}
+    path = _file(directory, word)
     draft = path.with_name(f".word-{number}")
     try:
         draft.write_text(json.dumps(said), encoding="utf-8")
@@ -161,6 +211,20 @@ def _lay(directory: Path, word: str, by: str, confirm: str, reason: str) -> str:
     finally:
         draft.unlink(missing_ok=True)
     return number
+
+
+def _take_back(directory: Path, word: str, number: str) -> bool:
+    """Whether this very word lay there still: who took it away before answers it."""
+    path = _file(directory, word)
+    with suppress(OSError, ValueError, KeyError):
+        if json.loads(path.read_text(encoding="utf-8"))["number"] == number:
+            path.unlink()
+            return True
+    return False
+
+
+def _file(directory: Path, word: str) -> Path:
+    return directory / "control" / "armed" / _FILES[word]
 
 
 def _read(directory: Path) -> Waiting | None:

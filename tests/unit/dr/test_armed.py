@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from types import SimpleNamespace
 
 import pytest
+from ansible_collections.relevo.dr.plugins.action import armed as armed_action
 from ansible_collections.relevo.dr.plugins.action import handover, lock, preflight
 from ansible_collections.relevo.dr.plugins.action import open as opening
 from ansible_collections.relevo.dr.plugins.module_utils import armed, clock
@@ -143,10 +143,14 @@ class Guarded:
                     armed_files.looked(self.control, number, host)
             self.keeper.step()
 
-    def say(self, word=armed.GO, confirm=WORDS, number="1"):
+    def say(self, word=armed.GO, confirm=WORDS, number="1", ago=0.0):
+        moment = {"at": clock.utc_now(), "boottime": clock.boottime_seconds() - ago}
         self.control.write(
-            armed_files.WORD, {"word": word, "by": "ana", "at": clock.utc_now(), "number": number, "confirm": confirm, "reason": ""}
+            armed_files.WORDS[word], {"word": word, "by": "ana", **moment, "number": number, "confirm": confirm, "reason": ""}
         )
+
+    def take_back(self):
+        os.unlink(os.path.join(self.control.directory, "armed/word.json"))
 
     def answer(self):
         return self.control.read(armed_files.ANSWER) if self.control.exists(armed_files.ANSWER) else None
@@ -166,7 +170,7 @@ def test_with_every_gate_green_the_word_is_taken_and_the_run_begins_now(control)
     assert end["armed"]["looks"] >= 2
     assert set(end["armed"]["evidence_age_seconds"]) == set(HOSTS)
     assert clock.boottime_seconds() - control.read("landscape")["began"]["boottime"] < 5
-    assert not control.exists(armed_files.WORD)
+    assert not control.exists(armed_files.WORDS[armed.GO])
 
 
 @pytest.mark.parametrize("typed", ["", "drill production shop to b", "failover shop to a"])
@@ -214,6 +218,128 @@ def test_it_is_cancelled_by_a_word_whatever_is_red(control):
     gate.steps(gate.end)
     assert (gate.end()["how"], gate.end()["armed"]["go_at"]) == (armed.CANCELLED, None)
     assert "cancelled by ana" in gate.end()["said"]
+
+
+def test_a_run_that_goes_is_not_answered_no_and_its_end_stands(control, monkeypatch):
+    """It was granted in a round, and refused in the same step, 15 s after it was said: a watcher started a second run beside the one that went."""
+    red = ["G07 on a-db1: seen alike"]
+    gate = Guarded(control, lambda _: red)
+    gate.steps(lambda: gate.keeper.looks)
+    gate.say()
+    gate.steps(lambda: gate.keeper._word)
+    red.clear()
+    gate.steps(gate.end)
+    ended = gate.end()
+    monkeypatch.setattr(gatekeeper, "_WORD_SECONDS", -1.0)
+    gate.say(armed.CANCEL, number="2")
+    for _ in range(3):
+        gate.keeper.step()
+    assert (gate.answer()["number"], gate.answer()["granted"]) == ("1", True)
+    assert gate.end() == ended
+    assert ended["how"] == armed.GONE
+
+
+def test_a_judgement_that_a_word_overtakes_writes_nothing_any_more(control):
+    """It wrote its plan, of before the crash, over the one of the word, while the hosts began to read it."""
+
+    def judging(observed):
+        if observed.number:
+            time.sleep(0.5)
+        control.write("plan", {"fence": ["a-db1"], "primary": "a-db1", "of": observed.number})
+        return []
+
+    control.write("database/b-db1", seen(ago=100.0))
+    gate = Guarded(control, judging)
+    gate.steps(lambda: gate.keeper._judging)
+    gate.say()
+    gate.steps(gate.end)
+    time.sleep(0.8)
+    assert control.read("plan")["of"] == 0
+    # What that round saw is the newest all the same.
+    assert gate.end()["armed"]["evidence_age_seconds"]["b-db1"] < 50
+
+
+@pytest.mark.parametrize("sentences", [["G08 on b-db1: replay runs. Observed: no"], []], ids=["red", "green"])
+def test_what_is_red_is_what_the_judgement_itself_says(control, sentences):
+    """A green one that ended in between left no sentences in the file, and the word was taken with a red gate."""
+    verdict = FAIL if sentences else PASS
+    found = Gate("G08", "replay runs", "b-db1", "no", "yes", verdict).as_dict()
+
+    class Judging(armed_action.Again):
+        def act(self):
+            answer = self._judged(sentences, {"detail": "its own"}, gates=[found], plan={"fence": []})
+            control.write("judgement", {"sentences": [] if sentences else ["of another"], "summary": "of another", "enforce": True})
+            return answer
+
+    control.write("asked/judge", {"args": {}})
+    action = armed_action.ActionModule.__new__(armed_action.ActionModule)
+    action.control, action._limits = control, LIMITS
+    action._task = SimpleNamespace(args={"enforce": True})
+
+    def played(_action, _arguments, seen):
+        step = Judging.__new__(Judging)
+        step.control, step._task = seen, action._task
+        return step
+
+    action.played = played
+    judged = action._judge(Observed(control))
+    assert list(judged.red.values()) == sentences
+    assert bool(judged.red) == bool(sentences)
+    assert judged.summary == "its own"
+
+
+def test_a_go_that_waits_for_a_gate_is_cancelled_by_another_word(control):
+    gate = Guarded(control, lambda _: ["G08 on b-db1: lag"])
+    gate.say()
+    gate.steps(lambda: gate.keeper._word)
+    gate.say(armed.CANCEL, confirm="", number="2")
+    gate.steps(gate.end)
+    assert gate.end()["how"] == armed.CANCELLED
+    assert (gate.answer()["number"], gate.answer()["granted"]) == ("2", True)
+
+
+def test_who_cancels_while_a_go_is_judged_is_heard_before_it_goes(control):
+    gate = Guarded(control, lambda observed: [] if observed.number else gate.say(armed.CANCEL, number="2") or [])
+    gate.say()
+    gate.steps(gate.end)
+    assert gate.end()["how"] == armed.CANCELLED
+
+
+def test_a_go_that_was_taken_back_is_not_obeyed(control):
+    red = ["G08 on b-db1: lag"]
+    gate = Guarded(control, lambda _: red)
+    gate.say()
+    gate.steps(lambda: gate.keeper._word)
+    gate.take_back()
+    red.clear()
+    looks = gate.keeper.looks
+    gate.steps(lambda: gate.keeper.looks > looks + 1)
+    assert (gate.answer(), gate.end()) == (None, None)
+    assert "ana said go, and has taken it back" in gate.said
+    # The next one is.
+    gate.say(number="2")
+    gate.steps(gate.end)
+    assert gate.answer()["number"] == "2"
+
+
+def test_a_go_that_is_taken_back_while_it_is_judged_is_not_obeyed(control):
+    gate = Guarded(control, lambda observed: [] if observed.number else gate.take_back() or [])
+    gate.say()
+    gate.steps(lambda: any("taken it back" in said for said in gate.said))
+    assert (gate.answer(), gate.end()) == (None, None)
+
+
+def test_a_go_of_long_ago_is_refused_and_a_cancel_is_not(control):
+    """A run that hung, or whose controller slept, finds a word for which nobody waits any more."""
+    gate = Guarded(control, lambda _: [])
+    gate.say(ago=21.0)
+    gate.steps(gate.answer)
+    assert not gate.answer()["granted"]
+    assert "said 21 s ago" in gate.answer()["sentences"][0]
+    assert gate.end() is None
+    gate.say(armed.CANCEL, ago=3600.0, number="2")
+    gate.steps(gate.end)
+    assert gate.end()["how"] == armed.CANCELLED
 
 
 @pytest.mark.parametrize(
@@ -331,13 +457,33 @@ def test_only_a_promotion_waits_for_a_word(runbook, more, says):
 
 
 def test_a_word_is_read_as_it_was_written(control):
-    word = {"word": "go", "by": "ana", "at": "2026-11-28T08:00:00.000000Z", "number": "7", "confirm": WORDS, "more": 1}
-    control.write(armed_files.WORD, word)
-    assert armed_files.take_word(control) == armed.Word("go", "ana", word["at"], "7", WORDS)
-    with open(os.path.join(control.directory, "armed/word.json"), "w", encoding="utf-8") as target:
-        json.dump({"word": "maybe"}, target)
-    assert armed_files.take_word(control) is None
-    assert not control.exists(armed_files.WORD)
+    moment = {"at": "2026-11-28T08:00:00.000000Z", "boottime": clock.boottime_seconds()}
+    word = {"word": "go", "by": "ana", **moment, "number": "7", "confirm": WORDS, "more": 1}
+    control.write("armed/word", word)
+    assert armed_files.take_word(control, armed.GO) == armed.Word("go", "ana", word["at"], "7", WORDS, boottime=word["boottime"])
+
+
+@pytest.mark.parametrize(
+    "lies",
+    [{"word": "maybe"}, {"word": "cancel"}, {"word": "go", "boottime": "now"}, {"word": "go", "boottime": [1]}, {"word": "go"}],
+)
+def test_what_is_no_word_is_removed(control, lies):
+    control.write("armed/word", lies)
+    assert armed_files.take_word(control, armed.GO) is None
+    assert not control.exists("armed/word")
+
+
+def test_who_is_refused_the_lock_leaves_nothing_that_waits(control, landscape):
+    """What was started before the word waited there for half a minute more."""
+    cleared = []
+    action = armed_action.ActionModule.__new__(armed_action.ActionModule)
+    action.host, action.control = "b-db1", control
+    action._asides, action._looking, action._staged = [], None, {}
+    action._task = SimpleNamespace(args={"lock": {}})
+    action._clear = lambda: cleared.append(True)
+    action.played = lambda *_: SimpleNamespace(act=lambda: {"failed": True, "msg": "G10 on b-db1: held"})
+    assert action._act(make_plan(landscape, "b", "site"))["failed"]
+    assert cleared
 
 
 @pytest.mark.parametrize(

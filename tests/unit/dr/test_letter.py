@@ -53,7 +53,7 @@ def test_a_letter_brings_the_last_parameters_once():
     thread = soon(put({"token": "signed"}))
     assert letter.complete(waiting(host="b-db1"), "run", ["token"]) == waiting(host="b-db1", token="signed")
     thread.join()
-    assert list(Path(letter.box("run")).iterdir()) == []
+    assert [path.name for path in Path(letter.box("run")).iterdir()] == ["promote.json.taken"]
 
 
 def test_a_letter_brings_nothing_but_what_it_may():
@@ -108,6 +108,20 @@ def test_who_leaves_takes_nothing_from_another_who_waits(box):
     with pytest.raises(letter.NoLetter):
         letter.complete(waiting(letter_silence_seconds=0.1), "run")
     assert [path.name for path in (box / "run").iterdir()] == ["drain.json.ready"]
+
+
+def test_who_leaves_takes_nothing_from_another_who_is_at_work():
+    """Nobody beats once a run acts: after half a minute one that waited told a cutover at work that another run had taken over."""
+    thread = soon(put({}))
+    at_work = waiting()
+    letter.complete(at_work, "run")
+    thread.join()
+    with pytest.raises(letter.NoLetter, match="nobody has led the run"):
+        letter.complete(waiting(letter="cutover-2", letter_silence_seconds=0.1), "run")
+    assert letter.withdrawn(at_work, "run") is None
+    # The box of a dead run is removed by who takes its lock.
+    letter.remove_boxes("run")
+    assert letter.withdrawn(at_work, "run") == letter.TAKEN_OVER
 
 
 def test_as_long_as_somebody_leads_the_run_its_modules_wait(box, monkeypatch):

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import signal
 import threading
+import time
 from dataclasses import replace
 
 import pytest
 
 from relevo import armed, clock, identity, journal, trigger
-from relevo.errors import Exit, UsageError
+from relevo.errors import Exit, RelevoError, UsageError
 from relevo.evidence import Evidence, Failure
 from relevo.paths import Place
 from relevo.verdict import Ending, Verdict, decide
@@ -58,21 +59,22 @@ def run(place):
     return directory
 
 
-def answering(directory, **more):
+def answering(directory, name="word", after_seconds=0.0, **more):
     """As the gatekeeper does."""
 
     def later():
-        word = directory / "control/armed/word.json"
+        word = directory / f"control/armed/{name}.json"
         while not word.exists():
             pass
         said = json.loads(word.read_text())
         told = {"number": said["number"], "granted": True, "sentences": ["it goes"], **more}
-        (directory / "control/armed/answer.json").write_text(json.dumps(told))
         word.unlink()
+        time.sleep(after_seconds)
+        (directory / "control/armed/answer.json").write_text(json.dumps(told))
         heard.append(said)
 
     heard: list = []
-    thread = threading.Thread(target=later)
+    thread = threading.Thread(target=later, daemon=True)
     thread.start()
     return thread, heard
 
@@ -83,6 +85,75 @@ def test_a_word_reaches_the_run_and_its_answer_comes_back(place, run):
     thread.join()
     assert answer == armed.Answer(granted=True, sentences=("it goes",))
     assert (heard[0]["word"], heard[0]["by"], heard[0]["confirm"]) == ("go", "ana", "failover shop to b")
+
+
+def test_who_cancels_waits_for_no_other_word(place, run):
+    """A go that waited for a red gate could not be cancelled for 15 s."""
+    (run / "control/armed/word.json").write_text("{}")
+    thread, heard = answering(run, name="cancel")
+    assert armed.say(armed.choose(place, RUN), armed.CANCEL, "ana").granted
+    thread.join()
+    assert heard[0]["word"] == "cancel"
+    assert (run / "control/armed/word.json").read_text() == "{}"
+
+
+def end(run, how):
+    (run / "control/armed/end.json").write_text(json.dumps({"how": how}))
+
+
+@pytest.mark.parametrize(
+    ("how", "said"), [("gone", "it was told to go"), ("cancelled", "it was cancelled"), ("expired", "it is armed no longer")]
+)
+def test_a_word_that_nobody_will_answer_is_waited_for_no_longer_and_taken_back(place, run, how, said):
+    waiting = armed.choose(place, RUN)
+    assert armed.ended(waiting) is None
+    thread = threading.Timer(0.1, end, (run, how))
+    thread.start()
+    began = time.monotonic()
+    with pytest.raises(RelevoError, match=said):
+        armed.say(waiting, armed.GO, "ana")
+    assert time.monotonic() - began < 10
+    assert armed.ended(waiting) == how
+    assert not (run / "control/armed/word.json").exists()
+
+
+def test_an_answer_that_came_with_the_end_is_heard(place, run, monkeypatch):
+    waiting = armed.choose(place, RUN)
+
+    def over(_directory):
+        # Between the two looks.
+        said = json.loads((run / "control/armed/word.json").read_text())
+        told = {"number": said["number"], "granted": True, "sentences": []}
+        (run / "control/armed/answer.json").write_text(json.dumps(told))
+        return False
+
+    monkeypatch.setattr(armed, "waits", over)
+    assert armed.say(waiting, armed.GO, "ana").granted
+
+
+def test_a_word_to_a_run_that_nobody_leads_any_more_is_taken_back(place, run, monkeypatch):
+    monkeypatch.setattr(armed, "_OWNER_SECONDS", 0.05)
+    waiting, path = armed.choose(place, RUN), run / journal.JOURNAL
+    opening = json.loads(path.read_text())
+    path.write_text(json.dumps({**opening, "pid_started": 1}) + "\n")
+    with pytest.raises(RelevoError, match="nobody leads it"):
+        armed.say(waiting, armed.GO, "ana")
+    assert not (run / "control/armed/word.json").exists()
+
+
+def test_a_word_to_a_run_that_hangs_is_taken_back(place, run, monkeypatch):
+    """The run obeyed it when it went on, long after the watcher had started another one."""
+    monkeypatch.setattr(armed, "_ANSWER_SECONDS", 0.05)
+    with pytest.raises(RelevoError, match="gave no answer"):
+        armed.say(armed.choose(place, RUN), armed.GO, "ana")
+    assert not (run / "control/armed/word.json").exists()
+
+
+def test_a_word_that_was_taken_to_be_obeyed_is_answered_late(place, run, monkeypatch):
+    monkeypatch.setattr(armed, "_ANSWER_SECONDS", 1.0)
+    thread, _ = answering(run, after_seconds=1.5)
+    assert armed.say(armed.choose(place, RUN), armed.GO, "ana").granted
+    thread.join()
 
 
 def test_a_second_word_waits_for_the_answer_to_the_first(place, run):
@@ -126,7 +197,7 @@ def test_a_signal_cancels_a_run_that_waits_and_a_second_one_stops_it(run, interr
     assert not interrupts()
     signal.raise_signal(number)
     assert not interrupts()
-    assert json.loads((run / "control/armed/word.json").read_text())["word"] == "cancel"
+    assert json.loads((run / "control/armed/cancel.json").read_text())["word"] == "cancel"
     assert not interrupts()
     signal.raise_signal(number)
     assert interrupts()
@@ -136,7 +207,33 @@ def test_a_signal_stops_a_run_that_was_told_to_go(run, interrupts):
     (run / "control/armed/end.json").write_text("{}")
     signal.raise_signal(signal.SIGINT)
     assert interrupts()
-    assert not (run / "control/armed/word.json").exists()
+    assert not (run / "control/armed/cancel.json").exists()
+
+
+def test_a_signal_cancels_while_a_go_waits_for_a_gate(run, interrupts):
+    """That another word lay there was taken for a cancel that had been said; the first Ctrl-C was swallowed, and the failover ran."""
+    (run / "control/armed/word.json").write_text("{}")
+    signal.raise_signal(signal.SIGINT)
+    assert not interrupts()
+    assert json.loads((run / "control/armed/cancel.json").read_text())["word"] == "cancel"
+
+
+def test_a_signal_is_said_again_until_it_lies_there(run, interrupts):
+    other = run / "control/armed/cancel.json"
+    other.write_text("{}")
+    signal.raise_signal(signal.SIGINT)
+    assert not interrupts()
+    other.unlink()
+    assert not interrupts()
+    assert json.loads(other.read_text())["reason"] == "interrupted where it was started"
+
+
+@pytest.mark.parametrize(("how", "stops"), [("gone", True), ("cancelled", False), ("expired", False)])
+def test_a_run_that_goes_although_it_was_interrupted_is_stopped_and_one_that_ended_is_not(run, interrupts, how, stops):
+    signal.raise_signal(signal.SIGINT)
+    assert not interrupts()
+    end(run, how)
+    assert interrupts() == stops
 
 
 CANCELLED = Failure("a-db1", "p", "t", "cancelled by ana", clock.utc_now(), cancelled=True)

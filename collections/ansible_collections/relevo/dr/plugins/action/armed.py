@@ -10,6 +10,7 @@ from __future__ import annotations
 import shlex
 import time
 from collections.abc import Callable
+from itertools import zip_longest
 from typing import Any, Optional
 
 from ansible_collections.relevo.dr.plugins.action import dependencies, discover, fence_check, handover, lock, preflight
@@ -53,6 +54,10 @@ class Again(preflight.ActionModule):
             kept: dict[str, dict[str, Any]] = self.control.read("names_seen")
             return kept
         return super()._names(components, plan)
+
+    def _judged(self, sentences: list[str], phase: dict[str, Any], **material: Any) -> dict[str, Any]:
+        """No file, which another judgement could write in between: nobody but who plays this one wants its sentences."""
+        return {"sentences": sentences, "summary": phase["detail"], **told(phases=[phase], **material)}
 
 
 class Taking(lock.ActionModule):
@@ -266,6 +271,7 @@ class ActionModule(RunAction):
         taking.staged = self._staged.get(_LOCK)
         taken = taking.act()
         if taken.get("failed") or armed_files.all_hold(self.control, holders) is False:
+            self._clear()
             return dict(taken)
         handing = self.played(handover.ActionModule, self._task.args["handover"], self.control)
         handing.waiting, handing.holders = self._staged, holders
@@ -327,13 +333,15 @@ class ActionModule(RunAction):
         arguments = self.control.read("asked/judge")["args"]
         judging = self.played(Again, arguments, seen)
         judging.limits = self._limits
-        answer = _said(judging.act())
-        sentences = seen.read("judgement")["sentences"]
+        judged = judging.act()
+        answer = _said(judged)
         blocking = [
             gate for gate in answer["gates"] if gate.get("required", True) and gate["verdict"] in (gates.FAIL, gates.UNKNOWN)
         ]
         names = ["%s on %s: %s" % (gate["id"], gate["host"], gate.get("title", "")) for gate in blocking]
-        return Judged(answer.get("plan"), dict(zip(names, sentences)), answer["gates"], seen.read("judgement")["summary"])
+        # Red where either says so.
+        red = {name or sentence: sentence or name for name, sentence in zip_longest(names, judged["sentences"])}
+        return Judged(answer.get("plan"), red, answer["gates"], judged["summary"])
 
 
 def _ssh(known: Any, host: str) -> Optional[tuple[str, int]]:

@@ -18,7 +18,10 @@ _AGE = "age_seconds"
 
 @dataclass(frozen=True)
 class Word:
-    """What a person, or a watcher, says to an armed run. number: of the request, for the answer; confirm: as it was typed."""
+    """What a person, or a watcher, says to an armed run. number: of the request, for the answer; confirm: as it was typed.
+
+    boottime: of when it was said, by the controller's boot clock; 0 where nobody noted it.
+    """
 
     word: str
     by: str
@@ -26,6 +29,7 @@ class Word:
     number: str
     confirm: str = ""
     reason: str = ""
+    boottime: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -41,7 +45,8 @@ def read_word(value: Mapping[str, Any]) -> Word:
     """From the run's directory. Raises ValueError for what is no word."""
     if value.get("word") not in (GO, CANCEL):
         raise ValueError("neither %s nor %s" % (GO, CANCEL))
-    return Word(**{name: str(value.get(name) or "") for name in Word.__dataclass_fields__})
+    said = {name: str(value.get(name) or "") for name in Word.__dataclass_fields__ if name != "boottime"}
+    return Word(**said, boottime=float(value.get("boottime") or 0.0))
 
 
 def aged(facts: Any, seconds: float) -> Any:

@@ -26,6 +26,8 @@ OPTIONS: dict[str, dict[str, Any]] = {
 BEAT = "beat"
 WITHDRAWN = "withdrawn"
 TAKEN_OVER = "another run has taken over"
+# Beside a letter's place: somebody waits for it; somebody has it, and is at work.
+_READY, _TAKEN = ".ready", ".taken"
 
 
 class NoLetter(Exception):
@@ -38,7 +40,7 @@ def box(run_id: str) -> str:
 
 
 def path(run_id: str, name: str) -> str:
-    """Where one letter is put; beside it, ``.ready`` says that somebody waits for it."""
+    """Where one letter is put; beside it, ``.ready`` says that somebody waits for it, and ``.taken`` that somebody has got it."""
     return os.path.join(box(run_id), name + ".json")
 
 
@@ -87,7 +89,7 @@ def remove_boxes(run_id: Optional[str] = None, *, but: str = "") -> None:
 
 def _wait(place: str, seconds: float, silence_seconds: float) -> dict[str, Any]:
     os.makedirs(os.path.dirname(place), mode=0o700, exist_ok=True)
-    ready = place + ".ready"
+    ready = place + _READY
     with open(ready, "w", encoding="utf-8"):
         pass
     deadline = time.monotonic() + seconds
@@ -106,7 +108,10 @@ def _wait(place: str, seconds: float, silence_seconds: float) -> dict[str, Any]:
     with open(place, encoding="utf-8") as source:
         content: dict[str, Any] = json.load(source)
     os.unlink(place)
-    os.unlink(ready)
+    try:
+        os.replace(ready, place + _TAKEN)
+    except FileNotFoundError:
+        raise NoLetter(TAKEN_OVER) from None
     return content
 
 
@@ -133,9 +138,13 @@ class _Leader:
 
 
 def _leave(ready: str) -> None:
-    """Nobody is told: the last one who waits in a box takes it away."""
+    """Nobody is told: the last one who waits in a box takes it away, unless somebody has got a letter in it.
+
+    To whoever is at work a box that is gone says that another run has taken over. A run whose letters were taken has the lock of this host, too:
+    whoever frees that lock, or takes it over, removes the box.
+    """
     directory = os.path.dirname(ready)
     with contextlib.suppress(FileNotFoundError):
         os.unlink(ready)
-        if not [name for name in os.listdir(directory) if name.endswith(".ready")]:
+        if not [name for name in os.listdir(directory) if name.endswith((_READY, _TAKEN))]:
             shutil.rmtree(directory, ignore_errors=True)

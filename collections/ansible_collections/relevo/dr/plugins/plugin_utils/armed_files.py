@@ -11,11 +11,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
 from ansible_collections.relevo.dr.plugins.module_utils import clock, inputs
-from ansible_collections.relevo.dr.plugins.module_utils.armed import GONE, Word, aged, read_word
+from ansible_collections.relevo.dr.plugins.module_utils.armed import CANCEL, GO, GONE, Word, aged, read_word
 from ansible_collections.relevo.dr.plugins.plugin_utils.control import Control, ControlError
 
-# state, word and answer are also the runner's to know: runner/relevo/armed.py.
-STATE, WORD, ANSWER, END = "armed/state", "armed/word", "armed/answer", "armed/end"
+# All of these are also the runner's to know: runner/relevo/armed.py.
+STATE, ANSWER, END = "armed/state", "armed/answer", "armed/end"
+# A file of its own for each, so that a run can be cancelled while a go waits for a gate.
+WORDS = {GO: "armed/word", CANCEL: "armed/cancel"}
+# With the time that a go may wait for a gate that is less than whoever says it waits: nobody counts on an older one.
+_GO_SECONDS = 20.0
 # What a look keeps; everything else in the directory is of the run, and not of a moment.
 OBSERVED = ("database", "application", "witness", "observer", "fence", "restore", "dependencies")
 _ROUNDS = "rounds"
@@ -42,26 +46,49 @@ def all_hold(control: Control, holders: Sequence[str]) -> Optional[bool]:
     return True if all(host in parts for host in holders) else None
 
 
-def take_word(control: Control) -> Optional[Word]:
-    """The word that lies there, if there is one. What is none is removed."""
-    if not control.exists(WORD):
+def take_word(control: Control, wanted: str) -> Optional[Word]:
+    """The go, or the cancel, that lies there, if there is one. What is none is removed; a go that was said too long ago is refused."""
+    if not control.exists(WORDS[wanted]):
         return None
-    with contextlib.suppress(ControlError, ValueError):
-        return read_word(control.read(WORD))
-    drop_word(control)
-    return None
+    word = None
+    with contextlib.suppress(ControlError, TypeError, ValueError):
+        word = read_word(control.read(WORDS[wanted]))
+    if word is None or word.word != wanted:
+        _remove(control, wanted)
+        return None
+    age = clock.boottime_seconds() - word.boottime
+    if wanted == GO and age > _GO_SECONDS:
+        # Of a run that hung, or slept: whoever said it has long done something else.
+        said = "GO on controller: observed a word that was said %.0f s ago; expected one of the last %g s. Nothing was started. Next: say it again"
+        answer(control, word, [said % (age, _GO_SECONDS)], granted=False)
+        return None
+    return word
 
 
 def answer(control: Control, word: Word, sentences: list[str], *, granted: bool) -> None:
     """What became of a word; the next one may come."""
     control.write(ANSWER, {"number": word.number, "granted": granted, "sentences": sentences, "at": clock.utc_now()})
-    drop_word(control)
+    claim(control, word)
 
 
-def drop_word(control: Control) -> None:
-    """The word is done with."""
-    with contextlib.suppress(FileNotFoundError):
-        os.unlink(os.path.join(control.directory, WORD + ".json"))
+def lies(control: Control, word: Word) -> bool:
+    """Whether this word is still said: whoever waits no longer for its answer takes it back."""
+    with contextlib.suppress(ControlError, TypeError, ValueError):
+        return read_word(control.read(WORDS[word.word])).number == word.number
+    return False
+
+
+def claim(control: Control, word: Word) -> bool:
+    """Take it away; False where whoever said it was faster."""
+    return lies(control, word) and _remove(control, word.word)
+
+
+def _remove(control: Control, word: str) -> bool:
+    try:
+        os.unlink(os.path.join(control.directory, WORDS[word] + ".json"))
+    except FileNotFoundError:
+        return False
+    return True
 
 
 class Observed(Control):

@@ -79,11 +79,16 @@ class Gatekeeper:
         self.looks = 0
 
     def step(self) -> None:
-        """One look at everything that may have come."""
-        self._rounds()
-        self._words()
+        """One look at everything that may have come. Once the waiting has ended nothing that comes changes how."""
+        parts: tuple[Callable[[], object], ...] = (self._cancelled, self._words, self._rounds, self._expires)
+        for part in parts:
+            if self._control.exists(armed_files.END):
+                return
+            part()
+
+    def _expires(self) -> None:
         waited = armed.expired(self._since(self._armed["boottime"]), self._since(self._heard), self._limits)
-        if waited and not self._control.exists(armed_files.END):
+        if waited:
             self._end(armed.EXPIRED, "the run is armed no longer: %s" % waited)
 
     def announce(self) -> None:
@@ -168,17 +173,24 @@ class Gatekeeper:
 
     # Words.
 
+    def _cancelled(self) -> bool:
+        """Whether somebody cancels; a go that waits for a gate is over then."""
+        word = armed_files.take_word(self._control, armed.CANCEL)
+        if word is None:
+            return False
+        armed_files.answer(self._control, word, [], granted=True)
+        self._end(armed.CANCELLED, "cancelled by %s%s" % (word.by, ": %s" % word.reason if word.reason else ""), word)
+        return True
+
     def _words(self) -> None:
+        if self._word is not None and not armed_files.lies(self._control, self._word):
+            self._taken_back(self._word)
         if self._word is not None:
             if self._since(self._word_since) > _WORD_SECONDS:
                 self._refuse(self._word, list(self._newest.red.values()) if self._newest else [])
             return
-        word = armed_files.take_word(self._control)
+        word = armed_files.take_word(self._control, armed.GO)
         if word is None:
-            return
-        if word.word == armed.CANCEL:
-            armed_files.answer(self._control, word, [], granted=True)
-            self._end(armed.CANCELLED, "cancelled by %s%s" % (word.by, ": %s" % word.reason if word.reason else ""), word)
             return
         wanted = self._words_of_confirmation()
         if word.confirm != wanted:
@@ -197,16 +209,31 @@ class Gatekeeper:
         armed_files.answer(self._control, word, sentences, granted=False)
         self._say("%s said go, and the run does not: %s" % (word.by, "; ".join(sentences) or "it was not judged yet"))
 
+    def _taken_back(self, word: armed.Word) -> None:
+        self._word = None
+        self._say("%s said go, and has taken it back" % word.by)
+
     def _try(self, word: armed.Word) -> None:
         """Judge once more, by what is known of this very moment; where a gate is red the hosts look again at once."""
         began = beginning()
+        if self._judging is not None:
+            # Both would write the plan, and the older one last. What its round saw is the newest all the same.
+            self._judging.drop()
+            self._judging = None
+            armed_files.adopt(self._control, self._number)
         present = Observed(self._control, instead=self._present())
         judged = self._judge(present)
         if judged.red or judged.plan is None:
             self._take(Judged(**{**vars(judged), "at": clock.utc_now(), "boottime": clock.boottime_seconds()}))
-            if not self._running and self._judging is None:
+            if not self._running:
                 self._look()
             return
+        if self._cancelled():
+            return
+        if not armed_files.claim(self._control, word):
+            self._taken_back(word)
+            return
+        self._word = None
         for name, entry in present.instead.items():
             self._control.write(name, entry)
         # From here it is a run as any other: it began now.
