@@ -292,6 +292,7 @@ def test_a_run_that_was_announced_and_could_not_be_started_is_a_persons_and_kept
     )
     if stopped:
         scene.watcher.stop()
+        time.sleep(0.5)
     told.set()
     scene.wait(lambda: ("outage", "propose") in scene.events())
     scene.stop()
@@ -392,6 +393,7 @@ def test_each_slow_event_is_said_and_told_and_again_after_it_was_gone(
     if name:
         # Whoever could not be asked has not said that it is well.
         find("unknown")
+        time.sleep(0.5)
         find("fail")
     time.sleep(0.5)
     assert times() == 1
