@@ -28,7 +28,7 @@ _LAST_WORDS_SECONDS = 15.0
 
 @dataclass(frozen=True)
 class About:
-    """What every word names. inputs: {mode, scope, target_site}, where given."""
+    """What every word names. inputs: {mode, scope, target_site, ...}, where given."""
 
     run_id: str
     runbook: str

@@ -27,7 +27,7 @@ SILENCE_SECONDS = 48 * 3600.0
 class Opening:
     """The journal's first line: who started what, when, and as which process.
 
-    opened_at: UTC; boottime: seconds since boot; pid_started: clock ticks since boot; inputs: {mode, scope, ...} as given;
+    opened_at: UTC; boottime: seconds since boot; pid_started: clock ticks since boot; inputs: {mode, scope, armed, ...} as given;
     pid_namespace: where pid is its number;
     recorded: a runbook, whose record is due even when its opening task never speaks; kept: becomes a result.
     """

@@ -25,14 +25,20 @@ GATES: Mapping[str, Event] = {
 }
 
 
-def from_gates(gates: Iterable[Mapping[str, Any]]) -> list[Decision]:
-    """One decision for each event, with every gate that says so."""
+def from_gates(gates: Iterable[Mapping[str, Any]], before: Iterable[Decision] = ()) -> list[Decision]:
+    """One decision for each event, with every gate that says so. before: what was found last; it stays where its gate cannot be judged now."""
     found: dict[Event, list[Mapping[str, Any]]] = {}
+    unknown: set[Event] = set()
     for gate in gates:
         event = GATES.get(str(gate.get("id")))
         if event is not None and gate.get("verdict") == "fail":
             found.setdefault(event, []).append(gate)
-    return [Decision(event, Action.NONE, _sentence(failed), {"gates": failed}) for event, failed in found.items()]
+        elif event is not None and gate.get("verdict") == "unknown":
+            unknown.add(event)
+    return [
+        *(Decision(event, Action.NONE, _sentence(failed), {"gates": failed}) for event, failed in found.items()),
+        *(decision for decision in before if decision.event in unknown and decision.event not in found),
+    ]
 
 
 def from_alarms(feeds: Iterable[Feed], now: float) -> list[Decision]:
@@ -93,7 +99,7 @@ class Lookout:
                 cwd=self._project,
                 stdin=subprocess.DEVNULL,
             )
-            self._found = from_gates(json.loads(done.stdout)["gates"])
+            self._found = from_gates(json.loads(done.stdout)["gates"], self._found)
         except (OSError, subprocess.TimeoutExpired, ValueError, KeyError, TypeError):
             # A look that failed says nothing: what was found stays.
             return

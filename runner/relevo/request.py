@@ -123,8 +123,8 @@ class Inputs:
         return {name: {"__ansible_unsafe": value} for name, value in self.values.items()}
 
     def shown(self) -> dict[str, str]:
-        """Mode, scope, target site and occasion, where given: what the record needs even when nothing starts."""
-        names = ("mode", "scope", "target_site", *CONTEXT)
+        """Mode, scope, target site and occasion, where given, and whether it waits for a word: what is needed of a run even when nothing starts."""
+        names = ("mode", "scope", "target_site", *CONTEXT, *(("armed",) if is_armed(self) else ()))
         return {name: self.values[f"dr_{name}"] for name in names if f"dr_{name}" in self.values}
 
     def joined(self, name: str, value: str) -> Inputs:

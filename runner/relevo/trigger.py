@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import queue
 import subprocess
 import sys
 import threading
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,17 +17,22 @@ from typing import TYPE_CHECKING, Any
 from relevo import armed, clock, identity, journal
 from relevo.clerk import write_durably
 from relevo.closing import RECORD
-from relevo.errors import JournalError, RelevoError
+from relevo.errors import JournalError, RelevoError, UsageError
 from relevo.record import parse
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from relevo.paths import Place
 
 ACTED, LOG = "acted.json", "run.log"
 # What moves a primary, or may restart it: an outage beside one of them is its own.
 _MOVING = frozenset({"failover", "switchover", "failback", "protect", "rehearse"})
+# Of module_utils/armed.py: such a run has become a run as any other.
+_GONE = "gone"
+# Longer than a run looks before it answers somebody else's word, and how often ours is tried meanwhile.
+_OTHERS_WORD_SECONDS = 20.0
+_TRY_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -37,6 +44,15 @@ class Ended:
     verdict: str | None
 
 
+@dataclass(frozen=True)
+class Told:
+    """What came of the word to an armed run, where it was not taken. because: a sentence; failed: nothing was started instead."""
+
+    run_id: str
+    because: str
+    failed: bool = False
+
+
 class Trigger:
     """Starts one run, or tells one that waits at its gates to go, and none before a person has armed it again. project: where the runbooks are."""
 
@@ -45,6 +61,7 @@ class Trigger:
         self._process: subprocess.Popen[bytes] | None = None
         self._telling: threading.Thread | None = None
         self._told: armed.Waiting | None = None
+        self._answers: queue.SimpleQueue[Told] = queue.SimpleQueue()
 
     def spent(self) -> str | None:
         """Why no run may be started any more, a sentence; None when one may."""
@@ -55,7 +72,7 @@ class Trigger:
         except OSError as error:
             return f"whether a run was started before cannot be read: {error.strerror}"
         with suppress(ValueError, KeyError, TypeError):
-            return f"a run was started at {json.loads(kept)['at'][:19].replace('T', ' ')} UTC already; relevo watch --rearm allows another one"
+            return f"its one run was decided at {json.loads(kept)['at'][:19].replace('T', ' ')} UTC already; relevo watch --rearm allows another one"
         return f"{self._directory / ACTED} cannot be read; relevo watch --rearm makes it anew"
 
     def spend(self, because: str) -> None:
@@ -66,29 +83,70 @@ class Trigger:
             message = f"The mark {self._directory / ACTED} cannot be written: {error.strerror}. Nothing was started."
             raise RelevoError(message) from error
 
-    def fire(self, command: Sequence[str], waiting: armed.Waiting | None = None) -> None:
+    def fire(self, command: Sequence[str], waiting: armed.Waiting | None, busy: Callable[[set[str]], str | None]) -> None:
         """Start the run, as a process that outlives the watcher. RelevoError when there is no process for it.
 
-        waiting: a run that would do the same, and is told to go instead; where it does not go the other one is started after all.
+        waiting: a run that would do the same, and is told to go instead; where it does not go the other one is started after all, unless one is at
+        work by then. busy: at_work of this cluster, given the runs that are over. What came of the word is said by `told`.
         """
         if waiting is None:
             self._launch(command)
             return
-        self._telling = threading.Thread(target=self._tell, args=(waiting, command))
+        self._telling = threading.Thread(target=self._tell, args=(waiting, command, busy))
         self._telling.start()
 
-    def _tell(self, waiting: armed.Waiting, command: Sequence[str]) -> None:
-        granted = False
-        with suppress(RelevoError):
-            granted = armed.say(
-                waiting, armed.GO, f"relevo watch, as {identity.operator(os.environ)}", confirm=waiting.confirm
-            ).granted
-        if granted:
-            self._told = waiting
-            return
-        # Of two runs one gets the lock.
-        with suppress(RelevoError):
+    def _tell(self, waiting: armed.Waiting, command: Sequence[str], busy: Callable[[set[str]], str | None]) -> None:
+        try:
+            if (refused := self._go(waiting)) is None:
+                return
+            self._answers.put(Told(waiting.run_id, refused))
+            # One that was cancelled, or has waited for too long, leaves without having touched anything.
+            over = {waiting.run_id} if armed.ended(waiting) else set[str]()
+            if other := busy(over):
+                self._answers.put(Told(waiting.run_id, f"The run {other} is at work, so none was started beside it.", failed=True))
+                return
             self._launch(command)
+        except Exception as error:  # noqa: BLE001 - nobody is left to hear it but the watcher, and people believe that a run was started
+            self._answers.put(Told(waiting.run_id, str(error) or type(error).__name__, failed=True))
+
+    def _go(self, waiting: armed.Waiting) -> str | None:
+        """Tell it. Why it does not go, as sentences; None when it does, by this word or by another one."""
+        try:
+            answer = self._say(waiting)
+        except RelevoError as error:
+            refused = str(error)
+        else:
+            if answer.granted:
+                self._told = waiting
+                return None
+            refused = " ".join(answer.sentences)
+        if armed.ended(waiting) != _GONE:
+            return f"The armed run {waiting.run_id} was told to go, and does not: {refused}"
+        self._told = waiting
+        self._answers.put(Told(waiting.run_id, f"The armed run {waiting.run_id} goes already, by the word of somebody else."))
+        return None
+
+    def _say(self, waiting: armed.Waiting) -> armed.Answer:
+        limit = time.monotonic() + _OTHERS_WORD_SECONDS
+        while True:
+            try:
+                return armed.say(waiting, armed.GO, f"relevo watch, as {identity.operator(os.environ)}", confirm=waiting.confirm)
+            except UsageError:
+                # Somebody else's word lies there: with that it may go.
+                if time.monotonic() > limit or armed.ended(waiting):
+                    raise
+            time.sleep(_TRY_SECONDS)
+
+    def told(self) -> Told | None:
+        """Once, what came of the word to an armed run; None while there is nothing to say."""
+        with suppress(queue.Empty):
+            return self._answers.get_nowait()
+        return None
+
+    def finish(self) -> None:
+        """Wait until an armed run has answered, or another one was started."""
+        if self._telling is not None and self._telling.is_alive():
+            self._telling.join()
 
     def _launch(self, command: Sequence[str]) -> None:
         log = self._directory / LOG
@@ -156,9 +214,14 @@ def at_work(place: Place, cluster: str, closed: set[str]) -> str | None:
             opening, _ = journal.read(directory)
             if (
                 opening.runbook in _MOVING
-                and not armed.waits(directory)
+                and not _holds_nothing(opening, directory)
                 and opening.cluster in {None, cluster}
                 and opening.owner_is_alive()
             ):
                 return opening.run_id
     return None
+
+
+def _holds_nothing(opening: journal.Opening, directory: Path) -> bool:
+    """Whether a run is armed, or still on its way there: it touches nothing before the word, which ends its waiting."""
+    return "armed" in opening.inputs and not (directory / "control" / "armed" / "end.json").exists()

@@ -6,8 +6,10 @@ import fcntl
 import queue
 import shlex
 import threading
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from relevo import armed, attention, clock, lookout, targets, trigger, wording
@@ -67,7 +69,8 @@ class Watcher:
         self._trigger = trigger.Trigger(self._directory, watch.project)
         self._lookout = lookout.Lookout(watch.cluster.name, watch.inventory, watch.project, watch.cluster.check_seconds)
         self._attention = attention.Attention()
-        self._slow: dict[Event, str] = {}
+        self._slow: set[Event] = set()
+        self._acted: Decision | None = None
         self._run: tuple[float, str | None] = (float("-inf"), None)
         self._closed: set[str] = set()
         self._letters: list[threading.Thread] = []
@@ -96,6 +99,8 @@ class Watcher:
             finally:
                 for stream in self._streams:
                     stream.stop()
+                self._trigger.finish()
+                self._hear_trigger(clock.boottime_seconds())
                 self._lookout.stop()
                 self._clerk.stop()
                 for letter in self._letters:
@@ -131,9 +136,9 @@ class Watcher:
             self._raise(said, now)
         quiet = decision.event is Event.HEALTHY and self._run[1] is None and not self._trigger.running
         self._lookout.wanted = quiet
-        self._raise_slow([*self._lookout.found(), *lookout.from_alarms(self._feeds.values(), now)] if quiet else [], now)
-        if (ended := self._trigger.ended()) is not None:
-            self._keep("run_ended", {"exit_code": ended.code, "run_id": ended.run_id, "verdict": ended.verdict}, now)
+        if quiet:
+            self._raise_slow([*self._lookout.found(), *lookout.from_alarms(self._feeds.values(), now)], now)
+        self._hear_trigger(now)
 
     def _past(self, now: float) -> Past:
         if now - self._run[0] > _RUNS_SECONDS:
@@ -149,15 +154,39 @@ class Watcher:
         )
 
     def _raise(self, said: Decision, now: float) -> None:
-        variables = self._variables(said)
-        command = self._watch.cluster.command(self._watch.inventory, variables) if variables else []
+        variables, command = self._plan(said)
         if said.action is Action.ACT:
-            try:
-                self._trigger.spend(said.because)
-                if not self._watch.hand_over:
-                    self._trigger.fire(command, armed.fitting(self._watch.place, self._watch.cluster.name, variables))
-            except RelevoError as error:
-                said = Decision(said.event, Action.PROPOSE, f"{said.because} {error}", said.evidence)
+            self._acted = said
+            if (failed := self._start(said, variables, command)) is not None:
+                self._propose(failed, now)
+                return
+        self._announce(said, variables, command, now)
+
+    def _start(self, said: Decision, variables: Mapping[str, str], command: list[str]) -> str | None:
+        """The one run. Why there is none, a sentence."""
+        place, cluster = self._watch.place, self._watch.cluster.name
+        waiting = None
+        # Before the mark: what goes wrong after it may cost the run.
+        with suppress(Exception):
+            waiting = None if self._watch.hand_over else armed.fitting(place, cluster, variables)
+        try:
+            self._trigger.spend(said.because)
+            if not self._watch.hand_over:
+                self._trigger.fire(command, waiting, partial(trigger.at_work, place, cluster))
+        except RelevoError as error:
+            return str(error)
+        except Exception as error:  # noqa: BLE001 - the mark is spent: whoever is started after this one would keep still
+            return f"The run could not be started: {error}."
+        return None
+
+    def _propose(self, failed: str, now: float) -> None:
+        """What was to be started by itself is a person's now."""
+        if self._acted is None:
+            return
+        said = Decision(self._acted.event, Action.PROPOSE, f"{self._acted.because} {failed}", self._acted.evidence)
+        self._announce(said, *self._plan(said), now)
+
+    def _announce(self, said: Decision, variables: Mapping[str, str], command: list[str], now: float) -> None:
         unheard = {stream.host.name: stream.said for stream in self._streams if self._feeds[stream.host.name].doubt(now)}
         said = replace(said, evidence={**said.evidence, "connections": unheard})
         # After it was started: what is kept and told holds nothing up.
@@ -168,15 +197,30 @@ class Watcher:
         ):
             self._tell(said, shown)
 
+    def _hear_trigger(self, now: float) -> None:
+        """What became of the run, and before of the word to an armed one."""
+        while (told := self._trigger.told()) is not None:
+            if told.failed:
+                self._propose(told.because, now)
+            else:
+                self._keep("armed_run", {"run_id": told.run_id, "because": told.because}, now)
+        if (ended := self._trigger.ended()) is not None:
+            self._keep("run_ended", {"exit_code": ended.code, "run_id": ended.run_id, "verdict": ended.verdict}, now)
+
     def _raise_slow(self, found: list[Decision], now: float) -> None:
-        if not found:
-            return
+        """Each once, and again after it was gone. Who is not heard now has not said that it is gone."""
         new = [decision for decision in found if decision.event not in self._slow]
-        self._slow = {decision.event: decision.because for decision in found}
+        unheard = any(feed.alarms and feed.doubt(now) for feed in self._feeds.values())
+        self._slow = {decision.event for decision in found} | (self._slow & {Event.CHECK_MISSING} if unheard else set())
         for decision in new:
             self._keep(decision.event.value, decision.document(), now)
             if self._clerk.maintenance(now) is None:
                 self._tell(decision, None)
+
+    def _plan(self, said: Decision) -> tuple[dict[str, str], list[str]]:
+        """Variables and command of what is to be done; empty where nothing is."""
+        variables = self._variables(said)
+        return variables, self._watch.cluster.command(self._watch.inventory, variables) if variables else []
 
     def _variables(self, said: Decision) -> dict[str, str]:
         if said.action is Action.NONE:
@@ -202,7 +246,12 @@ class Watcher:
             return
         letter = compose(self._watch.cluster, said, command)
         thread = threading.Thread(target=_send, args=(self._watch.contacts, letter), daemon=True)
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError:
+            # No room for a thread: people hear it all the same, and the next look waits for that.
+            _send(self._watch.contacts, letter)
+            return
         self._letters = [one for one in self._letters if one.is_alive()] + [thread]
 
 

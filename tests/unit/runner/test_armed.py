@@ -48,6 +48,7 @@ def run(place):
         operator="ana",
         controller=identity.controller(),
         cluster="shop",
+        inputs={"mode": "disaster", "armed": "true"},
         **journal.now(),
     )
     directory = place.run_directory(RUN)
@@ -184,6 +185,16 @@ def test_a_run_that_waits_is_no_run_at_work_for_a_watcher_and_one_that_goes_is(p
     assert trigger.at_work(place, "shop", set()) == RUN
 
 
+def test_a_run_that_is_still_arming_holds_nothing_and_no_watcher_off(place, run):
+    (run / "control/armed/state.json").unlink()
+    (run / "control/armed").rmdir()
+    assert trigger.at_work(place, "shop", set()) is None
+    # The same without dr_armed among its inputs is a run at its gates, and will act by itself.
+    path = run / journal.JOURNAL
+    path.write_text(json.dumps({**json.loads(path.read_text()), "inputs": {"mode": "disaster"}}) + "\n")
+    assert trigger.at_work(place, "shop", set()) == RUN
+
+
 @pytest.fixture
 def interrupts(run):
     kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -277,17 +288,87 @@ def test_a_watcher_tells_only_a_run_that_would_do_the_very_same(place, changed, 
     assert armed.fitting(place, "another", asked) is None
 
 
+class Pulled:
+    """A trigger whose armed run has heard its word. ended: how that run's waiting ended, by then; busy: another run at work."""
+
+    COMMAND = ("relevo", "run")
+
+    def __init__(self, place, directory, monkeypatch, ended=None, busy=None):
+        self.started, self.over = [], []
+        monkeypatch.setattr(trigger.Trigger, "_launch", lambda _self, command: self.started.append(command))
+        monkeypatch.setattr(armed, "ended", lambda _waiting: ended, raising=False)
+        self.trigger = trigger.Trigger(directory, directory)
+        self.trigger.fire(self.COMMAND, armed.fitting(place, "shop", ASKED), lambda over: self.over.append(over) or busy)
+        self.trigger.finish()
+
+    def told(self):
+        return list(iter(self.trigger.told, None))
+
+
+def unheard(*_, **__):
+    message = "nobody hears it"
+    raise RelevoError(message)
+
+
 @pytest.mark.parametrize("granted", [True, False])
 def test_the_one_automatic_run_is_the_armed_one_where_that_goes_and_another_where_it_does_not(
     place, run, tmp_path, monkeypatch, granted
 ):
-    started = []
-    monkeypatch.setattr(trigger.Trigger, "_launch", lambda _self, command: started.append(command))
-    one = trigger.Trigger(tmp_path, tmp_path)
-    thread, heard = answering(run, granted=granted)
-    one.fire(["relevo", "run"], armed.fitting(place, "shop", ASKED))
+    thread, heard = answering(run, granted=granted, sentences=["G07 is red.", "G08 is red."])
+    one = Pulled(place, tmp_path, monkeypatch)
     thread.join()
-    one._telling.join()
     assert heard[0]["by"].startswith("relevo watch")
-    assert started == ([] if granted else [["relevo", "run"]])
-    assert one.running == granted
+    assert one.started == ([] if granted else [Pulled.COMMAND])
+    assert one.trigger.running == granted
+    refused = f"The armed run {RUN} was told to go, and does not: G07 is red. G08 is red."
+    assert one.told() == ([] if granted else [trigger.Told(RUN, refused)])
+
+
+@pytest.mark.usefixtures("run")
+def test_an_armed_run_that_somebody_told_to_go_meanwhile_is_the_one_and_nothing_is_started_beside_it(place, tmp_path, monkeypatch):
+    monkeypatch.setattr(armed, "say", unheard)
+    one = Pulled(place, tmp_path, monkeypatch, ended="gone")
+    assert one.started == []
+    assert one.trigger.running
+    assert one.told() == [trigger.Told(RUN, f"The armed run {RUN} goes already, by the word of somebody else.")]
+
+
+def test_while_somebody_elses_word_lies_there_the_run_may_go_by_that(place, run, tmp_path, monkeypatch):
+    monkeypatch.setattr(trigger, "_TRY_SECONDS", 0.01)
+    word, tries = run / "control/armed/word.json", []
+    word.write_text("{}")
+    lay = armed._lay
+
+    def counted(*given):
+        tries.append(given)
+        if len(tries) == 3:
+            word.unlink()
+            answering(run)
+        return lay(*given)
+
+    monkeypatch.setattr(armed, "_lay", counted)
+    one = Pulled(place, tmp_path, monkeypatch)
+    assert (len(tries), one.started, one.trigger.running) == (3, [], True)
+
+
+@pytest.mark.usefixtures("run")
+@pytest.mark.parametrize("ended", [None, "cancelled", "expired"])
+def test_beside_a_run_that_is_at_work_by_then_none_is_started_instead_of_the_armed_one(place, tmp_path, monkeypatch, ended):
+    monkeypatch.setattr(armed, "say", unheard)
+    one = Pulled(place, tmp_path, monkeypatch, ended=ended, busy="R2")
+    assert one.started == []
+    assert one.told()[-1] == trigger.Told(RUN, "The run R2 is at work, so none was started beside it.", failed=True)
+    # An armed run that leaves is no run at work.
+    assert one.over == [{RUN} if ended else set()]
+
+
+@pytest.mark.usefixtures("run")
+def test_a_run_that_cannot_be_started_instead_of_the_armed_one_is_told_of(place, tmp_path, monkeypatch):
+    monkeypatch.setattr(armed, "say", unheard)
+    monkeypatch.setattr(armed, "ended", lambda _waiting: None, raising=False)
+    one = trigger.Trigger(tmp_path / "away", tmp_path)
+    one.fire(Pulled.COMMAND, armed.fitting(place, "shop", ASKED), lambda _: None)
+    one.finish()
+    told = list(iter(one.told, None))
+    assert [each.failed for each in told] == [False, True]
+    assert told[1].because == "The run could not be started: No such file or directory."

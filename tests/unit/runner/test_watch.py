@@ -15,10 +15,24 @@ from typing import Any
 
 import pytest
 
-from relevo import attention, automatic, clerk, clock, entries, identity, journal, maintenance, signature, trigger, watcher
+from relevo import (
+    armed,
+    attention,
+    automatic,
+    clerk,
+    clock,
+    entries,
+    identity,
+    journal,
+    lookout,
+    maintenance,
+    signature,
+    trigger,
+    watcher,
+)
 from relevo.automatic import Cluster, Host
 from relevo.decision import Automatic, Policy
-from relevo.errors import UsageError
+from relevo.errors import RelevoError, UsageError
 from relevo.paths import Place
 from relevo.store import Store
 from relevo.streams import Stream, Told
@@ -166,7 +180,7 @@ def test_an_outage_starts_the_run_once_and_every_decision_is_in_the_chain(stage:
     scene.stop()
     scene.start()
     scene.wait(lambda: ("outage", "none") in scene.events()[-1:])
-    assert "a run was started at" in scene.said[-1]["because"]
+    assert "its one run was decided at" in scene.said[-1]["because"]
     scene.stop()
     assert scene.ran.read_text().splitlines() == words
 
@@ -235,6 +249,178 @@ def test_a_decision_that_the_store_does_not_take_waits_and_is_kept_once(stage: C
     again.stop()
     assert list((scene.directory / "own/spool").iterdir()) == []
     assert [one.entry_id for one in scene.kept()].count(entry.entry_id) == 1
+
+
+WAITING = armed.Waiting(Path("none"), "R", "minimarket", True, "", 1.0, 1.0, 1, None, "", (), "failover minimarket to b", {})
+
+
+@pytest.fixture
+def refusing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An armed run stands there, and does not go."""
+    monkeypatch.setattr(armed, "fitting", lambda *_: WAITING)
+    monkeypatch.setattr(armed, "say", lambda *_, **__: armed.Answer(granted=False, sentences=("G07 is red.",)))
+    monkeypatch.setattr(armed, "ended", lambda _: None, raising=False)
+
+
+@pytest.fixture
+def letters(monkeypatch: pytest.MonkeyPatch) -> list[watcher.Notice]:
+    """What people hear; a watch needs contacts for that."""
+    heard: list[watcher.Notice] = []
+    monkeypatch.setattr(watcher, "_send", lambda _contacts, letter: heard.append(letter))
+    return heard
+
+
+@pytest.mark.usefixtures("refusing")
+@pytest.mark.parametrize("stopped", [False, True], ids=["watching", "stopped meanwhile"])
+def test_a_run_that_was_announced_and_could_not_be_started_is_a_persons_and_kept(
+    stage: Callable[..., Scene], letters: list[watcher.Notice], monkeypatch: pytest.MonkeyPatch, *, stopped: bool
+) -> None:
+    told = threading.Event()
+
+    def launch(*_: object) -> None:
+        told.wait(LIMIT_SECONDS)
+        message = "The run could not be started: no space left on device."
+        raise RelevoError(message)
+
+    monkeypatch.setattr(trigger.Trigger, "_launch", launch)
+    scene = stage(Automatic.ACT, contacts=Path("contacts"))
+    scene.kill()
+    scene.wait(lambda: ("armed_run", None) in scene.events())
+    assert (
+        "R was told to go, and does not: G07 is red."
+        in next(said for said in scene.said if said["event"] == "armed_run")["because"]
+    )
+    if stopped:
+        scene.watcher.stop()
+        time.sleep(0.5)
+    told.set()
+    scene.wait(lambda: ("outage", "propose") in scene.events())
+    scene.stop()
+    said = next(said for said in scene.said if said.get("action") == "propose")
+    assert said["because"].endswith(" The run could not be started: no space left on device.")
+    assert "-e 'dr_reason=proposed by relevo watch: a-db1 is lost'" in said["command"]
+    assert {"act", "propose"} <= {entry.said.get("action") for entry in scene.kept()}
+    assert any(letter.title.startswith("FAILOVER STARTED") for letter in letters)
+    (decide,) = [letter for letter in letters if letter.title.startswith("DECIDE")]
+    assert said["command"] in decide.text
+
+
+@pytest.mark.usefixtures("refusing")
+def test_without_room_for_a_thread_it_goes_on_proposes_and_people_hear_it(
+    stage: Callable[..., Scene], letters: list[watcher.Notice], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(_: threading.Thread) -> None:
+        message = "can't start new thread"
+        raise RuntimeError(message)
+
+    scene = stage(Automatic.ACT, contacts=Path("contacts"))
+    with monkeypatch.context() as exhausted:
+        exhausted.setattr(threading.Thread, "start", start)
+        scene.kill()
+        scene.wait(lambda: ("outage", "none") in scene.events())
+    assert ("outage", "act") not in scene.events()
+    said = next(said for said in scene.said if said.get("action") == "propose")
+    assert said["because"].endswith(" The run could not be started: can't start new thread.")
+    assert letters[0].title.startswith("DECIDE")
+    assert scene._thread.is_alive()
+
+
+def test_armed_runs_that_cannot_be_read_keep_nobody_from_the_run_that_is_started(
+    stage: Callable[..., Scene], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fitting(*_: object) -> None:
+        # The mark is not spent yet: what goes wrong here costs nothing.
+        assert not (scene.watcher._directory / trigger.ACTED).exists()
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(armed, "fitting", fitting)
+    scene = stage(Automatic.ACT)
+    scene.kill()
+    scene.wait(lambda: "run_ended" in dict(scene.events()))
+    assert ("outage", "act") in scene.events()
+
+
+def gate(name: str, verdict: str) -> dict[str, str]:
+    return {
+        "id": name,
+        "title": "a backup is there",
+        "host": B,
+        "observed": "none",
+        "expected": "one",
+        "next_action": "make one",
+        "verdict": verdict,
+    }
+
+
+@pytest.mark.parametrize(
+    ("event", "name"),
+    [("archive_stalled", "G03"), ("backup_missing", "G05"), ("rpo_at_risk", "G08"), ("check_missing", None)],
+)
+def test_each_slow_event_is_said_and_told_and_again_after_it_was_gone(
+    stage: Callable[..., Scene],
+    letters: list[watcher.Notice],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    event: str,
+    name: str | None,
+) -> None:
+    program, deadman = tmp_path / "status" / "relevo", tmp_path / "deadman"
+    program.parent.mkdir()
+    deadman.mkdir()
+    program.write_text(f"#!/bin/sh\n[ $1 = status ] && cat {tmp_path}/gates\n")
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    monkeypatch.setattr(lookout, "sys", type("sys", (), {"executable": str(program.with_name("python"))}))
+    scene = stage(
+        Automatic.ACT, contacts=Path("contacts"), told=Told("minimarket", lock=str(tmp_path / "lock.json"), deadman=str(deadman))
+    )
+
+    def find(verdict: str) -> None:
+        if name is None:
+            told = {"silence": 2.0} if verdict == "fail" else {}
+            draft = tmp_path / "draft"
+            draft.write_text(json.dumps({"watching_since": 1.0, "told": told}))
+            draft.rename(deadman / "verify_backup@minimarket.json")
+        else:
+            (tmp_path / "gates").write_text(json.dumps({"gates": [gate("G01", "fail"), gate(name, verdict)]}))
+            scene.watcher._lookout._look()
+
+    def times() -> int:
+        return scene.events().count((event, "none"))
+
+    find("fail")
+    scene.wait(lambda: times() == 1)
+    find("fail")
+    if name:
+        # Whoever could not be asked has not said that it is well.
+        find("unknown")
+        time.sleep(0.5)
+        find("fail")
+    time.sleep(0.5)
+    assert times() == 1
+    find("pass")
+    scene.wait(lambda: not scene.watcher._slow)
+    find("fail")
+    scene.wait(lambda: times() == 2)
+    scene.stop()
+    assert [entry.event for entry in scene.kept()].count(event) == 2
+    assert sum(letter.title.startswith(event.replace("_", " ").upper()) for letter in letters) == 2
+
+
+def test_an_alarm_of_a_witness_that_is_not_heard_for_a_while_is_no_new_one(
+    stage: Callable[..., Scene], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scene = stage(Automatic.OFF, told=Told("minimarket", lock=str(tmp_path / "lock.json"), deadman=str(tmp_path / "none")))
+    scene.stop()
+    now, own = clock.boottime_seconds(), scene.watcher
+    own._feeds["wit1"] = replace(own._feeds["wit1"], alarms=("verify_backup: silence",))
+    heard: list[str] = []
+    monkeypatch.setattr(own, "_keep", lambda event, *_: heard.append(event))
+    alarm = lookout.Decision(lookout.Event.CHECK_MISSING, lookout.Action.NONE, "it is missed", {})
+    late = now + 3600
+    own._raise_slow([alarm], late)
+    own._raise_slow([], late)
+    own._raise_slow([alarm], late)
+    assert heard == ["check_missing"]
 
 
 def test_two_watchers_of_one_cluster_are_one_too_many(stage: Callable[..., Scene]) -> None:
@@ -317,7 +503,7 @@ def test_without_its_mark_nothing_is_started(tmp_path: Path) -> None:
     own = trigger.Trigger(tmp_path, tmp_path)
     assert own.spent() is None
     own.spend("it is lost")
-    assert "a run was started at" in str(trigger.Trigger(tmp_path, tmp_path).spent())
+    assert "its one run was decided at" in str(trigger.Trigger(tmp_path, tmp_path).spent())
     (tmp_path / trigger.ACTED).write_text("torn")
     assert "cannot be read" in str(own.spent())
     assert own.rearm()
