@@ -42,11 +42,12 @@ SWEPT = Laboratory.at().state / ("swept-" + hashlib.sha256(made_by(store_of_the_
 VARIABLES = {"failover": DRILL, "switchover": to("b"), "failback": BACK}
 _LOCK, _PACE, _QUIET = "Take this host's part of the lock", "Choose the fast pace", "Go back to the quiet pace"
 _HANDOVER, _FIRST_BACKUP = "Quiesce, fence, drain, promote and cut over", "Prove the archive and start the first backup"
+_PROOF = "Use the application as its users do"
 _SLOT, _FOLLOW, _NO_SLOT = "Keep WAL on the primary", "Follow, and lift the fence", "Keep no WAL for anybody"
 # Every task that changes a host; a clean run shows whether one is missing here.
 TASKS = {
-    "failover": (_LOCK, _PACE, _HANDOVER, _FIRST_BACKUP, _QUIET, "Give the lock back"),
-    "switchover": (_LOCK, _PACE, _HANDOVER, _FIRST_BACKUP, _SLOT, _FOLLOW, _NO_SLOT, _QUIET, "Give the lock back"),
+    "failover": (_LOCK, _PACE, _HANDOVER, _PROOF, _FIRST_BACKUP, _QUIET, "Give the lock back"),
+    "switchover": (_LOCK, _PACE, _HANDOVER, _PROOF, _FIRST_BACKUP, _SLOT, _FOLLOW, _NO_SLOT, _QUIET, "Give the lock back"),
     "failback": (
         _LOCK,
         "Keep it for the salvage",
