@@ -223,7 +223,7 @@ def test_a_run_asks_nothing_in_the_site_that_it_leaves(
     runbook: str, words: dict[str, str], asked: set[str] | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its silence would be waited for while nobody is served. A check has the time."""
-    monkeypatch.delenv("RELEVO_STORE")
+    monkeypatch.delenv("RELEVO_STORE", raising=False)
     control = Control(f"20261128T110000Z-{runbook}-1f3a5c7e", str(tmp_path))
     sites = {str(host["name"]): str(host["site"]) for host in HOSTS}
     groups = {"dr_database": ["a-db1", "b-db1"], "all": list(sites)}
@@ -316,14 +316,31 @@ def test_what_only_some_hosts_say_is_found_with_its_secrets(tmp_path: Path, monk
     assert secrets == {f"/s/{name}" for name in names}
 
 
+def test_who_vouches_for_a_server_is_a_path_on_the_controller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A host has the authority elsewhere; only where the controller says nothing is that taken."""
+    monkeypatch.delenv("RELEVO_STORE", raising=False)
+    hosts = {
+        "b-db1": {"dr_files_repositories": [{**FILES, "ca_file": "/etc/ssl/ca.pem"}]},
+        "wit1": {**WITNESS, "dr_ledger_http_ca_file": "/etc/ssl/ca.pem"},
+    }
+    here = {"dr_files_repositories": [{**FILES, "ca_file": "/home/ca.pem"}], "dr_ledger_http_ca_file": "/home/ca.pem"}
+
+    def paths(**localhost: Any) -> set[str | None]:
+        found = looked_at(tmp_path, monkeypatch, {**hosts, "localhost": localhost}, dr_database=["b-db1"], dr_witness=["wit1"])
+        return {entry["need"]["ca_file"] for entry in found.read("dependencies")["looked"] if entry["need"]["protocol"] == TLS}
+
+    assert paths(**here) == {"/home/ca.pem"}
+    assert paths() == {"/etc/ssl/ca.pem"}
+
+
 def test_a_proof_that_nobody_makes_needs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("RELEVO_STORE")
+    monkeypatch.delenv("RELEVO_STORE", raising=False)
     control = looked_at(tmp_path, monkeypatch, {"wit1": {**WITNESS, "dr_app_proof_mix": []}}, dr_witness=["wit1"])
     assert control.read("dependencies") == {"looked": [], "unread": []}
 
 
 def test_one_variable_that_cannot_be_read_is_said_and_hides_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("RELEVO_STORE")
+    monkeypatch.delenv("RELEVO_STORE", raising=False)
     wrong = Unreadable(ansible_host="192.0.2.8", dr_files_repositories=[{"id": 1, "endpoint": "s3.b.example.org"}])
     groups = {"dr_application": ["a-app1", "b-app1"], "dr_witness": ["wit1"]}
     control = looked_at(tmp_path, monkeypatch, {"a-app1": wrong, "b-app1": wrong, "wit1": WITNESS}, **groups)

@@ -70,9 +70,11 @@ class ActionModule(RunAction):
             return found
 
         repositories, key_paths = here.get("dr_pgbackrest_repositories") or [], here.get("dr_keys_paths") or []
-        files = [*read("dr_database", _FILES, _files), *read("dr_application", _FILES, _files)]
+        files = _as_the_controller_has_them(
+            [*read("dr_database", _FILES, _files), *read("dr_application", _FILES, _files)], here.get(_FILES) or []
+        )
         components = read("dr_application", "dr_app_components", _components)
-        proofs = read("dr_witness", "dr_app_proof_endpoints", _proofs)
+        proofs = [{**one, **_proof_authority(here)} for one in read("dr_witness", "dr_app_proof_endpoints", _proofs)]
         return {
             "hosts": _hosts(of, groups["dr_database"]),
             "repositories": repositories,
@@ -112,6 +114,12 @@ def _files(host: str, said: Mapping[str, Any]) -> list[dict[str, Any]]:
     return file_repositories.of_host(said.get(_FILES) or [], host)
 
 
+def _as_the_controller_has_them(files: Sequence[dict[str, Any]], here: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The authority of a store is a path on who asks: a host's says nothing of the controller's."""
+    paths = {str(one["id"]): one.get("ca_file") for one in here if isinstance(one, Mapping) and "id" in one}
+    return [{**one, "ca_file": paths.get(str(one["id"]), one["ca_file"])} for one in files]
+
+
 def _components(_host: str, said: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Those that the controller plays; what is wrong with the list is said by the judgement."""
     declared, wanted = said.get("dr_app_components"), ("name", "endpoint", "ca_file", "key_id_secret", "key_secret")
@@ -127,6 +135,11 @@ def _proofs(_host: str, said: Mapping[str, Any]) -> list[dict[str, Any]]:
     if not said.get("dr_app_proof_mix"):
         return []
     endpoints = said.get("dr_app_proof_endpoints", said.get("dr_ledger_http_endpoints"))
-    ca_file = said.get("dr_app_proof_ca_file", said.get("dr_ledger_http_ca_file"))
     secret = said.get("dr_app_proof_password_secret")
-    return [{"endpoints": [str(one) for one in endpoints or []], "ca_file": ca_file, "password_secret": secret}]
+    return [{"endpoints": [str(one) for one in endpoints or []], **_proof_authority(said), "password_secret": secret}]
+
+
+def _proof_authority(said: Mapping[str, Any]) -> dict[str, Any]:
+    """A path on who asks; nothing where none is said."""
+    names = ("dr_app_proof_ca_file", "dr_ledger_http_ca_file")
+    return next(({"ca_file": said[name]} for name in names if name in said), {})
