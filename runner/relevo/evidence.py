@@ -125,8 +125,13 @@ def _merge(into: Json, part: Mapping[str, Any]) -> None:
 
 
 def _merge_fence(into: Json, part: Mapping[str, Any]) -> None:
+    """The last word holds, but a probe that anybody made is never forgotten: who fences tells of its own, who promotes of all."""
     hosts = {str(entry.get("host")): entry for entry in dictionaries(into.get("hosts"))}
-    hosts.update({str(entry.get("host")): entry for entry in dictionaries(part.get("hosts"))})
+    for entry in dictionaries(part.get("hosts")):
+        name = str(entry.get("host"))
+        before = dictionaries(hosts.get(name, {}).get("probes"))
+        probes = [*before, *(probe for probe in dictionaries(entry.get("probes")) if probe not in before)]
+        hosts[name] = {**entry, **({"probes": sorted(probes, key=lambda probe: str(probe.get("at")))} if probes else {})}
     into.update({key: value for key, value in part.items() if key != "hosts"})
     into["hosts"] = [hosts[name] for name in sorted(hosts)]
 

@@ -1113,6 +1113,13 @@ FAST = [
         "tests/unit/dr/test_long_outage.py",
     ),
     Protection(
+        "no probe of a fence is forgotten",
+        "runner/relevo/evidence.py",
+        "probes = [*before, *(",
+        "probes = [*(",
+        "tests/unit/runner/test_evidence.py",
+    ),
+    Protection(
         "no short look rests on a short one",
         f"{DR}/modules/standby_promote.py",
         "probing = pool.submit(probe_old_hosts, p)\n",

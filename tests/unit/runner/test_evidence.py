@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from relevo.evidence import collect
+from relevo.feed import Event
 from tests.unit.runner.streams import failed, read, said, stats
 
 
@@ -61,3 +62,14 @@ def test_one_check_with_two_questions_keeps_both_answers() -> None:
     assert sorted(gate["verdict"] for gate in collect([said(gates=asked)]).gates.values()) == ["fail", "pass"]
     again = [{**asked[0], "verdict": "pass"}]
     assert [gate["verdict"] for gate in collect([said(gates=asked), said(gates=again)]).gates.values()] == ["pass", "pass"]
+
+
+def test_no_probe_of_a_fence_is_forgotten_whoever_speaks_last() -> None:
+    """Two hosts tell of the same fence at the same moment: the one that fences of its own look, the one that promotes of everybody's."""
+    power, near, far = ({"vantage": name, "at": at} for name, at in (("power", "1"), ("controller", "2"), ("b1", "3")))
+
+    def fence(*probes: dict[str, str]) -> Event:
+        return said(fence={"class": "powered_off", "hosts": [{"host": "a1", "class": "powered_off", "probes": [*probes]}]})
+
+    for events in ([fence(power, near), fence(power, far)], [fence(power, far), fence(power, near)]):
+        assert collect(events).fence["hosts"][0]["probes"] == [power, near, far]
