@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 ACTED, LOG = "acted.json", "run.log"
 # What moves a primary, or may restart it: an outage beside one of them is its own.
 _MOVING = frozenset({"failover", "switchover", "failback", "protect", "rehearse"})
-# Of module_utils/armed.py: such a run has become a run as any other.
-_GONE = "gone"
 # Longer than a run looks before it answers somebody else's word, and how often ours is tried meanwhile.
 _OTHERS_WORD_SECONDS = 20.0
 _TRY_SECONDS = 0.2
@@ -120,7 +118,7 @@ class Trigger:
                 self._told = waiting
                 return None
             refused = " ".join(answer.sentences)
-        if armed.ended(waiting) != _GONE:
+        if armed.ended(waiting) != armed.GONE:
             return f"The armed run {waiting.run_id} was told to go, and does not: {refused}"
         self._told = waiting
         self._answers.put(Told(waiting.run_id, f"The armed run {waiting.run_id} goes already, by the word of somebody else."))

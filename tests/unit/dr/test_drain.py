@@ -157,6 +157,15 @@ def test_the_drain_probes_every_old_host_with_all_patience(archive_says, challen
     assert answer["probes"] == challenge[1]["probes"] == [{"host": "a-db1", "result": "silent"}]
 
 
+def test_a_probe_is_as_old_as_the_drain_that_it_began_with(archive_says, challenge, monkeypatch):
+    """A long drain makes no fresh probe of an old one."""
+    archive_says(False)
+    moments = iter(range(100, 200, 10))
+    monkeypatch.setattr(standby_promote.clock, "boottime_seconds", lambda: float(next(moments)))
+    standby_promote.drain(parameters(), Session("0/3000000"))
+    assert challenge[0]["probed_boottime"] == 100.0 < challenge[0]["boottime"]
+
+
 @pytest.mark.parametrize("tail", [None, []])
 def test_an_empty_or_unread_ledger_measures_no_loss(tail):
     asked = {"ledger_tail": tail, "ledger_present_sql": "select 1", "accept_unmeasured": False}

@@ -140,7 +140,8 @@ def test_a_host_that_did_not_answer_the_drain_a_moment_ago_is_asked_for_a_shorte
 
     def asked_after(**challenge):
         asked.clear()
-        drained = {"run_id": "run", "boot_id": clock.boot_id(), "boottime": clock.boottime_seconds()}
+        now = clock.boottime_seconds()
+        drained = {"run_id": "run", "boot_id": clock.boot_id(), "boottime": now, "probed_boottime": now - 1}
         host_files.write_challenge({**drained, "probes": [{"host": "a-db1", "result": "silent"}], **challenge})
         promote(ALL)
         return asked[0]
@@ -150,8 +151,8 @@ def test_a_host_that_did_not_answer_the_drain_a_moment_ago_is_asked_for_a_shorte
     for other in (
         {"probes": [{"host": "a-db1", "result": "refused"}]},
         {"probes": [{"host": "a-db2", "result": "silent"}]},
-        {"boottime": clock.boottime_seconds() - 6},
-        {"boottime": clock.boottime_seconds() + 6},
+        {"probed_boottime": clock.boottime_seconds() - 6},
+        {"probed_boottime": clock.boottime_seconds() + 6},
         {"boot_id": "another"},
         {"run_id": "another"},
     ):

@@ -32,6 +32,8 @@ _BEAT_SECONDS, _SILENCE_SECONDS = 5.0, 30.0
 # A module that has waited for that long is started anew: what it looked up at its start is old.
 _RESTART_SECONDS = 900.0
 _READY_SECONDS = 15.0
+# Nobody waits for a run that is armed no longer; a host that has just died does not answer at all.
+_LOOK_ENDS_SECONDS = 5.0
 _LONGEST_PROMOTION_SECONDS = 30.0
 _LOOKS: dict[str, type[RunAction]] = {"fence": fence_check.ActionModule, "dependencies": dependencies.ActionModule}
 _LOCK = "lock"
@@ -219,6 +221,11 @@ class ActionModule(RunAction):
     def _aside(self, work: Callable[[], dict[str, Any]]) -> None:
         self._asides.append(Aside(work))
 
+    def _let_look_end(self) -> None:
+        """Where there is time. Killed in its middle, it would leave sudo waiting on the host for a password that nobody sends."""
+        if self._looking is not None:
+            self._looking.came(_LOOK_ENDS_SECONDS)
+
     def _drop_asides(self) -> None:
         """Nobody waits for a look any more."""
         for aside in [*self._asides, *([self._looking] if self._looking else [])]:
@@ -237,6 +244,7 @@ class ActionModule(RunAction):
         how, said = ended["how"], ended["said"]
         about: dict[str, Any] = {"run": {"armed": ended["armed"]}} if keeps else {}
         if how != armed.GONE:
+            self._let_look_end()
             self._clear()
             return {"failed": True, "msg": said, **told(cancelled=True, **about)} if keeps else {"msg": said}
         plan = read_plan(self.control.read("plan"))
@@ -249,6 +257,7 @@ class ActionModule(RunAction):
             if why:
                 self._display.display("The word was said; %s: the run goes on as one that was not armed." % why)
         if why:
+            self._let_look_end()
             self._clear()
             return {"msg": why, **told(**about)}
         return self._with(about, self._act(plan))

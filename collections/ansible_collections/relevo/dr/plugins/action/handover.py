@@ -29,7 +29,7 @@ from ansible_collections.relevo.dr.plugins.plugin_utils.application_parts import
 from ansible_collections.relevo.dr.plugins.plugin_utils.control import Aborted, ElsewhereFailed
 from ansible_collections.relevo.dr.plugins.plugin_utils.fencing import Fencing, LockLost, NotFenced, fence
 from ansible_collections.relevo.dr.plugins.plugin_utils.lineage import promoted_at
-from ansible_collections.relevo.dr.plugins.plugin_utils.reopening import Reopening, claim_promotion
+from ansible_collections.relevo.dr.plugins.plugin_utils.reopening import NotReopened, Reopening, claim_promotion
 from ansible_collections.relevo.dr.plugins.plugin_utils.run_action import RunAction, went_wrong
 from ansible_collections.relevo.dr.plugins.plugin_utils.staged_module import StagedModule
 
@@ -229,12 +229,16 @@ class ActionModule(RunAction):
             phases = Reopening(self.control, plan, host, self.ask, seconds).go(
                 database, application, refused=self._refused, served=served
             )
+        except (NotReopened, Aborted) as error:
+            wrong = str(error)
         except Exception as error:  # noqa: BLE001 - only a side that is known to be open may be called so
-            return ". The old side is NOT open: %s. Next: relevo status, then start this runbook again" % error
-        for phase in phases:
-            self._told(phase)
-        self._changed = self._changed or bool(phases)
-        return ". Nothing was promoted, and the old side serves again"
+            wrong = "%s: %s" % (type(error).__name__, error)
+        else:
+            for phase in phases:
+                self._told(phase)
+            self._changed = self._changed or bool(phases)
+            return ". Nothing was promoted, and the old side serves again"
+        return ". The old side is NOT open: %s. Next: relevo status, then start this runbook again" % wrong
 
     def _quiesce(self) -> None:
         """An application that cannot be stopped does not stop a failover: the fence of its database stands for it, and the record says so."""

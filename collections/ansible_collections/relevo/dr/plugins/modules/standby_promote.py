@@ -133,8 +133,8 @@ def drain(p: dict[str, Any], session: Psql) -> dict[str, Any]:
     # Before anything waits for them: the archive of the new primary must not hang on a store that is gone.
     left_out = repositories.leave_out(p["pgbackrest_config"], p["leave_out"], p["run_id"], "did not answer when the site was left")
     with ThreadPoolExecutor(max_workers=1) as pool:
-        # A silent host costs a probe its whole time-out.
-        probing = pool.submit(probe_old_hosts, p)
+        # A silent host costs a probe its whole time-out. A drain may take far longer than that.
+        probed, probing = clock.boottime_seconds(), pool.submit(probe_old_hosts, p)
         server = session.row(_SERVER)
         mark = restored(p) if server["in_recovery"] else None
         position = at_its_goal(p, session, server, mark) if mark else replayed(p, session, server)
@@ -146,6 +146,7 @@ def drain(p: dict[str, Any], session: Psql) -> dict[str, Any]:
         "boottime": clock.boottime_seconds(),
         "boot_id": clock.boot_id(),
         "probes": probes,
+        "probed_boottime": probed,
         # What this host was told when it was protected counts as well: a controller's shorter list must not make the fence smaller.
         "old_hosts": sorted({*(old["host"] for old in p["old_hosts"]), *host_files.read_peers()}),
     }
@@ -243,7 +244,7 @@ def silent_a_moment_ago(run_id: str) -> set[str]:
     challenge = host_files.read_challenge() or {}
     if (challenge.get("run_id"), challenge.get("boot_id")) != (run_id, clock.boot_id()):
         return set()
-    if not 0 <= clock.boottime_seconds() - challenge["boottime"] < _MOMENT_SECONDS:
+    if not 0 <= clock.boottime_seconds() - challenge["probed_boottime"] < _MOMENT_SECONDS:
         return set()
     return {found["host"] for found in challenge["probes"] if found["result"] == "silent"}
 

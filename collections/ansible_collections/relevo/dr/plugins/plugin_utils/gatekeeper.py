@@ -28,7 +28,7 @@ _ROUND_SECONDS = 30.0
 _WORD_SECONDS = 15.0
 # What a run is to do, and what it may take over: another's words must be the same before they count for it.
 _WISH, _ACCEPTS = ("dr_mode", "dr_scope", "dr_target_site", "dr_path", "dr_attested_by"), ("dr_accept_", "dr_attest_")
-_PROBE_SECONDS, _POWER_SECONDS = 0.3, 2.0
+_POWER_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -296,7 +296,7 @@ class Gatekeeper:
         if place is None:
             return True
         address, port = place
-        return bool(probe("controller", host, address, port, _PROBE_SECONDS)["result"] == "answers")
+        return bool(probe("controller", host, address, port)["result"] == "answers")
 
     def _power(self, host: str) -> Optional[str]:
         settings = self._control.read("fence/%s" % host)["settings"]
