@@ -408,7 +408,7 @@ FAST = [
     Protection(
         "an armed run that a person told to go meanwhile gets a second one beside it",
         "runner/relevo/trigger.py",
-        "        if armed.ended(waiting) != _GONE:",
+        "        if armed.ended(waiting) != armed.GONE:",
         "        if True:",
         "tests/unit/runner/test_armed.py::test_an_armed_run_that_somebody_told_to_go_meanwhile_is_the_one_and_nothing_is_started_beside_it",
     ),
@@ -1122,9 +1122,23 @@ FAST = [
     Protection(
         "no short look rests on a short one",
         f"{DR}/modules/standby_promote.py",
-        "probing = pool.submit(probe_old_hosts, p)\n",
-        'probing = pool.submit(probe_old_hosts, p, silent_a_moment_ago(p["run_id"]))\n',
+        "pool.submit(probe_old_hosts, p)\n",
+        'pool.submit(probe_old_hosts, p, silent_a_moment_ago(p["run_id"]))\n',
         "tests/unit/dr/test_drain.py",
+    ),
+    Protection(
+        "a long drain makes no fresh probe of an old one",
+        f"{DR}/modules/standby_promote.py",
+        'clock.boottime_seconds() - challenge["probed_boottime"] < _MOMENT_SECONDS',
+        'clock.boottime_seconds() - challenge["boottime"] < _MOMENT_SECONDS',
+        "tests/unit/dr/test_standby_promote.py",
+    ),
+    Protection(
+        "a look is let end when an armed run is cancelled",
+        f"{DR}/action/armed.py",
+        "self._looking.came(_LOOK_ENDS_SECONDS)",
+        "pass",
+        "tests/unit/dr/test_armed.py",
     ),
     Protection(
         "a restored server that lacks more than the ledger's tail tells of",

@@ -486,6 +486,17 @@ def test_who_is_refused_the_lock_leaves_nothing_that_waits(control, landscape):
     assert cleared
 
 
+def test_who_is_cancelled_lets_a_look_end_before_it_clears():
+    """Killed in the middle of a look, ssh leaves sudo waiting on the host for a password that nobody sends."""
+    done = []
+    action = armed_action.ActionModule.__new__(armed_action.ActionModule)
+    action._looking = SimpleNamespace(came=lambda seconds: done.append(("look", seconds)))
+    action._clear = lambda: done.append("cleared")
+    ended = {"how": armed.CANCELLED, "said": "cancelled by ana", "gates": [], "armed": {}}
+    assert action._ended(ended, keeps=True)["failed"]
+    assert done == [("look", 5.0), "cleared"]
+
+
 @pytest.mark.parametrize(
     ("parts", "whole"),
     [
